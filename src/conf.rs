@@ -1,0 +1,61 @@
+//! Session settings: a map of strings under Spark's names, with typed readers for those the engine acts on.
+//!
+//! A setting that is not set has Spark's default. Settings are read when a query is analysed or started, never per row.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result};
+
+/// Settings of a session (or of one query: a copy taken when it starts).
+#[derive(Debug, Clone, Default)]
+pub struct Conf {
+    values: BTreeMap<String, String>,
+}
+
+impl Conf {
+    /// Sets `key` to `value`.
+    pub fn set(&mut self, key: impl Into<String>, value: impl ToString) {
+        self.values.insert(key.into(), value.to_string());
+    }
+
+    /// Removes `key`, so that the default holds again.
+    pub fn unset(&mut self, key: &str) {
+        self.values.remove(key);
+    }
+
+    /// The value that was set for `key`, if any.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
+    /// All settings made, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// A boolean setting; anything but `true` and `false` (in any case) is an error.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key).map(str::to_ascii_lowercase).as_deref() {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(other) => Err(Error::invalid(format!("setting '{key}' should be 'true' or 'false' but is '{other}'"))),
+        }
+    }
+
+    /// A whole number.
+    pub fn number(&self, key: &str, default: i64) -> Result<i64> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        text.parse().map_err(|_| Error::invalid(format!("setting '{key}' should be a whole number but is '{text}'")))
+    }
+
+    /// `spark.sql.ansi.enabled`: errors instead of nulls on overflow and bad casts. Default true, as in Spark 4.
+    pub fn ansi(&self) -> bool {
+        self.flag("spark.sql.ansi.enabled", true).unwrap_or(true)
+    }
+
+    /// `spark.sql.session.timeZone`: where local times of a TIMESTAMP are read and printed. Default UTC.
+    pub fn time_zone(&self) -> &str {
+        self.get("spark.sql.session.timeZone").unwrap_or("UTC")
+    }
+}

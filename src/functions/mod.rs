@@ -1,0 +1,107 @@
+//! Spark's functions: one list, one file per family.
+//!
+//! A function is one entry in its family's `FUNCTIONS` list (and a family is one line in [`FAMILIES`]): its names and a
+//! `bind` that checks the arguments by Spark's rules, inserts Spark's implicit casts and returns a DataFusion expression of
+//! exactly Spark's result type. After binding, DataFusion's own type coercion finds nothing left to do.
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+
+use crate::conf::Conf;
+use crate::{Error, Result};
+
+/// A function under one or more names.
+pub struct Function {
+    /// Lower-case names; the first is the canonical one.
+    pub names: &'static [&'static str],
+    /// Checks and coerces the arguments and builds the expression.
+    pub bind: fn(Call<'_>) -> Result<Expr>,
+}
+
+/// Shorthand for a line of a `FUNCTIONS` list.
+pub const fn function(names: &'static [&'static str], bind: fn(Call<'_>) -> Result<Expr>) -> Function {
+    Function { names, bind }
+}
+
+/// Binds a lambda's body once the function knows its parameters' types. Returns a DataFusion lambda expression.
+pub type BindLambda<'a> = Box<dyn Fn(&[FieldRef]) -> Result<Expr> + 'a>;
+
+/// One argument of a call.
+pub enum Arg<'a> {
+    /// An expression, bound already.
+    Value(Expr),
+    /// `x -> body` with its parameters' names; the body is bound by the function.
+    Lambda {
+        /// The parameters' names as written.
+        parameters: Vec<String>,
+        /// Binds the body.
+        bind: BindLambda<'a>,
+    },
+}
+
+/// A call of a function as written, with its arguments bound.
+pub struct Call<'a> {
+    /// The name as written.
+    pub name: &'a str,
+    /// The arguments in order.
+    pub args: Vec<Arg<'a>>,
+    /// What the arguments' columns refer to.
+    pub schema: &'a DFSchema,
+    /// Session settings.
+    pub conf: &'a Conf,
+}
+
+impl Call<'_> {
+    /// The type of an expression over this call's columns.
+    pub fn type_of(&self, expr: &Expr) -> Result<DataType> {
+        Ok(expr.get_type(self.schema)?)
+    }
+
+    /// All arguments as expressions.
+    ///
+    /// # Errors
+    /// `WRONG_NUM_ARGS.WITHOUT_SUGGESTION` if their number is not within `count`; a lambda where a value is due.
+    pub fn values(&mut self, count: std::ops::RangeInclusive<usize>) -> Result<Vec<Expr>> {
+        let given = self.args.len();
+        if !count.contains(&given) {
+            return Err(wrong_number(self.name, &count, given));
+        }
+        std::mem::take(&mut self.args).into_iter().map(|arg| self.value(arg)).collect()
+    }
+
+    fn value(&self, arg: Arg<'_>) -> Result<Expr> {
+        match arg {
+            Arg::Value(expr) => Ok(expr),
+            Arg::Lambda { .. } => {
+                Err(Error::query("UNEXPECTED_INPUT_TYPE", format!("function '{}' takes no lambda here", self.name)))
+            }
+        }
+    }
+}
+
+fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usize) -> Error {
+    let expected = if count.start() == count.end() {
+        count.start().to_string()
+    } else {
+        format!("{} to {}", count.start(), count.end())
+    };
+    Error::query(
+        "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+        format!("function '{name}' needs {expected} arguments but has {given}"),
+    )
+}
+
+/// All families of scalar functions. A new family is one line here.
+const FAMILIES: &[&[Function]] = &[];
+
+/// The scalar function of this name (in any case).
+pub fn lookup(name: &str) -> Option<&'static Function> {
+    let name = name.to_ascii_lowercase();
+    FAMILIES.iter().flat_map(|family| family.iter()).find(|function| function.names.contains(&name.as_str()))
+}
+
+/// Every name of every scalar function.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.iter()).flat_map(|function| function.names.iter().copied())
+}

@@ -1,0 +1,13 @@
+//! Thalweg: a continuous, record-at-a-time streaming engine with Spark Structured Streaming's programming model.
+//!
+//! A query is written once (DataFrame API or SQL), compiles to one timely dataflow graph, and runs under two drivers:
+//! *continuous* (each record flows through the moment it arrives) and *micro-batch* (epochs are Spark's batches).
+
+pub mod conf;
+pub mod error;
+pub mod formats;
+pub mod functions;
+pub mod options;
+pub mod types;
+
+pub use error::{Error, Result};

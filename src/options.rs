@@ -1,0 +1,101 @@
+//! Options of readers, writers and plugs: names are case-insensitive, unknown ones are refused with the nearest name.
+//!
+//! Every plug (source, sink, format) lists its options once, as [`OptionSpec`]s; the check, the documentation and the
+//! error text are made from that list.
+
+use std::collections::BTreeMap;
+
+use crate::{Error, Result};
+
+/// One option that a plug understands.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionSpec {
+    /// Spark's spelling.
+    pub name: &'static str,
+    /// What holds when it is not given, as text; empty if there is no default.
+    pub default: &'static str,
+    /// One line for the documentation.
+    pub help: &'static str,
+}
+
+/// Builds an [`OptionSpec`] in one line of a list.
+pub const fn option(name: &'static str, default: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec { name, default, help }
+}
+
+/// Options as the user gave them; lookups ignore case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// lower-case name → (name as given, value)
+    values: BTreeMap<String, (String, String)>,
+}
+
+impl Options {
+    /// Sets an option; a later value for the same name (in any case) wins.
+    pub fn set(&mut self, name: impl Into<String>, value: impl ToString) {
+        let name = name.into();
+        self.values.insert(name.to_ascii_lowercase(), (name, value.to_string()));
+    }
+
+    /// The value of an option.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(&name.to_ascii_lowercase()).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of an option that must be there.
+    pub fn require(&self, name: &str, what: &str) -> Result<&str> {
+        self.get(name).ok_or_else(|| {
+            Error::invalid(format!("{what} needs option '{name}'"))
+                .hint(format!("Set it with .option(\"{name}\", ...)."))
+        })
+    }
+
+    /// A boolean option.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(_) => Err(self.wrong(name, "'true' or 'false'")),
+        }
+    }
+
+    /// A whole number that fits `T`.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.trim().parse().map(Some).map_err(|_| self.wrong(name, "a whole number in range"))
+    }
+
+    /// The error for a value that does not fit.
+    pub fn wrong(&self, name: &str, expected: &str) -> Error {
+        Error::invalid(format!("option '{name}' should be {expected} but is '{}'", self.get(name).unwrap_or_default()))
+    }
+
+    /// All options as given, in the order of their lower-case names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.values().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Refuses options that are in none of `known`, naming the nearest one.
+    pub fn check(&self, what: &str, known: &[&[OptionSpec]]) -> Result<()> {
+        let names = || known.iter().flat_map(|list| list.iter().map(|spec| spec.name));
+        for (name, _) in self.iter() {
+            if !names().any(|known| known.eq_ignore_ascii_case(name)) {
+                let error = Error::invalid(format!("{what} has no option '{name}'"));
+                return Err(match nearest(name, names()) {
+                    Some(near) => error.hint(format!("Did you mean '{near}'?")),
+                    None => error,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The candidate closest to `name` by edit distance, ignoring case; none if nothing is near.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let scored =
+        candidates.map(|c| (datafusion::common::utils::datafusion_strsim::levenshtein(&name, &c.to_lowercase()), c));
+    scored.min_by_key(|(distance, _)| *distance).filter(|(distance, c)| *distance <= 1 + c.len() / 2).map(|(_, c)| c)
+}
