@@ -1,0 +1,110 @@
+//! The unit that moves: 1..=8192 rows of Arrow columns, with the instant at which the oldest of them entered the engine.
+//!
+//! A chunk never waits to become fuller. The default chunk is empty: timely leaves one behind when it moves a chunk out.
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use timely::Accountable;
+use timely::bytes::arc::Bytes;
+use timely::dataflow::channels::ContainerBytes;
+
+/// The most rows a source or operator should put into one chunk.
+pub const MAX_ROWS: usize = 8192;
+
+/// Rows on the move.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    rows: Option<RecordBatch>,
+    /// When the oldest row entered the engine: nanoseconds of a monotonic clock that the caller chooses, 0 if unknown.
+    pub ingest: u64,
+    /// Number of the source partition the rows came from; watermarks are kept per partition.
+    pub partition: u32,
+}
+
+impl Chunk {
+    /// A chunk of these rows.
+    pub fn new(rows: RecordBatch, ingest: u64, partition: u32) -> Self {
+        Chunk { rows: Some(rows), ingest, partition }
+    }
+
+    /// The same origin with other rows.
+    pub fn with_rows(&self, rows: RecordBatch) -> Self {
+        Chunk { rows: Some(rows), ingest: self.ingest, partition: self.partition }
+    }
+
+    /// The rows, if there are any.
+    pub fn rows(&self) -> Option<&RecordBatch> {
+        self.rows.as_ref()
+    }
+
+    /// Takes the rows out.
+    pub fn into_rows(self) -> Option<RecordBatch> {
+        self.rows
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.as_ref().map_or(0, RecordBatch::num_rows)
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes held by the columns.
+    pub fn size_bytes(&self) -> usize {
+        self.rows.as_ref().map_or(0, RecordBatch::get_array_memory_size)
+    }
+}
+
+impl Accountable for Chunk {
+    fn record_count(&self) -> i64 {
+        i64::try_from(self.len()).expect("a batch has fewer than 2^63 rows")
+    }
+}
+
+/// Across processes: ingest, partition, then an Arrow IPC stream with the schema.
+impl ContainerBytes for Chunk {
+    fn from_bytes(bytes: Bytes) -> Self {
+        let (head, body) = bytes.split_at(12);
+        let ingest = u64::from_le_bytes(head[..8].try_into().expect("eight bytes"));
+        let partition = u32::from_le_bytes(head[8..].try_into().expect("four bytes"));
+        let rows = (!body.is_empty()).then(|| {
+            let mut reader = StreamReader::try_new(body, None).expect("a peer of the same build wrote the stream");
+            reader.next().expect("the stream holds one batch").expect("a peer of the same build wrote the batch")
+        });
+        Chunk { rows, ingest, partition }
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        let mut counter = Counter(0);
+        self.into_bytes(&mut counter);
+        counter.0
+    }
+
+    fn into_bytes<W: std::io::Write>(&self, writer: &mut W) {
+        const WRITES: &str = "timely's buffer takes as many bytes as were announced";
+        writer.write_all(&self.ingest.to_le_bytes()).expect(WRITES);
+        writer.write_all(&self.partition.to_le_bytes()).expect(WRITES);
+        if let Some(rows) = &self.rows {
+            let mut stream = StreamWriter::try_new(&mut *writer, &rows.schema()).expect(WRITES);
+            stream.write(rows).expect(WRITES);
+            stream.finish().expect(WRITES);
+        }
+    }
+}
+
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,362 @@
+//! The operator driver: the one place that touches capabilities and frontiers.
+//!
+//! Around each stateful [`Logic`] stands one driver. It steps with the *frontier*, not with the rows at hand, so that a
+//! worker without rows still completes and snapshots an epoch.
+//!
+//! ```text
+//!  rows of the epoch in progress ──► on_rows          rows of later epochs wait in `deferred`
+//!  the frontier's watermark rose ──► on_watermark     at once (Pace::Eager) or when the epoch closes (Pace::Epoch)
+//!  the frontier passed the epoch ──► on_complete, then snapshot, then the next epoch's deferred rows
+//! ```
+//!
+//! The operator's output has no connection to its inputs (an empty summary): the driver holds one capability per output and
+//! raises it to `(epoch in progress, output_watermark)`. So an operator whose rows may be older than its input's watermark
+//! (a join with a time range, `withWatermark` itself) just says so, and timely holds the next operator's watermark back.
+//!
+//! Invariants: epochs are absorbed in order; `on_watermark` only rises; nothing is sent below the own capability; after an
+//! error the capability stays where it is, so that no epoch with missing rows can complete anywhere downstream.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use arrow::array::RecordBatch;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Antichain;
+use timely::progress::frontier::MutableAntichain;
+
+use crate::exchange::{Route, pact};
+use crate::time::{NO_WATERMARK, Time};
+use crate::{Chunk, ChunkStream, Error, Result};
+
+/// When results of an epoch in progress may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once, and watermarks act as they move (continuous driver).
+    Eager,
+    /// When the epoch closes, with the watermark that was fixed for it (micro-batch driver).
+    Epoch,
+}
+
+/// What a stateful operator keeps, for progress reports. Counts are of this worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateMetrics {
+    /// Keys (or rows, for joins) held now.
+    pub rows_total: u64,
+    /// Keys touched since the last report.
+    pub rows_updated: u64,
+    /// Keys evicted since the last report.
+    pub rows_removed: u64,
+    /// Rows dropped as late since the last report.
+    pub rows_dropped: u64,
+    /// Bytes of memory held.
+    pub memory_bytes: u64,
+}
+
+/// A stateful operator: a pure function of rows, event time and epochs. Knows no capabilities.
+///
+/// # Order of calls
+/// `restore`? then per epoch: `on_rows`*, (`on_watermark` `on_rows`*)*, `on_complete`, `snapshot`?
+pub trait Logic: 'static {
+    /// Rows of the epoch in progress arrived at input `port`.
+    fn on_rows(&mut self, port: usize, chunk: Chunk, out: &mut Output) -> Result<()>;
+
+    /// Event time is complete up to `watermarks[port]` on each input (microseconds; [`NO_WATERMARK`] if unknown). Rows that
+    /// arrive later are judged by this. Never falls.
+    fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()>;
+
+    /// Every row of `epoch` has been absorbed, and `on_watermark` was called with what holds now.
+    fn on_complete(&mut self, epoch: u64, out: &mut Output) -> Result<()>;
+
+    /// The event time below which no row will be sent any more, given the inputs' watermarks as last delivered.
+    fn output_watermark(&self, watermarks: &[i64]) -> i64 {
+        watermarks.iter().copied().min().unwrap_or(NO_WATERMARK)
+    }
+
+    /// State as batches whose first column is the key group (`_group: UInt8`), after `on_complete`.
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>>;
+
+    /// Takes back what `snapshot` gave (several workers' snapshots, filtered to this worker's key groups).
+    fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()>;
+
+    /// What is kept, since the last call.
+    fn metrics(&mut self) -> StateMetrics {
+        StateMetrics::default()
+    }
+}
+
+/// Collects what a [`Logic`] emits; the driver sends it.
+pub struct Output {
+    pace: Pace,
+    ready: Vec<Chunk>,
+    /// Ingest instant for rows that no single input chunk caused: the oldest chunk since the last emission.
+    ingest: u64,
+}
+
+impl Output {
+    /// An output of this pace; [`crate::harness`] and the driver make one per operator.
+    pub fn new(pace: Pace) -> Self {
+        Output { pace, ready: Vec::new(), ingest: 0 }
+    }
+
+    /// Whether changed results should leave at once.
+    pub fn eager(&self) -> bool {
+        self.pace == Pace::Eager
+    }
+
+    /// Emits a chunk.
+    pub fn chunk(&mut self, chunk: Chunk) {
+        if !chunk.is_empty() {
+            self.ready.push(chunk);
+        }
+    }
+
+    /// Emits rows caused by the epoch so far.
+    pub fn rows(&mut self, rows: RecordBatch) {
+        self.chunk(Chunk::new(rows, self.ingest, 0));
+    }
+
+    /// Takes what was emitted.
+    pub fn take(&mut self) -> Vec<Chunk> {
+        std::mem::take(&mut self.ready)
+    }
+
+    fn note(&mut self, ingest: u64) {
+        if ingest != 0 && (self.ingest == 0 || self.pace == Pace::Eager || ingest < self.ingest) {
+            self.ingest = ingest;
+        }
+    }
+}
+
+/// What the outside hears from an operator, on the worker's thread.
+pub trait Observer {
+    /// The operator failed; the query should end.
+    fn failed(&self, operator: &str, error: Error);
+
+    /// True if a snapshot is wanted for this epoch.
+    fn wants_snapshot(&self, epoch: u64) -> bool;
+
+    /// State of operator `operator` on this worker after `epoch`, with the watermarks last delivered.
+    fn snapshot(&self, operator: &str, epoch: u64, state: Vec<RecordBatch>, metrics: StateMetrics);
+}
+
+/// How an operator is put into the graph.
+pub struct Place {
+    /// Unique within the query; names the state in checkpoints.
+    pub name: String,
+    /// When results leave.
+    pub pace: Pace,
+    /// The epoch that rows start with.
+    pub epoch: u64,
+    /// The watermark taken as delivered before the first row (after a restart: the recovered one).
+    pub watermark: i64,
+    /// Listens to failures and snapshots.
+    pub observer: Rc<dyn Observer>,
+}
+
+/// Puts `logic` behind its inputs, each with its route (`None`: rows stay on their worker).
+pub fn drive<'scope, L: Logic>(
+    place: Place,
+    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
+    logic: L,
+) -> ChunkStream<'scope> {
+    drive_boxed(place, inputs, Box::new(logic))
+}
+
+type Pull<'a> = Box<dyn FnMut(&mut dyn FnMut(Time, Chunk)) + 'a>;
+
+fn drive_boxed<'scope>(
+    place: Place,
+    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
+    logic: Box<dyn Logic>,
+) -> ChunkStream<'scope> {
+    let scope = inputs[0].0.scope();
+    let mut builder = OperatorBuilder::new(place.name.clone(), scope);
+    let mut pulls: Vec<Pull<'static>> = Vec::new();
+    for (stream, route) in inputs {
+        pulls.push(match route {
+            Some(route) => input(&mut builder, stream, pact(route)),
+            None => input(&mut builder, stream, Pipeline),
+        });
+    }
+    let (output, stream) = builder.new_output_connection::<Chunk, _>(std::iter::empty::<(usize, Antichain<_>)>().collect::<Vec<_>>());
+    let mut output: OutputBuilder<Time, CapacityContainerBuilder<Chunk>> = OutputBuilder::from(output);
+    builder.build(move |mut capabilities| {
+        let capability = capabilities.pop().expect("one output, one capability");
+        let mut stepper = Stepper::new(place, logic, capability, pulls.len());
+        move |frontiers| {
+            for (port, pull) in pulls.iter_mut().enumerate() {
+                pull(&mut |time, chunk| stepper.accept(port, time.epoch, chunk));
+            }
+            stepper.step(frontiers, |capability, chunk| output.activate().session(capability).give_container(chunk));
+        }
+    });
+    stream
+}
+
+fn input<'scope, P: ParallelizationContract<Time, Chunk>>(
+    builder: &mut OperatorBuilder<'scope, Time>,
+    stream: ChunkStream<'scope>,
+    pact: P,
+) -> Pull<'static> {
+    let mut handle = builder.new_input_connection(stream, pact, Vec::<(usize, Antichain<_>)>::new());
+    Box::new(move |accept| handle.for_each(|time, chunk| accept(*time.time(), std::mem::take(chunk))))
+}
+
+/// One operator's progress through epochs and watermarks.
+struct Stepper {
+    name: String,
+    observer: Rc<dyn Observer>,
+    logic: Box<dyn Logic>,
+    out: Output,
+    /// `None` after a failure's report or once all inputs ended.
+    capability: Option<Capability<Time>>,
+    epoch: u64,
+    /// What `on_watermark` was last called with.
+    delivered: Vec<i64>,
+    ready: Vec<(usize, Chunk)>,
+    deferred: VecDeque<(u64, usize, Chunk)>,
+    failed: bool,
+}
+
+impl Stepper {
+    fn new(place: Place, logic: Box<dyn Logic>, capability: Capability<Time>, ports: usize) -> Self {
+        Stepper {
+            name: place.name,
+            observer: place.observer,
+            logic,
+            out: Output::new(place.pace),
+            capability: Some(capability),
+            epoch: place.epoch,
+            delivered: vec![place.watermark; ports],
+            ready: Vec::new(),
+            deferred: VecDeque::new(),
+            failed: false,
+        }
+    }
+
+    fn accept(&mut self, port: usize, epoch: u64, chunk: Chunk) {
+        if epoch <= self.epoch {
+            self.ready.push((port, chunk));
+        } else {
+            self.deferred.push_back((epoch, port, chunk));
+        }
+    }
+
+    fn step(&mut self, frontiers: &[MutableAntichain<Time>], mut send: impl FnMut(&Capability<Time>, &mut Chunk)) {
+        if self.failed {
+            self.ready.clear();
+            self.deferred.clear();
+            return;
+        }
+        if let Err(error) = self.advance(frontiers, &mut send) {
+            self.failed = true;
+            self.observer.failed(&self.name, error);
+        }
+    }
+
+    fn advance(
+        &mut self,
+        frontiers: &[MutableAntichain<Time>],
+        send: &mut impl FnMut(&Capability<Time>, &mut Chunk),
+    ) -> Result<()> {
+        self.absorb()?;
+        self.send(send);
+        let Some(epoch) = frontiers.iter().flat_map(|f| f.frontier().to_owned()).map(|time| time.epoch).min() else {
+            self.capability = None;
+            return Ok(());
+        };
+        let watermarks = watermarks(frontiers);
+        if self.out.eager() {
+            self.deliver(&watermarks)?;
+            self.send(send);
+        }
+        while self.epoch < epoch {
+            self.deliver(&watermarks)?;
+            self.complete()?;
+            self.send(send);
+            self.epoch += 1;
+            self.raise();
+            self.undefer();
+            self.absorb()?;
+            self.send(send);
+        }
+        self.raise_to(&watermarks);
+        Ok(())
+    }
+
+    fn absorb(&mut self) -> Result<()> {
+        for (port, chunk) in std::mem::take(&mut self.ready) {
+            self.out.note(chunk.ingest);
+            self.logic.on_rows(port, chunk, &mut self.out)?;
+        }
+        Ok(())
+    }
+
+    fn undefer(&mut self) {
+        let epoch = self.epoch;
+        let (now, later) = self.deferred.drain(..).partition(|(at, _, _)| *at <= epoch);
+        self.deferred = later;
+        let now: VecDeque<_> = now;
+        self.ready.extend(now.into_iter().map(|(_, port, chunk)| (port, chunk)));
+    }
+
+    fn deliver(&mut self, watermarks: &[i64]) -> Result<()> {
+        let risen: Vec<i64> = self.delivered.iter().zip(watermarks).map(|(old, new)| *old.max(new)).collect();
+        if risen != self.delivered {
+            self.delivered = risen;
+            self.logic.on_watermark(&self.delivered, &mut self.out)?;
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<()> {
+        self.logic.on_complete(self.epoch, &mut self.out)?;
+        self.out.ingest = 0;
+        let state = match self.observer.wants_snapshot(self.epoch) {
+            true => self.logic.snapshot()?,
+            false => Vec::new(),
+        };
+        let metrics = self.logic.metrics();
+        self.observer.snapshot(&self.name, self.epoch, state, metrics);
+        Ok(())
+    }
+
+    fn send(&mut self, send: &mut impl FnMut(&Capability<Time>, &mut Chunk)) {
+        let chunks = self.out.take();
+        if let Some(capability) = &self.capability {
+            chunks.into_iter().for_each(|mut chunk| send(capability, &mut chunk));
+        }
+    }
+
+    /// Raises the own capability to the epoch in progress.
+    fn raise(&mut self) {
+        let epoch = self.epoch;
+        if let Some(capability) = &mut self.capability {
+            let watermark = capability.time().watermark;
+            capability.downgrade(&Time::new(epoch, watermark));
+        }
+    }
+
+    /// Raises the own capability's watermark to what the logic promises.
+    fn raise_to(&mut self, watermarks: &[i64]) {
+        let acted: Vec<i64> = if self.out.eager() { self.delivered.clone() } else { watermarks.to_vec() };
+        let promised = self.logic.output_watermark(&acted);
+        let epoch = self.epoch;
+        if let Some(capability) = &mut self.capability {
+            let watermark = promised.max(capability.time().watermark);
+            if Time::new(epoch, watermark) != *capability.time() {
+                capability.downgrade(&Time::new(epoch, watermark));
+            }
+        }
+    }
+}
+
+/// The smallest watermark in each input's frontier; an input that has ended promises everything.
+fn watermarks(frontiers: &[MutableAntichain<Time>]) -> Vec<i64> {
+    let least = |frontier: &MutableAntichain<Time>| frontier.frontier().iter().map(|time| time.watermark).min();
+    frontiers.iter().map(|frontier| least(frontier).unwrap_or(i64::MAX)).collect()
+}
