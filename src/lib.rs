@@ -3,11 +3,15 @@
 //! A query is written once (DataFrame API or SQL), compiles to one timely dataflow graph, and runs under two drivers:
 //! *continuous* (each record flows through the moment it arrives) and *micro-batch* (epochs are Spark's batches).
 
+pub mod clock;
 pub mod conf;
 pub mod error;
 pub mod formats;
 pub mod functions;
 pub mod options;
+pub mod session;
+pub mod sinks;
+pub mod sources;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -182,7 +182,8 @@ fn drive_boxed<'scope>(
             None => input(&mut builder, stream, Pipeline),
         });
     }
-    let (output, stream) = builder.new_output_connection::<Chunk, _>(std::iter::empty::<(usize, Antichain<_>)>().collect::<Vec<_>>());
+    let (output, stream) =
+        builder.new_output_connection::<Chunk, _>(std::iter::empty::<(usize, Antichain<_>)>().collect::<Vec<_>>());
     let mut output: OutputBuilder<Time, CapacityContainerBuilder<Chunk>> = OutputBuilder::from(output);
     builder.build(move |mut capabilities| {
         let capability = capabilities.pop().expect("one output, one capability");

@@ -141,7 +141,9 @@ impl Logic for Watermark {
     fn output_watermark(&self, _: &[i64]) -> i64 {
         match self.pace {
             Pace::Epoch => self.clock.assigned(),
-            Pace::Eager => self.partitions.values().map(|max| watermark_for(*max, self.delay)).min().unwrap_or(i64::MAX),
+            Pace::Eager => {
+                self.partitions.values().map(|max| watermark_for(*max, self.delay)).min().unwrap_or(i64::MAX)
+            }
         }
     }
 

@@ -1,0 +1,149 @@
+//! Sources: what a query reads, batch and stream alike. One file each, one line each in [`ALL`].
+//!
+//! ```text
+//!  query driver                    source                         ingest thread            worker
+//!  ── latest(from, limit) ───────► newest offset within the limit
+//!  ── read(from, to) ────────────► one Reader a partition ──────► next() … next() ──────► decoder, rows
+//!  ── commit(offset) ────────────► forget what lies before
+//! ```
+//!
+//! Under the micro-batch driver each batch is one bounded `read`; under the continuous driver there is one unbounded `read`
+//! (`to: None`) whose readers hand over data the moment it arrives. A batch query is one bounded read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::Result;
+use crate::clock::SharedClock;
+use crate::conf::Conf;
+use crate::formats::{Decoder, Frames};
+use crate::options::{OptionSpec, Options};
+
+/// A place in a source, as JSON in Spark's own form (`{"logOffset":3}`, `{"topic":{"0":17}}`, `42`). Equal texts are equal places.
+pub type Offset = serde_json::Value;
+
+/// What the user asked to read.
+#[derive(Debug, Clone, Default)]
+pub struct SourceSpec {
+    /// The format's name as given, e.g. `csv`, `socket`, `kafka`.
+    pub format: String,
+    /// The schema the user gave, if any.
+    pub schema: Option<SchemaRef>,
+    /// Options; `path` is one of them.
+    pub options: Options,
+    /// More than one path (batch `load(paths)`); empty otherwise.
+    pub paths: Vec<String>,
+    /// True for `read_stream`.
+    pub streaming: bool,
+}
+
+/// Wakes the query's driver: there may be something new to read. Cheap, callable from any thread.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// What a source gets when a query starts.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// Which columns of the source's schema to deliver, as rising indexes.
+    pub projection: Vec<usize>,
+    /// Session settings as fixed for this query.
+    pub conf: Conf,
+    /// `sources/N` in the query's checkpoint: bookkeeping of this source. `None` for batch reads and in-memory checkpoints.
+    pub log: Option<PathBuf>,
+    /// The clocks.
+    pub clock: SharedClock,
+    /// Tells the driver of new data (a source that cannot tell is polled).
+    pub wake: Wake,
+}
+
+/// How much one batch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// What the source's options say (`maxFilesPerTrigger`, ...).
+    Options,
+    /// Everything there is (trigger once).
+    Everything,
+}
+
+/// One kind of source: checks options, tells the schema, connects.
+pub trait SourceProvider: Send + Sync {
+    /// Names in `format(...)`, lower case; the first is the canonical one.
+    fn names(&self) -> &'static [&'static str];
+    /// The options it understands.
+    fn options(&self) -> Vec<&'static [OptionSpec]>;
+    /// The full schema of its rows; checks all options before anything runs.
+    fn schema(&self, spec: &SourceSpec, conf: &Conf) -> Result<SchemaRef>;
+    /// Connects for one query. `schema` is what [`SourceProvider::schema`] said.
+    fn connect(&self, spec: &SourceSpec, schema: SchemaRef, context: SourceContext) -> Result<Box<dyn Source>>;
+    /// True if it can be read by a batch query.
+    fn batch(&self) -> bool {
+        true
+    }
+}
+
+/// A connected source of one query. Lives on the query's driver thread.
+///
+/// # Restart
+/// After a restart `read` is called with offsets from the checkpoint; a source that can't repeat them (socket) says so in its docs.
+pub trait Source: Send {
+    /// What it is, as progress reports show it, e.g. `FileStreamSource[file:/data/in]`. No secrets.
+    fn description(&self) -> String;
+
+    /// The newest offset a batch that starts after `from` may read to; `None` if there is nothing after `from`.
+    fn latest(&mut self, from: Option<&Offset>, limit: Limit) -> Result<Option<Offset>>;
+
+    /// Readers of the rows after `from` up to and including `to`; for ever without `to`. Each reader is one partition and
+    /// runs on a thread of its own. Partition numbers are stable during a run.
+    fn read(&mut self, from: Option<&Offset>, to: Option<&Offset>) -> Result<Vec<Box<dyn Reader>>>;
+
+    /// A decoder for what its readers give as [`Read::Frames`]; each worker has one. `None` if readers give rows.
+    fn decoder(&self) -> Result<Option<Box<dyn Decoder>>>;
+
+    /// Nothing up to `offset` will be read again.
+    fn commit(&mut self, _offset: &Offset) -> Result<()> {
+        Ok(())
+    }
+
+    /// Joins the partitions' offsets of a continuous read (in the order of [`Source::read`]) to one offset.
+    fn join_offsets(&self, mut parts: Vec<Offset>) -> Result<Offset> {
+        Ok(parts.pop().unwrap_or_default())
+    }
+
+    /// How often the driver should ask for news when the source never wakes it; `None` if it always wakes it.
+    fn poll_interval(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// What a reader has next.
+#[derive(Debug)]
+pub enum Read {
+    /// Records for the decoder.
+    Frames(Frames),
+    /// Rows, decoded by the reader (columnar files, generated rows).
+    Rows(RecordBatch),
+    /// Nothing arrived within the wait.
+    Idle,
+    /// The range has been read (or the peer closed).
+    End,
+}
+
+/// One running partition.
+pub trait Reader: Send {
+    /// Waits at most `wait` for more. Hands over what is there and never waits for a fuller chunk (at most 8192 rows or 1 MiB).
+    fn next(&mut self, wait: Duration) -> Result<Read>;
+
+    /// The place after what was handed over so far.
+    fn offset(&self) -> Offset;
+
+    /// Something another thread can call to end a `next` that waits (at the query's stop).
+    fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
+        None
+    }
+}
+
+/// Every kind of source. A new one is one file and one line here.
+pub static ALL: &[&dyn SourceProvider] = &[];
