@@ -368,7 +368,9 @@ fn decimal_type(precision: u64, scale: u64) -> Result<DataType> {
         ));
     }
     if scale > precision || precision == 0 {
-        return Err(Error::invalid(format!("decimal({precision},{scale}) needs 1 <= precision and scale <= precision")));
+        return Err(Error::invalid(format!(
+            "decimal({precision},{scale}) needs 1 <= precision and scale <= precision"
+        )));
     }
     Ok(DataType::Decimal128(precision as u8, scale as i8))
 }
@@ -403,12 +405,20 @@ mod tests {
     #[test]
     fn columns_with_all_their_decorations() {
         assert_eq!(
-            schema("ts TIMESTAMP, k STRING NOT NULL COMMENT 'it''s, \\' x', p STRUCT<x: INT>, m MAP<STRING, ARRAY<INT>>"),
+            schema(
+                "ts TIMESTAMP, k STRING NOT NULL COMMENT 'it''s, \\' x', p STRUCT<x: INT>, m MAP<STRING, ARRAY<INT>>"
+            ),
             "struct<ts:timestamp,k:string,p:struct<x:int>,m:map<string,array<int>>>"
         );
-        assert_eq!(schema("`a b` int, `c``d`: long,e DECIMAL(6 , 2), f dec"), "struct<a b:int,c`d:bigint,e:decimal(6,2),f:decimal(10,0)>");
+        assert_eq!(
+            schema("`a b` int, `c``d`: long,e DECIMAL(6 , 2), f dec"),
+            "struct<a b:int,c`d:bigint,e:decimal(6,2),f:decimal(10,0)>"
+        );
         assert_eq!(schema("STRUCT<a: INT>"), "struct<a:int>");
-        assert_eq!(schema("date DATE, interval INTERVAL, time TIME"), "struct<date:date,interval:interval,time:time(6)>");
+        assert_eq!(
+            schema("date DATE, interval INTERVAL, time TIME"),
+            "struct<date:date,interval:interval,time:time(6)>"
+        );
         assert_eq!(schema("  "), "struct<>");
     }
 

@@ -158,9 +158,27 @@ mod tests {
     #[test]
     fn simple_names_read_back_as_the_same_type() {
         for name in [
-            "tinyint", "smallint", "int", "bigint", "float", "double", "decimal(10,2)", "string", "binary", "boolean",
-            "date", "timestamp", "timestamp_ntz", "void", "interval", "interval day to second", "time(6)",
-            "interval year to month", "array<int>", "map<string,array<int>>", "struct<a:int,b:struct<c:string>>",
+            "tinyint",
+            "smallint",
+            "int",
+            "bigint",
+            "float",
+            "double",
+            "decimal(10,2)",
+            "string",
+            "binary",
+            "boolean",
+            "date",
+            "timestamp",
+            "timestamp_ntz",
+            "void",
+            "interval",
+            "interval day to second",
+            "time(6)",
+            "interval year to month",
+            "array<int>",
+            "map<string,array<int>>",
+            "struct<a:int,b:struct<c:string>>",
         ] {
             let data_type = parse_type(name).unwrap();
             assert_eq!(simple_name(&data_type), name);
