@@ -12,6 +12,7 @@ pub mod options;
 pub mod session;
 pub mod sinks;
 pub mod sources;
+pub mod sql;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -4,6 +4,10 @@
 //! `bind` that checks the arguments by Spark's rules, inserts Spark's implicit casts and returns a DataFusion expression of
 //! exactly Spark's result type. After binding, DataFusion's own type coercion finds nothing left to do.
 
+pub mod cast;
+pub mod coerce;
+pub mod kernel;
+
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -56,6 +60,16 @@ impl Call<'_> {
     /// The type of an expression over this call's columns.
     pub fn type_of(&self, expr: &Expr) -> Result<DataType> {
         Ok(expr.get_type(self.schema)?)
+    }
+
+    /// `expr` as a value of type `to`, by Spark's implicit cast; see [`coerce::implicit`].
+    pub fn implicit(&self, expr: Expr, to: &DataType) -> Result<Expr> {
+        coerce::implicit(expr, to, self.schema, self.conf)
+    }
+
+    /// `expr` cast to `to` as by `CAST`; see [`cast::cast`].
+    pub fn cast(&self, expr: Expr, to: &DataType) -> Result<Expr> {
+        cast::cast(expr, to, cast::Mode::of(self.conf), self.schema, self.conf)
     }
 
     /// All arguments as expressions.

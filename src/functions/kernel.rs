@@ -1,0 +1,193 @@
+//! Scalar functions of our own: a vectorized closure with a fixed result type, wrapped as a DataFusion expression.
+//!
+//! In come the bound arguments (of exactly the types the closure expects), out goes an `Expr::ScalarFunction`.
+//! Two calls are the same expression if name, key and result type agree and the arguments do, so whatever parameter
+//! a closure captures must be part of `key`. A closure never panics on data and does no work per row that it can do
+//! per array.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::{Error, Result};
+
+type Run = dyn Fn(&[ColumnarValue], usize) -> Result<ColumnarValue> + Send + Sync;
+
+/// A scalar function under construction; [`Kernel::call`] makes the expression.
+#[derive(Clone)]
+pub struct Kernel {
+    name: &'static str,
+    key: String,
+    result: FieldRef,
+    signature: Signature,
+    lazy: bool,
+    run: Arc<Run>,
+}
+
+impl Kernel {
+    /// A function over whole arrays, all of the same length. If every argument is a constant it runs once over one row.
+    pub fn arrays<F>(name: &'static str, result: DataType, run: F) -> Self
+    where
+        F: Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
+    {
+        Self::values(name, result, move |values, rows| over_arrays(values, rows, &run))
+    }
+
+    /// A function that tells constants from columns; it gets the number of rows too.
+    pub fn values<F>(name: &'static str, result: DataType, run: F) -> Self
+    where
+        F: Fn(&[ColumnarValue], usize) -> Result<ColumnarValue> + Send + Sync + 'static,
+    {
+        Kernel {
+            name,
+            key: String::new(),
+            result: Arc::new(Field::new(name, result, true)),
+            signature: Signature::user_defined(Volatility::Immutable),
+            lazy: false,
+            run: Arc::new(run),
+        }
+    }
+
+    /// Adds the parameters that the closure captured (mode, time zone, ...), which tell it from its siblings.
+    pub fn key(mut self, key: impl fmt::Display) -> Self {
+        self.key = key.to_string();
+        self
+    }
+
+    /// Gives the result field metadata (interval fields).
+    pub fn field(mut self, field: FieldRef) -> Self {
+        self.result = field;
+        self
+    }
+
+    /// Says that equal arguments may give different results (`rand`, `uuid`, ...), so that it is never folded.
+    pub fn volatile(mut self) -> Self {
+        self.signature = Signature::user_defined(Volatility::Volatile);
+        self
+    }
+
+    /// Says that it must not be evaluated where its value is not needed (`raise_error`).
+    pub fn lazy(mut self) -> Self {
+        self.lazy = true;
+        self
+    }
+
+    /// The expression that applies this function to `args`.
+    pub fn call(self, args: Vec<Expr>) -> Expr {
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(self)), args))
+    }
+
+    /// The function's name.
+    pub fn function_name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The captured parameters, see [`Kernel::key`].
+    pub fn parameters(&self) -> &str {
+        &self.key
+    }
+
+    /// The kernel behind a function call, if it is one.
+    pub fn of(expr: &Expr) -> Option<(&Kernel, &[Expr])> {
+        let Expr::ScalarFunction(call) = expr else { return None };
+        let kernel = (call.func.inner().as_ref() as &dyn std::any::Any).downcast_ref::<Kernel>()?;
+        Some((kernel, &call.args))
+    }
+}
+
+fn over_arrays(
+    values: &[ColumnarValue],
+    rows: usize,
+    run: &impl Fn(&[ArrayRef]) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    let constant = !values.is_empty() && values.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
+    let rows = if constant { 1 } else { rows };
+    let arrays = values.iter().map(|value| Ok(value.to_array(rows)?)).collect::<Result<Vec<_>>>()?;
+    let result = run(&arrays)?;
+    if !constant {
+        return Ok(ColumnarValue::Array(result));
+    }
+    Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+}
+
+/// The value as an array of `rows` rows.
+pub fn array_of(value: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
+    Ok(value.to_array(rows)?)
+}
+
+/// The array as its concrete type.
+///
+/// # Errors
+/// An internal error if binding let through another type.
+pub fn downcast<T: Array + 'static>(array: &dyn Array) -> Result<&T> {
+    array.as_any().downcast_ref::<T>().ok_or_else(|| {
+        Error::internal(format!("a function got an array of {} where it expects another", array.data_type()))
+    })
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] -> {}", self.name, self.key, self.result.data_type())
+    }
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.key == other.key && self.result == other.result
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Hash for Kernel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.key.hash(state);
+        self.result.data_type().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Kernel {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> PlanResult<String> {
+        let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        let key = if self.key.is_empty() { String::new() } else { format!("[{}]", self.key) };
+        Ok(format!("{}{key}({})", self.name, args.join(",")))
+    }
+
+    fn return_type(&self, _: &[DataType]) -> PlanResult<DataType> {
+        Ok(self.result.data_type().clone())
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> PlanResult<FieldRef> {
+        Ok(self.result.clone())
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> PlanResult<Vec<DataType>> {
+        Ok(types.to_vec())
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.lazy
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        Ok((self.run)(&args.args, args.number_rows)?)
+    }
+}
