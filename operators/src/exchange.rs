@@ -37,12 +37,11 @@ pub struct Splitter {
 impl Splitter {
     fn assign(&mut self, columns: &[ArrayRef], rows: usize) {
         self.hashes.clear();
-        keys::route(columns, rows, &mut self.hashes);
+        keys::route(columns, rows, &mut self.hashes).expect("the plan checked that the key columns can be keys");
         self.rows.iter_mut().for_each(Vec::clear);
-        let workers = self.rows.len() as u64;
+        let workers = self.rows.len();
         for (row, hash) in self.hashes.iter().enumerate() {
-            let group = hash % keys::KEY_GROUPS as u64;
-            self.rows[(group % workers) as usize].push(row as u32);
+            self.rows[keys::key_group(*hash) % workers].push(row as u32);
         }
     }
 
