@@ -4,7 +4,9 @@
 //! `[h]h[:[m]m[:[s]s[.fraction]]][zone]`, with white space around. Printing gives `yyyy-MM-dd` and
 //! `yyyy-MM-dd HH:mm:ss[.fraction]` without trailing zeros. Nothing here allocates except the caller's buffer.
 
-use super::calendar::{Civil, MICROS_PER_DAY, MICROS_PER_SECOND, checked_days, civil_from_days, join_micros, split_micros};
+use super::calendar::{
+    Civil, MICROS_PER_DAY, MICROS_PER_SECOND, checked_days, civil_from_days, join_micros, split_micros,
+};
 use super::zone::Zone;
 
 /// Days since 1970-01-01 of a text, or `None` if Spark would not cast it to DATE.
@@ -308,7 +310,9 @@ mod tests {
         assert_eq!(timestamp("2024-02-29 12").as_deref(), Some("2024-02-29 12:00:00"));
         assert_eq!(timestamp("2024").as_deref(), Some("2024-01-01 00:00:00"));
         assert_eq!(timestamp("2024-02-29T12:34:56.5Z").as_deref(), Some("2024-02-29 12:34:56.5"));
-        for bad in ["", "bad", "2024-02-30 00:00:00", "2024-01-01 25:00:00", "2024-01-01 10:20 UTC", "2024-01-01 1:2:3 x"] {
+        for bad in
+            ["", "bad", "2024-02-30 00:00:00", "2024-01-01 25:00:00", "2024-01-01 10:20 UTC", "2024-01-01 1:2:3 x"]
+        {
             assert_eq!(timestamp(bad), None, "{bad}");
         }
         assert!(timestamp("12:30:15").is_some_and(|text| text.ends_with(" 12:30:15")));
