@@ -9,6 +9,7 @@ pub mod error;
 pub mod formats;
 pub mod functions;
 pub mod options;
+pub mod plan;
 pub mod session;
 pub mod sinks;
 pub mod sources;

@@ -1,0 +1,75 @@
+//! Batch queries: a static plan runs on DataFusion, from beginning to end, in the caller's order of rows.
+//!
+//! In: a logical plan without streaming scans. Out: record batches. One partition, so that rows keep the order of files
+//! and lines where Spark's do. The nodes of [`super::nodes`] become steps over record batches.
+
+mod deduplicate;
+mod planner;
+pub(crate) mod scan;
+mod step;
+mod windows;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::{StreamExt, TryStreamExt};
+
+use crate::conf::Conf;
+use crate::plan::scan::is_streaming;
+use crate::{Error, Result};
+
+/// A DataFusion context for one query under these settings.
+pub fn context(conf: &Conf) -> SessionContext {
+    let mut config = SessionConfig::new().with_target_partitions(1).with_extension(Arc::new(conf.clone()));
+    config.options_mut().execution.time_zone = Some(conf.time_zone().to_string());
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_query_planner(Arc::new(planner::Planner))
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// Runs a static plan; rows come as they are made.
+///
+/// # Errors
+/// If the plan reads a stream, cannot be planned, or its first step fails; later failures come in the stream.
+pub async fn stream(plan: LogicalPlan, conf: &Conf) -> Result<SendableRecordBatchStream> {
+    if is_streaming(&plan) {
+        let error = Error::query("_LEGACY_ERROR_TEMP_3102", "queries with streaming sources must be started");
+        return Err(error.hint("Use write_stream() and start()."));
+    }
+    let context = context(conf);
+    let physical = context.state().create_physical_plan(&planner::prepare(plan)?).await?;
+    execute(physical, &context)
+}
+
+/// Runs the partitions one after the other, so that the sides of a union keep their order.
+fn execute(physical: Arc<dyn ExecutionPlan>, context: &SessionContext) -> Result<SendableRecordBatchStream> {
+    let partitions = physical.output_partitioning().partition_count();
+    let task = context.task_ctx();
+    if partitions == 1 {
+        return Ok(physical.execute(0, task)?);
+    }
+    let schema = physical.schema();
+    let runs = (0..partitions).map(move |partition| physical.execute(partition, Arc::clone(&task)));
+    let rows = futures::stream::iter(runs).try_flatten();
+    Ok(Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, rows)))
+}
+
+/// Runs a static plan and keeps all its rows.
+///
+/// # Errors
+/// As [`stream`], and whatever fails while it runs.
+pub async fn collect(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>> {
+    let mut rows = stream(plan, conf).await?;
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.next().await {
+        batches.push(batch?);
+    }
+    Ok(batches)
+}

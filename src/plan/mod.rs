@@ -1,0 +1,8 @@
+//! Plans: what DataFusion's `LogicalPlan` lacks for streams, and what is made of a logical plan.
+//!
+//! In: logical plans from `frame` and `sql`. Out: a dataflow plan (streams) or rows (batch). No timely and no I/O here,
+//! but for [`batch`], which hands a static plan to DataFusion.
+
+pub mod batch;
+pub mod nodes;
+pub mod scan;

@@ -1,0 +1,83 @@
+//! The leaf of every plan: a described source, static or streaming, as a table of DataFusion.
+//!
+//! In: format, options and schema as the user gave them ([`SourceSpec`]) and the schema that the source has. Out: a
+//! `LogicalPlan::TableScan` over a [`ScanTable`]. Nothing is opened here; a static scan is read when DataFusion runs it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, TableReference};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::sources::SourceSpec;
+
+/// A source with its schema: what a scan reads.
+#[derive(Debug, Clone)]
+pub struct ScanTable {
+    /// What the plan and error messages call it.
+    pub name: String,
+    /// The description.
+    pub source: Arc<SourceSpec>,
+    /// The columns it gives.
+    pub schema: SchemaRef,
+}
+
+impl ScanTable {
+    /// True if it never ends.
+    pub fn is_streaming(&self) -> bool {
+        self.source.streaming
+    }
+
+    /// A plan that reads this table; its columns are qualified with the table's name.
+    ///
+    /// # Errors
+    /// If the schema has two columns of one name.
+    pub fn into_plan(self) -> Result<LogicalPlan> {
+        let name = TableReference::bare(self.name.clone());
+        LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(self)), None)?.build()
+    }
+}
+
+#[async_trait]
+impl TableProvider for ScanTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        super::batch::scan::plan_scan(self, state, projection)
+    }
+}
+
+/// The source below a scan node; none if the scan reads something else (rows held in memory).
+pub fn scanned(scan: &TableScan) -> Option<ScanTable> {
+    let provider = source_as_provider(&scan.source).ok()?;
+    let table: &dyn std::any::Any = provider.as_ref();
+    table.downcast_ref::<ScanTable>().cloned()
+}
+
+/// True if some scan of the plan (also in its subqueries) never ends.
+pub fn is_streaming(plan: &LogicalPlan) -> bool {
+    let mut streaming = false;
+    let visited = plan.apply_with_subqueries(|node| {
+        streaming |=
+            matches!(node, LogicalPlan::TableScan(scan) if scanned(scan).is_some_and(|table| table.is_streaming()));
+        Ok(if streaming { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    streaming && visited.is_ok()
+}
