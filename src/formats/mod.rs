@@ -4,19 +4,26 @@
 //! *frames* (records cut out of a byte stream by the source, with their places), so that decoding happens in the worker
 //! and builds only the columns the query needs. Columnar formats open whole files.
 
+mod columns;
+pub mod compression;
+pub mod encoding;
+pub mod frames;
+mod mode;
+pub mod text;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::Result;
 use crate::conf::Conf;
-use crate::options::{OptionSpec, Options};
+use crate::options::{OptionSpec, Options, nearest};
+use crate::{Error, Result};
 
-/// Records cut from a byte stream: `bytes[ends[i-1]..ends[i]]` is record `i`, without its line end.
+/// Records cut from a byte stream: `bytes[spans[i].0..spans[i].1]` is record `i`, without its line end.
 ///
-/// Invariant: `ends` rises and its last value is at most `bytes.len()`; `skips[i]` bytes before record `i` belong to the previous line end.
+/// Invariant: spans rise, do not overlap and lie within `bytes`.
 #[derive(Debug, Clone, Default)]
 pub struct Frames {
     /// The bytes of all records and their line ends.
@@ -27,6 +34,8 @@ pub struct Frames {
     pub place: Arc<str>,
     /// Number of the first record within its place, from 1 (a line number for files).
     pub first_line: u64,
+    /// Which records were longer than `maxRecordBytes` and lost their end; rising.
+    pub cut: Vec<u32>,
 }
 
 impl Frames {
@@ -44,6 +53,11 @@ impl Frames {
     pub fn record(&self, i: usize) -> &[u8] {
         let (start, end) = self.spans[i];
         &self.bytes[start as usize..end as usize]
+    }
+
+    /// True if record `i` was longer than allowed and lost its end.
+    pub fn is_cut(&self, i: usize) -> bool {
+        !self.cut.is_empty() && self.cut.binary_search(&(i as u32)).is_ok()
     }
 
     /// `file:line` of record `i`, for error messages.
@@ -72,7 +86,8 @@ impl DecodeContext {
     }
 }
 
-/// Turns frames into rows. One decoder serves one reader; it keeps nothing between calls but reusable buffers.
+/// Turns frames into rows. One decoder serves one reader; it keeps nothing between calls but reusable buffers and, for
+/// CSV, in which file the header has not come yet.
 pub trait Decoder: Send {
     /// Decodes all records. A record may give no row (DROPMALFORMED, blank JSON line) or several (a JSON array).
     ///
@@ -99,7 +114,7 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 pub trait FileWriter: Send {
     /// Adds rows.
     fn write(&mut self, rows: &RecordBatch) -> Result<()>;
-    /// Writes the footer; returns the file's bytes or an empty vector if they already went to the file.
+    /// Writes the footer; nothing of the file counts before this returns.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
@@ -135,4 +150,35 @@ pub trait Format: Send + Sync {
     fn encoder(&self, schema: SchemaRef, options: &Options, conf: &Conf) -> Result<Box<dyn Encoder>>;
     /// A writer of a whole file (columnar formats).
     fn file_writer(&self, file: std::fs::File, schema: SchemaRef, options: &Options) -> Result<Box<dyn FileWriter>>;
+}
+
+/// All formats. A new format is one line here.
+pub static ALL: &[&dyn Format] = &[&text::Text];
+
+/// The format of this name, in any case.
+///
+/// # Errors
+/// `DATA_SOURCE_NOT_FOUND`, with the nearest name as a hint.
+pub fn lookup(name: &str) -> Result<&'static dyn Format> {
+    let found = ALL.iter().find(|format| format.name().eq_ignore_ascii_case(name));
+    found.copied().ok_or_else(|| not_found(name))
+}
+
+fn not_found(name: &str) -> Error {
+    let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("failed to find the data source '{name}'"));
+    match nearest(name, ALL.iter().map(|format| format.name())) {
+        Some(near) => error.hint(format!("Did you mean '{near}'?")),
+        None => error,
+    }
+}
+
+/// The error of a text-like format that is asked to read or write whole files itself.
+fn not_columnar(format: &dyn Format) -> Error {
+    Error::internal(format!("format '{}' works on records, not on whole files", format.name()))
+}
+
+/// The error of a columnar format that is asked for records.
+#[allow(dead_code)]
+fn not_text(format: &dyn Format) -> Error {
+    Error::internal(format!("format '{}' works on whole files, not on records", format.name()))
 }

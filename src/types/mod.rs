@@ -8,8 +8,11 @@
 //! The constructors here are the only place that knows what the inner fields of lists and maps are called; two types
 //! built by them compare equal exactly if Spark's types do.
 
+pub mod calendar;
+pub mod datetime_text;
 mod ddl;
 mod names;
+pub mod zone;
 
 use std::sync::Arc;
 
