@@ -4,9 +4,18 @@
 //! `bind` that checks the arguments by Spark's rules, inserts Spark's implicit casts and returns a DataFusion expression of
 //! exactly Spark's result type. After binding, DataFusion's own type coercion finds nothing left to do.
 
+mod arguments;
 pub mod cast;
+mod charset;
 pub mod coerce;
+mod encoding;
 pub mod kernel;
+mod like;
+mod mask;
+mod rows;
+mod search;
+mod substring;
+mod text;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
@@ -107,7 +116,7 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 }
 
 /// All families of scalar functions. A new family is one line here.
-const FAMILIES: &[&[Function]] = &[];
+const FAMILIES: &[&[Function]] = &[encoding::FUNCTIONS, search::FUNCTIONS, substring::FUNCTIONS, text::FUNCTIONS];
 
 /// The scalar function of this name (in any case).
 pub fn lookup(name: &str) -> Option<&'static Function> {

@@ -1,0 +1,282 @@
+//! Texts as bytes and back: base64, hex, character sets, UTF-8 validation.
+//!
+//! In: STRING or BINARY (hex also BIGINT) columns. Out: STRING, BINARY or BOOLEAN columns.
+
+use arrow::array::BinaryBuilder;
+use arrow::datatypes::{DataType, Int64Type};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use datafusion::logical_expr::Expr;
+
+use super::arguments::{argument_type, coerced};
+use super::charset::Charset;
+use super::rows::{over_rows, put, put_bytes, put_char};
+use super::{Call, Function, coerce, function};
+use crate::{Error, Result};
+
+const BINARY: DataType = DataType::Binary;
+const STRING: DataType = DataType::Utf8;
+
+/// The functions of this file.
+pub const FUNCTIONS: &[Function] = &[
+    function(&["base64"], base64_function),
+    function(&["unbase64"], |call| to_bytes(call, "unbase64", false, unbase64)),
+    function(&["hex"], hex),
+    function(&["unhex"], |call| to_bytes(call, "unhex", true, unhex)),
+    function(&["encode"], encode),
+    function(&["decode"], decode),
+    function(&["to_binary"], |call| to_binary(call, false)),
+    function(&["try_to_binary"], |call| to_binary(call, true)),
+    function(&["is_valid_utf8"], is_valid_utf8),
+    function(&["make_valid_utf8"], |call| same_text(call, "make_valid_utf8")),
+    function(&["validate_utf8"], |call| same_text(call, "validate_utf8")),
+    function(&["try_validate_utf8"], |call| same_text(call, "try_validate_utf8")),
+];
+
+fn base64_function(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 1..=1, &[BINARY])?;
+    Ok(over_rows("base64", STRING, |rows| {
+        let bytes = rows.binaries(0)?;
+        rows.give_strings(|row, out| {
+            let bytes = bytes.get(row)?;
+            put(out, &base64::display::Base64Display::new(bytes, &STANDARD).to_string());
+            Some(())
+        })
+    })
+    .call(args))
+}
+
+/// Reads a text as bytes into the buffer; false if it is malformed.
+type Parse = fn(&str, &mut Vec<u8>) -> bool;
+
+fn to_bytes(mut call: Call<'_>, name: &'static str, null_if_bad: bool, parse: Parse) -> Result<Expr> {
+    let args = coerced(&mut call, 1..=1, &[STRING])?;
+    Ok(parse_kernel(name, null_if_bad, parse).call(args))
+}
+
+fn parse_kernel(name: &'static str, null_if_bad: bool, parse: Parse) -> super::kernel::Kernel {
+    let kernel = over_rows(name, BINARY, move |rows| {
+        let text = rows.strings(0)?;
+        let mut buffer = Vec::new();
+        rows.try_give_binaries(|row, out| {
+            let text = text.get(row)?;
+            buffer.clear();
+            match parse(text, &mut buffer) {
+                true => Some(Ok(put_bytes(out, &buffer))),
+                false if null_if_bad => None,
+                false => Some(Err(bad_conversion(name, text))),
+            }
+        })
+    });
+    kernel.key(null_if_bad)
+}
+
+fn bad_conversion(name: &str, text: &str) -> Error {
+    Error::data("CONVERSION_INVALID_INPUT", format!("'{text}' cannot be read by function '{name}' as BINARY"))
+        .hint("Use try_to_binary to get null instead.")
+}
+
+/// Java's MIME decoder: characters outside the alphabet are skipped, the padding may be missing.
+fn unbase64(text: &str, out: &mut Vec<u8>) -> bool {
+    let mut bits = 0u32;
+    let mut count = 0;
+    for byte in text.bytes().take_while(|byte| *byte != b'=') {
+        let Some(value) = base64_value(byte) else { continue };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    // Six bits left over are a single character of a group of four, which is no byte.
+    count != 6
+}
+
+fn base64_value(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+/// Strict base64 for `to_binary`: whitespace is skipped, all else must be right.
+fn strict_base64(text: &str, out: &mut Vec<u8>) -> bool {
+    let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    STANDARD.decode_vec(&compact, out).is_ok()
+}
+
+/// Pairs of hexadecimal digits; an odd number of digits has a zero before the first.
+fn unhex(text: &str, out: &mut Vec<u8>) -> bool {
+    let mut digits = text.bytes().map(hex_value);
+    if text.len() % 2 == 1 {
+        match digits.next().flatten() {
+            Some(value) => out.push(value),
+            None => return false,
+        }
+    }
+    while let Some(high) = digits.next() {
+        match (high, digits.next().flatten()) {
+            (Some(high), Some(low)) => out.push(high << 4 | low),
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+fn utf8(text: &str, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(text.as_bytes());
+    true
+}
+
+fn hex(mut call: Call<'_>) -> Result<Expr> {
+    match argument_type(&call, 0)? {
+        Some(DataType::Utf8 | DataType::Binary) => {
+            let args = coerced(&mut call, 1..=1, &[BINARY])?;
+            Ok(over_rows("hex", STRING, |rows| {
+                let bytes = rows.binaries(0)?;
+                rows.give_strings(|row, out| Some(put_hex(out, bytes.get(row)?)))
+            })
+            .call(args))
+        }
+        _ => {
+            let args = coerced(&mut call, 1..=1, &[DataType::Int64])?;
+            Ok(over_rows("hex", STRING, |rows| {
+                let number = rows.numbers::<Int64Type>(0)?;
+                rows.give_strings(|row, out| {
+                    use std::fmt::Write;
+                    write!(out, "{:X}", number.get(row)?).expect("writing into memory cannot fail");
+                    Some(())
+                })
+            })
+            .call(args))
+        }
+    }
+}
+
+fn put_hex(out: &mut arrow::array::StringBuilder, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        put_char(out, char::from(DIGITS[usize::from(byte >> 4)]));
+        put_char(out, char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
+fn encode(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 2..=2, &[STRING, STRING])?;
+    let charset = super::arguments::Compiled::new(&[&args[1]], |names| Charset::named(names[0], "encode"))?;
+    Ok(over_rows("encode", BINARY, move |rows| {
+        let (text, name) = (rows.strings(0)?, rows.strings(1)?);
+        let mut charset = charset.start();
+        rows.try_give_binaries(|row, out: &mut BinaryBuilder| {
+            let text = text.get(row)?;
+            let charset = charset.get(&[name.get(row)?]);
+            Some(charset.and_then(|charset| charset.encode(text, out)))
+        })
+    })
+    .call(args))
+}
+
+/// `decode(bytes, charset)`, or with more arguments Oracle's `decode(value, search, result, ..., default)`.
+fn decode(mut call: Call<'_>) -> Result<Expr> {
+    if call.args.len() > 2 {
+        return choose(call);
+    }
+    let args = coerced(&mut call, 2..=2, &[BINARY, STRING])?;
+    let charset = super::arguments::Compiled::new(&[&args[1]], |names| Charset::named(names[0], "decode"))?;
+    Ok(over_rows("decode", STRING, move |rows| {
+        let (bytes, name) = (rows.binaries(0)?, rows.strings(1)?);
+        let mut charset = charset.start();
+        rows.try_give_strings(|row, out| {
+            let bytes = bytes.get(row)?;
+            let charset = charset.get(&[name.get(row)?]);
+            Some(charset.and_then(|charset| charset.decode(bytes, out)))
+        })
+    })
+    .call(args))
+}
+
+/// The result after the first search value that equals the value (null equals null), else the default.
+fn choose(mut call: Call<'_>) -> Result<Expr> {
+    let mut args = call.values(3..=usize::MAX)?.into_iter();
+    let value = args.next().ok_or_else(|| Error::internal("decode has no value"))?;
+    let mut searches = vec![value];
+    let mut results = Vec::new();
+    while let Some(search) = args.next() {
+        match args.next() {
+            Some(result) => {
+                searches.push(search);
+                results.push(result);
+            }
+            None => results.push(search),
+        }
+    }
+    let (searches, _) = coerce::to_common(searches, call.schema, call.conf)?;
+    let (mut results, result) = coerce::to_common(results, call.schema, call.conf)?;
+    let otherwise = if results.len() == searches.len() { results.pop() } else { None };
+    let otherwise = match otherwise {
+        Some(otherwise) => otherwise,
+        None => Expr::Literal(datafusion::common::ScalarValue::try_from(&result)?, None),
+    };
+    let mut searches = searches.into_iter();
+    let value = searches.next().ok_or_else(|| Error::internal("decode has no value"))?;
+    let branches = searches.zip(results).map(|(search, result)| {
+        let same = datafusion::logical_expr::binary_expr(
+            value.clone(),
+            datafusion::logical_expr::Operator::IsNotDistinctFrom,
+            search,
+        );
+        (Box::new(same), Box::new(result))
+    });
+    Ok(Expr::Case(datafusion::logical_expr::Case {
+        expr: None,
+        when_then_expr: branches.collect(),
+        else_expr: Some(Box::new(otherwise)),
+    }))
+}
+
+fn to_binary(mut call: Call<'_>, null_if_bad: bool) -> Result<Expr> {
+    let mut args = coerced(&mut call, 1..=2, &[STRING, STRING])?;
+    let format = match args.get(1) {
+        None => Some("hex".to_string()),
+        Some(format) => super::arguments::constant_text(&call, format, "fmt")?,
+    };
+    args.truncate(1);
+    let Some(format) = format else {
+        return Ok(Expr::Literal(datafusion::common::ScalarValue::Binary(None), None));
+    };
+    let (name, parse): (_, Parse) = match format.to_ascii_lowercase().as_str() {
+        "hex" => ("to_binary_hex", unhex),
+        "base64" => ("to_binary_base64", strict_base64),
+        "utf-8" | "utf8" => ("to_binary_utf8", utf8),
+        _ => {
+            let message = format!("the format should be 'hex', 'base64', 'utf-8' or 'utf8' but is '{format}'");
+            return Err(Error::query("INVALID_PARAMETER_VALUE.BINARY_FORMAT", message));
+        }
+    };
+    Ok(parse_kernel(name, null_if_bad, parse).call(args))
+}
+
+/// Always true for a text that is not null: a text column holds only valid UTF-8.
+fn is_valid_utf8(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 1..=1, &[STRING])?;
+    Ok(over_rows("is_valid_utf8", DataType::Boolean, |rows| {
+        let text = rows.strings(0)?;
+        rows.give_booleans(|row| text.get(row).map(|_| true))
+    })
+    .call(args))
+}
+
+/// A text column holds only valid UTF-8, so there is nothing to check and nothing to repair.
+fn same_text(call: Call<'_>, name: &'static str) -> Result<Expr> {
+    super::text::string_to_string(call, name, |text, out| put(out, text))
+}

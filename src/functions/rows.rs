@@ -1,0 +1,203 @@
+//! Columns of arguments for kernels that compute row by row over typed values.
+//!
+//! In: the evaluated arguments of one invocation. Out: the result column. A constant argument stays one value and is never
+//! expanded; if all arguments are constants the closure runs once. Values are written straight into the result's buffers, so
+//! no row costs an allocation.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray, ListBuilder,
+    PrimitiveArray, StringArray, StringBuilder,
+};
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::ColumnarValue;
+
+use super::kernel::Kernel;
+use crate::types::list_item;
+use crate::{Error, Result};
+
+/// A kernel of this name and result type that computes its column from [`Rows`].
+pub fn over_rows<F>(name: &'static str, result: DataType, run: F) -> Kernel
+where
+    F: Fn(&Rows<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+{
+    Kernel::values(name, result, move |args, rows| {
+        let constant = !args.is_empty() && args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let result = run(&Rows { args, len: if constant { 1 } else { rows } })?;
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?),
+            false => ColumnarValue::Array(result),
+        })
+    })
+}
+
+/// The arguments of one invocation and the number of rows to give.
+pub struct Rows<'a> {
+    args: &'a [ColumnarValue],
+    len: usize,
+}
+
+/// One argument as a column; a constant has one value for all rows.
+pub struct Column<A> {
+    array: A,
+    constant: bool,
+}
+
+impl<A: Array> Column<A> {
+    /// The value at `row`, `None` if it is null.
+    pub fn get<'a>(&'a self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item>
+    where
+        &'a A: ArrayAccessor,
+    {
+        let row = if self.constant { 0 } else { row };
+        let array = &self.array;
+        (!array.is_null(row)).then(|| array.value(row))
+    }
+}
+
+impl Rows<'_> {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Number of arguments.
+    pub fn arity(&self) -> usize {
+        self.args.len()
+    }
+
+    /// The type of argument `i`.
+    pub fn data_type(&self, i: usize) -> DataType {
+        self.args[i].data_type()
+    }
+
+    /// Argument `i` with one value for each row.
+    pub fn array(&self, i: usize) -> Result<ArrayRef> {
+        Ok(self.args[i].to_array(self.len)?)
+    }
+
+    fn column(&self, i: usize) -> Result<(ArrayRef, bool)> {
+        Ok(match &self.args[i] {
+            ColumnarValue::Array(array) => (Arc::clone(array), false),
+            ColumnarValue::Scalar(value) => (value.to_array()?, true),
+        })
+    }
+
+    /// Argument `i` as STRING.
+    pub fn strings(&self, i: usize) -> Result<Column<StringArray>> {
+        let (array, constant) = self.column(i)?;
+        let array = array.as_string_opt::<i32>().ok_or_else(|| mismatch(i, "STRING", array.data_type()))?.clone();
+        Ok(Column { array, constant })
+    }
+
+    /// Argument `i` as BINARY.
+    pub fn binaries(&self, i: usize) -> Result<Column<BinaryArray>> {
+        let (array, constant) = self.column(i)?;
+        let array = array.as_binary_opt::<i32>().ok_or_else(|| mismatch(i, "BINARY", array.data_type()))?.clone();
+        Ok(Column { array, constant })
+    }
+
+    /// Argument `i` as a number, date or time of type `T`.
+    pub fn numbers<T: ArrowPrimitiveType>(&self, i: usize) -> Result<Column<PrimitiveArray<T>>> {
+        let (array, constant) = self.column(i)?;
+        let array = array.as_primitive_opt::<T>();
+        let array = array.ok_or_else(|| mismatch(i, "a number", &self.args[i].data_type()))?.clone();
+        Ok(Column { array, constant })
+    }
+
+    /// A column of numbers; `None` is null.
+    pub fn give<T: ArrowPrimitiveType>(&self, value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
+        Ok(Arc::new((0..self.len).map(value).collect::<PrimitiveArray<T>>()))
+    }
+
+    /// A column of numbers; the first error ends it.
+    pub fn try_give<T: ArrowPrimitiveType>(
+        &self,
+        mut value: impl FnMut(usize) -> Option<Result<T::Native>>,
+    ) -> Result<ArrayRef> {
+        let values = (0..self.len).map(|row| value(row).transpose()).collect::<Result<PrimitiveArray<T>>>()?;
+        Ok(Arc::new(values))
+    }
+
+    /// A column of booleans.
+    pub fn give_booleans(&self, value: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
+        Ok(Arc::new((0..self.len).map(value).collect::<BooleanArray>()))
+    }
+
+    /// A column of booleans; the first error ends it.
+    pub fn try_give_booleans(&self, mut value: impl FnMut(usize) -> Option<Result<bool>>) -> Result<ArrayRef> {
+        let values = (0..self.len).map(|row| value(row).transpose()).collect::<Result<Vec<Option<bool>>>>()?;
+        Ok(Arc::new(BooleanArray::from(values)))
+    }
+
+    /// A column of strings; each value is what `value` writes.
+    pub fn give_strings(&self, mut value: impl FnMut(usize, &mut StringBuilder) -> Option<()>) -> Result<ArrayRef> {
+        self.try_give_strings(|row, out| value(row, out).map(Ok))
+    }
+
+    /// A column of strings; the first error ends it.
+    pub fn try_give_strings(
+        &self,
+        mut value: impl FnMut(usize, &mut StringBuilder) -> Option<Result<()>>,
+    ) -> Result<ArrayRef> {
+        let mut out = StringBuilder::with_capacity(self.len, self.len * 16);
+        for row in 0..self.len {
+            match value(row, &mut out).transpose()? {
+                Some(()) => out.append_value(""),
+                None => out.append_null(),
+            }
+        }
+        Ok(Arc::new(out.finish()))
+    }
+
+    /// A column of binaries; each value is what `value` gives.
+    pub fn try_give_binaries(
+        &self,
+        mut value: impl FnMut(usize, &mut BinaryBuilder) -> Option<Result<()>>,
+    ) -> Result<ArrayRef> {
+        let mut out = BinaryBuilder::with_capacity(self.len, self.len * 16);
+        for row in 0..self.len {
+            match value(row, &mut out).transpose()? {
+                Some(()) => out.append_value(b""),
+                None => out.append_null(),
+            }
+        }
+        Ok(Arc::new(out.finish()))
+    }
+
+    /// A column of lists of strings; each list is the values that `value` appends.
+    pub fn try_give_lists(
+        &self,
+        mut value: impl FnMut(usize, &mut StringBuilder) -> Option<Result<()>>,
+    ) -> Result<ArrayRef> {
+        let mut out = ListBuilder::new(StringBuilder::new()).with_field(list_item(DataType::Utf8));
+        for row in 0..self.len {
+            let valid = value(row, out.values()).transpose()?.is_some();
+            out.append(valid);
+        }
+        Ok(Arc::new(out.finish()))
+    }
+}
+
+/// Writes text into a value in the making.
+pub fn put(out: &mut impl fmt::Write, text: &str) {
+    out.write_str(text).expect("writing into memory cannot fail");
+}
+
+/// Writes one character into a value in the making.
+pub fn put_char(out: &mut impl fmt::Write, character: char) {
+    out.write_char(character).expect("writing into memory cannot fail");
+}
+
+/// Writes bytes into a value in the making.
+pub fn put_bytes(out: &mut impl io::Write, bytes: &[u8]) {
+    out.write_all(bytes).expect("writing into memory cannot fail");
+}
+
+fn mismatch(argument: usize, expected: &str, found: &DataType) -> Error {
+    Error::internal(format!("argument {} should be {expected} but is {found}", argument + 1))
+}
