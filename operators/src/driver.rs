@@ -168,7 +168,8 @@ pub fn drive<'scope, L: Logic>(
 
 type Pull<'a> = Box<dyn FnMut(&mut dyn FnMut(Time, Chunk)) + 'a>;
 
-fn drive_boxed<'scope>(
+/// [`drive`] for a logic chosen at run time.
+pub fn drive_boxed<'scope>(
     place: Place,
     inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
     logic: Box<dyn Logic>,

@@ -1,0 +1,169 @@
+//! Aggregation with one table of groups, some of which may carry an event time among their keys.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::TimestampMicrosecondType;
+
+use super::table::{Table, buckets};
+use super::{GroupSpec, Mode, emit, keep_rows};
+use crate::driver::{Logic, StateMetrics};
+use crate::time::NO_WATERMARK;
+use crate::{Chunk, Error, Output, Result};
+
+/// Grouped aggregation without windows of its own; see the module.
+pub struct Keyed {
+    spec: GroupSpec,
+    /// Column of the input with each row's closing time (the event-time key, or its window's end).
+    time: Option<usize>,
+    table: Table,
+    /// Closing time → groups, for eviction in order.
+    closing: BTreeMap<i64, Vec<u32>>,
+    /// Closing time of each group; `None` for groups that never close and ids not in use.
+    closes: Vec<Option<i64>>,
+    watermark: i64,
+    owns_global: bool,
+    groups: Vec<u32>,
+    metrics: StateMetrics,
+}
+
+impl Keyed {
+    /// `time`: column with each row's closing time, if an event time is among the keys. `watermark`: taken as delivered.
+    /// `owns_global`: this worker owns the group of an aggregation without keys.
+    pub fn new(spec: GroupSpec, time: Option<usize>, watermark: i64, owns_global: bool) -> Result<Self> {
+        let mut table = Table::new(&spec)?;
+        let owns_global = owns_global && spec.keys.is_empty();
+        if owns_global {
+            table.ensure_global(&spec)?;
+        }
+        Ok(Keyed {
+            spec,
+            time,
+            table,
+            closing: BTreeMap::new(),
+            closes: Vec::new(),
+            watermark,
+            owns_global,
+            groups: Vec::new(),
+            metrics: StateMetrics::default(),
+        })
+    }
+
+    fn drop_late(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+        let (Some(time), false) = (self.time, self.spec.mode == Mode::Complete) else { return Ok(rows) };
+        if self.watermark == NO_WATERMARK {
+            return Ok(rows);
+        }
+        let times = micros(&rows, time)?;
+        let keep: BooleanArray = times.iter().map(|at| Some(at.is_none_or(|at| at > self.watermark))).collect();
+        let (rows, dropped) = keep_rows(rows, &keep)?;
+        self.metrics.rows_dropped += dropped;
+        Ok(rows)
+    }
+
+    /// Files new groups under their closing times.
+    fn file(&mut self, rows: &RecordBatch) -> Result<()> {
+        let Some(time) = self.time else { return Ok(()) };
+        self.closes.resize(self.table.keys.group_count(), None);
+        let times = micros(rows, time)?;
+        for (row, &group) in self.groups.iter().enumerate() {
+            let known = &mut self.closes[group as usize];
+            if known.is_none() && times.is_valid(row) {
+                *known = Some(times.value(row));
+                self.closing.entry(times.value(row)).or_default().push(group);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Output) -> Result<()> {
+        let touched = self.table.take_touched();
+        self.metrics.rows_updated += touched.len() as u64;
+        if self.spec.mode == Mode::Update {
+            emit(&self.spec, self.table.rows(&touched)?, out)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, watermark: i64, out: &mut Output) -> Result<()> {
+        let open = match watermark.checked_add(1) {
+            Some(next) => self.closing.split_off(&next),
+            None => BTreeMap::new(),
+        };
+        let closed: Vec<u32> = std::mem::replace(&mut self.closing, open).into_values().flatten().collect();
+        if self.spec.mode == Mode::Append {
+            emit(&self.spec, self.table.rows(&closed)?, out)?;
+        }
+        self.metrics.rows_removed += closed.len() as u64;
+        closed.iter().for_each(|&group| self.closes[group as usize] = None);
+        self.table.remove(&closed);
+        Ok(())
+    }
+}
+
+fn micros(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {
+    let times = rows.column(column).as_primitive_opt::<TimestampMicrosecondType>();
+    times.ok_or_else(|| Error::Internal("closing time is not a microsecond timestamp".into()))
+}
+
+impl Logic for Keyed {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
+        let Some(rows) = chunk.into_rows() else { return Ok(()) };
+        let rows = self.drop_late(rows)?;
+        self.table.update(&self.spec, &rows, &mut self.groups)?;
+        self.file(&rows)?;
+        self.table.touch(&self.groups);
+        if out.eager() && self.spec.mode == Mode::Update {
+            self.flush(out)?;
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
+        self.watermark = watermarks[0];
+        if self.spec.mode == Mode::Complete {
+            return Ok(());
+        }
+        self.flush(out)?;
+        self.close(self.watermark, out)
+    }
+
+    fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
+        if self.owns_global && !out.eager() {
+            self.table.touch(&[0]);
+        }
+        self.flush(out)?;
+        if self.spec.mode == Mode::Complete {
+            emit(&self.spec, self.table.rows(&self.table.groups())?, out)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        let groups = self.table.groups();
+        let closes = groups.iter().map(|&group| self.closes.get(group as usize).copied().flatten());
+        Ok(vec![self.table.snapshot(&groups, closes.collect::<Int64Array>())?])
+    }
+
+    fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
+        for rows in state {
+            let groups = self.table.restore(&self.spec, &rows)?;
+            self.closes.resize(self.table.keys.group_count(), None);
+            for (group, close) in groups.into_iter().zip(buckets(&rows)) {
+                self.closes[group as usize] = close;
+                if let Some(close) = close {
+                    self.closing.entry(close).or_default().push(group);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn metrics(&mut self) -> StateMetrics {
+        self.metrics.rows_total = self.table.len() as u64;
+        self.metrics.memory_bytes = (self.table.size_bytes() + 16 * self.closes.capacity()) as u64;
+        let metrics = self.metrics;
+        self.metrics = StateMetrics::default();
+        metrics
+    }
+}

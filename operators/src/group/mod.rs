@@ -1,0 +1,92 @@
+//! Grouped aggregation: per-key and per-window, in all output modes.
+//!
+//! ```text
+//!  rows ─► KeyTable: key → group id ─► one Accumulator per aggregate, state in columns indexed by group id
+//!                                        │ update: groups that received a row     (each chunk, or each epoch)
+//!                                        │ append: groups whose time has come     (on_watermark)
+//!                                        └ complete: all groups                   (on_complete)
+//! ```
+//!
+//! [`Keyed`] keeps one table; groups with an event time among their keys are evicted in order of that time.
+//! [`Windowed`] computes the windows itself and keeps one table per window (closing a window drops a table) or, in append
+//! mode, one per *slice* of overlapping windows, so that cost does not grow with length/slide.
+//!
+//! Rules (Spark's): a group is closed when `time <= watermark` (for windows `end <= watermark`), and a row is late by the same
+//! test against the watermark last delivered; complete mode ignores watermarks; a group without event time is never closed.
+
+mod keyed;
+mod table;
+#[cfg(test)]
+mod tests;
+mod windowed;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+
+pub use keyed::Keyed;
+pub use windowed::{WindowSpec, Windowed};
+
+use crate::aggregate::AggregateFunction;
+use crate::{Output, Result};
+
+/// Which groups are emitted, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Groups that can no longer change, when the watermark has passed them.
+    Append,
+    /// Groups that received a row.
+    Update,
+    /// All groups, when the epoch closes.
+    Complete,
+}
+
+/// One aggregate of the select list, over columns of the input.
+#[derive(Clone)]
+pub struct AggregateCall {
+    /// The function.
+    pub function: AggregateFunction,
+    /// Its arguments: column indexes of the input.
+    pub args: Vec<usize>,
+    /// A boolean column; only rows where it is true count (`FILTER (WHERE ...)`).
+    pub filter: Option<usize>,
+}
+
+/// What [`Keyed`] and [`Windowed`] compute.
+#[derive(Clone)]
+pub struct GroupSpec {
+    /// Key columns of the input (without a window that [`Windowed`] computes).
+    pub keys: Vec<usize>,
+    /// The aggregates, in output order.
+    pub aggregates: Vec<AggregateCall>,
+    /// Which groups are emitted.
+    pub mode: Mode,
+    /// Schema of the input.
+    pub input: SchemaRef,
+    /// Schema of the output: keys (and window), then aggregates.
+    pub output: SchemaRef,
+}
+
+impl GroupSpec {
+    fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|&key| rows.column(key).clone()).collect()
+    }
+}
+
+/// Rows of `rows` for which `keep` holds, and how many were dropped.
+fn keep_rows(rows: RecordBatch, keep: &BooleanArray) -> Result<(RecordBatch, u64)> {
+    let kept = keep.true_count();
+    if kept == keep.len() {
+        return Ok((rows, 0));
+    }
+    let dropped = (keep.len() - kept) as u64;
+    Ok((filter_record_batch(&rows, keep)?, dropped))
+}
+
+/// Emits columns as rows of the output schema.
+fn emit(spec: &GroupSpec, columns: Vec<ArrayRef>, out: &mut Output) -> Result<()> {
+    if columns.first().is_some_and(|column| !column.is_empty()) {
+        out.rows(RecordBatch::try_new(spec.output.clone(), columns)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! The dataflow plan: what `explain()` prints, what a checkpoint fingerprints, what [`crate::render`] turns into a graph.
+//!
+//! In: made by [`super::lower`] from an optimized logical plan. A plain tree of nodes, each with its output schema; nothing
+//! runs here. Invariant: `id`s are unique within a plan and depend only on the plan (an operator keeps its state across
+//! restarts by its name).
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::JoinType;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_expr::PhysicalExpr;
+use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
+
+use super::scan::ScanTable;
+
+/// A query as a graph of operators, ready to run.
+#[derive(Clone)]
+pub struct DataflowPlan {
+    /// The sources, by the number that [`Kind::Scan`] carries.
+    pub scans: Vec<Scan>,
+    /// The `withWatermark`s, by the number that [`Kind::Watermark`] carries: delays in microseconds.
+    pub watermarks: Vec<i64>,
+    /// Static sides of joins, by the number that [`Kind::StaticJoin`] carries; run as batch queries when the query starts.
+    pub statics: Vec<LogicalPlan>,
+    /// The last operator.
+    pub root: Node,
+}
+
+/// One source and the columns that are read from it.
+#[derive(Clone)]
+pub struct Scan {
+    /// The source with its full schema.
+    pub table: ScanTable,
+    /// Which columns are delivered, rising.
+    pub projection: Vec<usize>,
+    /// The delivered columns.
+    pub schema: SchemaRef,
+}
+
+/// One operator and its inputs.
+#[derive(Clone)]
+pub struct Node {
+    /// Unique name: kind and position, e.g. `aggregate-2`.
+    pub id: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Its inputs.
+    pub inputs: Vec<Node>,
+    /// Its output columns.
+    pub schema: SchemaRef,
+}
+
+/// What an operator does.
+#[derive(Clone)]
+pub enum Kind {
+    /// Reads source `n`.
+    Scan(usize),
+    /// Stateless steps, fused into one operator.
+    Map(Vec<Step>),
+    /// `withWatermark` number `n` on a column.
+    Watermark {
+        /// Index into [`DataflowPlan::watermarks`].
+        clock: usize,
+        /// The event-time column.
+        column: usize,
+    },
+    /// Rows of all inputs.
+    Union,
+    /// Grouped aggregation.
+    Group(Group),
+    /// Aggregation over session windows.
+    Session(Session),
+    /// First row of each key.
+    Dedup(Dedup),
+    /// The first `n` rows.
+    Limit(usize),
+    /// All rows of an epoch in order (complete mode).
+    Sort(Sort),
+    /// Stream with static table.
+    StaticJoin(StaticJoin),
+    /// Stream with stream.
+    Join(Box<Join>),
+}
+
+/// A stateless step.
+#[derive(Clone)]
+pub enum Step {
+    /// Keeps rows for which the expression is true.
+    Filter(Arc<dyn PhysicalExpr>),
+    /// Computes the columns of the schema.
+    Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+    /// An extension node without state: explode, window assignment. The kernel is the batch engine's.
+    Expand(Arc<dyn Expand>),
+}
+
+/// A stateless kernel that may change the number of rows; shared by batch and stream.
+pub trait Expand: Send + Sync {
+    /// One line for `explain`.
+    fn describe(&self) -> String;
+    /// Rows in, rows out.
+    fn expand(&self, rows: &arrow::array::RecordBatch) -> crate::Result<arrow::array::RecordBatch>;
+}
+
+/// Grouped aggregation: the input is projected to keys, arguments, filters, closing time.
+#[derive(Clone)]
+pub struct Group {
+    /// Key columns of the input.
+    pub keys: Vec<usize>,
+    /// The aggregates.
+    pub aggregates: Vec<AggregateCall>,
+    /// Which groups are emitted.
+    pub mode: Mode,
+    /// Column with each row's closing time, if an event time is among the keys.
+    pub time: Option<usize>,
+    /// Windows the operator computes itself.
+    pub window: Option<WindowSpec>,
+}
+
+/// Session windows: the input is projected to keys, start, end, arguments.
+#[derive(Clone)]
+pub struct Session {
+    /// Key columns of the input.
+    pub keys: Vec<usize>,
+    /// Columns with the start and the end of each row's own session.
+    pub bounds: (usize, usize),
+    /// The aggregates.
+    pub aggregates: Vec<AggregateCall>,
+    /// Where the session stands among the output columns.
+    pub position: usize,
+    /// Which sessions are emitted.
+    pub mode: Mode,
+}
+
+/// Deduplication.
+#[derive(Clone)]
+pub struct Dedup {
+    /// Key columns.
+    pub keys: Vec<usize>,
+    /// The event-time column, if the input has one.
+    pub time: Option<usize>,
+    /// `dropDuplicatesWithinWatermark`: how long a key lives, in microseconds.
+    pub within: Option<i64>,
+}
+
+/// Order of an epoch's rows.
+#[derive(Clone)]
+pub struct Sort {
+    /// Column, descending, nulls first.
+    pub keys: Vec<(usize, bool, bool)>,
+    /// At most this many rows.
+    pub limit: Option<usize>,
+    /// Rows left out at the start.
+    pub offset: usize,
+    /// Number of leading columns that are kept (the rest are sort keys only).
+    pub width: usize,
+}
+
+/// A join of a stream with a static table.
+#[derive(Clone)]
+pub struct StaticJoin {
+    /// Index into [`DataflowPlan::statics`].
+    pub table: usize,
+    /// As in the logical plan.
+    pub kind: JoinType,
+    /// True if the stream is the left side.
+    pub stream_left: bool,
+    /// Equal columns: (stream side, static side).
+    pub on: Vec<(usize, usize)>,
+    /// `<=>` instead of `=`.
+    pub null_safe: bool,
+    /// The rest of the condition, over left then right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// Left then right columns, for the condition.
+    pub joined: SchemaRef,
+}
+
+/// A join of two streams.
+#[derive(Clone)]
+pub struct Join {
+    /// As in the logical plan.
+    pub kind: JoinType,
+    /// Equal columns: (left, right).
+    pub on: Vec<(usize, usize)>,
+    /// The rest of the condition, over left then right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// Left then right columns, for the condition.
+    pub joined: SchemaRef,
+    /// Per side: conditions on that side alone; a row that fails them matches nothing.
+    pub prefilters: [Option<Arc<dyn PhysicalExpr>>; 2],
+    /// Per side: the event-time column by which late rows are judged.
+    pub times: [Option<usize>; 2],
+    /// Per side: when a stored row can match nothing any more.
+    pub evictions: [Option<Eviction>; 2],
+    /// How far the output's watermark stays behind the inputs', in microseconds.
+    pub holdback: i64,
+}
+
+/// A stored row can be forgotten when `value <= watermark - delay`.
+#[derive(Clone)]
+pub struct Eviction {
+    /// The stored row's time in microseconds (a timestamp expression over the side's columns).
+    pub value: Arc<dyn PhysicalExpr>,
+    /// Microseconds the threshold stays behind the watermark (may be negative).
+    pub delay: i64,
+}
+
+impl DataflowPlan {
+    /// All nodes, inputs before the nodes that read them.
+    pub fn nodes(&self) -> Vec<&Node> {
+        let mut nodes = Vec::new();
+        self.root.walk(&mut |node| nodes.push(node));
+        nodes
+    }
+
+    /// True if some operator can use a batch that only moves the watermark.
+    pub fn wants_no_data_batches(&self) -> bool {
+        !self.watermarks.is_empty() && self.nodes().iter().any(|node| node.wants_no_data_batches())
+    }
+
+    /// True if results depend on the order of rows, so that a source must not be read by several workers at once.
+    pub fn depends_on_order(&self) -> bool {
+        self.nodes().iter().any(|node| matches!(node.kind, Kind::Dedup(_) | Kind::Limit(_) | Kind::Group(_) | Kind::Session(_)))
+    }
+}
+
+impl Node {
+    fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Node)) {
+        self.inputs.iter().for_each(|input| input.walk(visit));
+        visit(self);
+    }
+
+    fn wants_no_data_batches(&self) -> bool {
+        match &self.kind {
+            Kind::Group(group) => group.mode != Mode::Complete && (group.time.is_some() || group.window.is_some()),
+            Kind::Session(session) => session.mode != Mode::Complete,
+            Kind::Dedup(dedup) => dedup.time.is_some(),
+            Kind::Join(_) => true,
+            _ => false,
+        }
+    }
+
+    fn describe(&self, plan: &DataflowPlan) -> String {
+        match &self.kind {
+            Kind::Scan(n) => describe_scan(&plan.scans[*n]),
+            Kind::Map(steps) => steps.iter().map(Step::describe).collect::<Vec<_>>().join(" | "),
+            Kind::Watermark { clock, column } => {
+                format!("column={}, delay={}us", self.schema.field(*column).name(), plan.watermarks[*clock])
+            }
+            Kind::Union => String::new(),
+            Kind::Group(group) => describe_group(group),
+            Kind::Session(session) => format!("mode={:?}, state=bounded by watermark and gap", session.mode),
+            Kind::Dedup(dedup) => format!("keys={:?}, {}", dedup.keys, describe_bound(dedup.time.is_some())),
+            Kind::Limit(n) => format!("n={n}"),
+            Kind::Sort(sort) => format!("keys={:?}, limit={:?}", sort.keys, sort.limit),
+            Kind::StaticJoin(join) => format!("{:?} on {:?}", join.kind, join.on),
+            Kind::Join(join) => describe_join(join),
+        }
+    }
+}
+
+fn describe_scan(scan: &Scan) -> String {
+    let names: Vec<&str> = scan.schema.fields().iter().map(|field| field.name().as_str()).collect();
+    format!("{} ({}) columns=[{}]", scan.table.name, scan.table.source.format, names.join(", "))
+}
+
+fn describe_group(group: &Group) -> String {
+    let window = group.window.map(|w| format!(", window={}us/{}us", w.length, w.slide)).unwrap_or_default();
+    let bounded = group.mode != Mode::Complete && (group.time.is_some() || group.window.is_some());
+    format!("keys={:?}, mode={:?}{window}, {}", group.keys, group.mode, describe_bound(bounded))
+}
+
+fn describe_join(join: &Join) -> String {
+    let bounded = join.evictions.iter().all(Option::is_some);
+    format!("{:?} on {:?}, {}", join.kind, join.on, describe_bound(bounded))
+}
+
+fn describe_bound(bounded: bool) -> &'static str {
+    if bounded {
+        "state bounded by watermark"
+    } else {
+        "state unbounded because no watermark limits it"
+    }
+}
+
+impl Step {
+    fn describe(&self) -> String {
+        match self {
+            Step::Filter(condition) => format!("filter {condition}"),
+            Step::Project(exprs, _) => {
+                format!("project [{}]", exprs.iter().map(|e| e.to_string()).collect::<Vec<_>>().join(", "))
+            }
+            Step::Expand(kernel) => kernel.describe(),
+        }
+    }
+}
+
+impl fmt::Display for DataflowPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_node(&self.root, self, 0, f)
+    }
+}
+
+fn write_node(node: &Node, plan: &DataflowPlan, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "{:indent$}{} {}", "", node.id, node.describe(plan), indent = depth * 2)?;
+    node.inputs.iter().try_for_each(|input| write_node(input, plan, depth + 1, f))
+}

@@ -1,0 +1,157 @@
+//! Grouped aggregation and session aggregation: keys, arguments, filters and closing times become columns of one projection.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
+use datafusion::prelude::lit;
+use thalweg_operators::group::{AggregateCall, WindowSpec};
+
+use super::super::dataflow::{Group, Kind, Node, Session, Step};
+use super::super::nodes::{SessionAggregate, TimeWindow, watermark_delay_millis};
+use super::{Lowering, arrow_schema, expression};
+use crate::functions::aggregate::as_stream_aggregate;
+use crate::{Error, Result};
+
+impl Lowering {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
+        match fusible_window(aggregate) {
+            Some((position, window)) => self.windowed(aggregate, position, window),
+            None => self.keyed(aggregate),
+        }
+    }
+
+    fn keyed(&mut self, aggregate: &Aggregate) -> Result<Node> {
+        let input = self.node(&aggregate.input)?;
+        let mut columns = Columns::new(aggregate.input.schema());
+        let keys = columns.add_all(&aggregate.group_expr)?;
+        let aggregates = columns.calls(&aggregate.aggr_expr)?;
+        let time = closing_time(aggregate).map(|expr| columns.add(&expr)).transpose()?;
+        let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
+        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema)))
+    }
+
+    /// The operator computes the windows itself, so that rows are not multiplied.
+    fn windowed(&mut self, aggregate: &Aggregate, position: usize, window: &TimeWindow) -> Result<Node> {
+        let input = self.node(&window.input)?;
+        let mut columns = Columns::new(window.input.schema());
+        let others: Vec<Expr> = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, e)| e.clone()).collect();
+        let keys = columns.add_all(&others)?;
+        let aggregates = columns.calls(&aggregate.aggr_expr)?;
+        let column = columns.add(&window.time)?;
+        let (length, slide, start) = (window.length, window.slide, window.start);
+        let window = WindowSpec { column, length, slide, start, position };
+        let group = Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window) };
+        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema)))
+    }
+
+    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Node {
+        let input = self.project(input, columns);
+        self.add("aggregate", Kind::Group(group), vec![input], schema)
+    }
+
+    fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {
+        let (step, schema) = columns.into_step();
+        self.step(input, step, &schema)
+    }
+
+    pub(super) fn session_aggregate(&mut self, node: &SessionAggregate) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        let mut columns = Columns::new(node.input.schema());
+        let session = Expr::Column(node.session.clone());
+        let keys = columns.add_all(&node.keys)?;
+        let start = columns.add(&get_field(session.clone(), lit("start")))?;
+        let end = columns.add(&get_field(session, lit("end")))?;
+        let aggregates = columns.calls(&node.aggregates)?;
+        let position = node.keys.len();
+        let session = Session { keys, bounds: (start, end), aggregates, position, mode: self.group_mode() };
+        let input = self.project(input, columns);
+        Ok(self.add("session", Kind::Session(session), vec![input], arrow_schema(node.schema_ref())))
+    }
+}
+
+/// Columns of the projection below a stateful operator; equal expressions share a column.
+pub(super) struct Columns<'a> {
+    schema: &'a DFSchema,
+    exprs: Vec<Expr>,
+    physical: Vec<Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
+    fields: Vec<Field>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn new(schema: &'a DFSchema) -> Self {
+        Columns { schema, exprs: Vec::new(), physical: Vec::new(), fields: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, expr: &Expr) -> Result<usize> {
+        let expr = expr.clone().unalias();
+        if let Some(known) = self.exprs.iter().position(|known| *known == expr) {
+            return Ok(known);
+        }
+        let field = expr.to_field(self.schema)?.1;
+        let name = format!("c{}", self.fields.len());
+        self.fields.push(Field::new(name, field.data_type().clone(), true).with_metadata(field.metadata().clone()));
+        self.physical.push(expression::physical(&expr, self.schema)?);
+        self.exprs.push(expr);
+        Ok(self.exprs.len() - 1)
+    }
+
+    fn add_all(&mut self, exprs: &[Expr]) -> Result<Vec<usize>> {
+        exprs.iter().map(|expr| self.add(expr)).collect()
+    }
+
+    fn calls(&mut self, exprs: &[Expr]) -> Result<Vec<AggregateCall>> {
+        exprs.iter().map(|expr| self.call(expr)).collect()
+    }
+
+    fn call(&mut self, expr: &Expr) -> Result<AggregateCall> {
+        let Some(found) = as_stream_aggregate(expr) else {
+            return Err(Error::unsupported(format!("aggregate '{expr}' can't be kept for a stream")));
+        };
+        if found.distinct {
+            return Err(Error::query(
+                "_LEGACY_ERROR_TEMP_3102",
+                format!("distinct aggregate '{expr}' is not supported on a stream yet"),
+            )
+            .hint("Use approx_count_distinct() instead."));
+        }
+        let args = self.add_all(&found.args)?;
+        let filter = found.filter.as_ref().map(|filter| self.add(filter)).transpose()?;
+        Ok(AggregateCall { function: found.function, args, filter })
+    }
+
+    fn into_step(self) -> (Step, DFSchema) {
+        let schema = Arc::new(Schema::new(self.fields));
+        let named = DFSchema::try_from(schema.as_ref().clone()).expect("columns have unique names");
+        (Step::Project(self.physical, schema), named)
+    }
+}
+
+/// The window node right below, if the window is one of the keys and nothing else refers to it.
+fn fusible_window(aggregate: &Aggregate) -> Option<(usize, &TimeWindow)> {
+    let LogicalPlan::Extension(extension) = aggregate.input.as_ref() else { return None };
+    let window = extension.node.as_any().downcast_ref::<TimeWindow>()?;
+    let column = datafusion::common::Column::new(window.qualifier.clone(), window.field.name());
+    let is_window = |expr: &Expr| *expr == Expr::Column(column.clone());
+    let position = aggregate.group_expr.iter().position(is_window)?;
+    let others = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, expr)| expr);
+    let refers = others.chain(&aggregate.aggr_expr).any(|expr| expr.column_refs().contains(&column));
+    (!refers).then_some((position, window))
+}
+
+/// The expression of each row's closing time: the event-time key, or the end of its window.
+fn closing_time(aggregate: &Aggregate) -> Option<Expr> {
+    let fields = aggregate.schema.fields().iter().zip(&aggregate.group_expr);
+    let (field, expr) = fields.into_iter().find(|(field, _)| watermark_delay_millis(field).is_some())?;
+    Some(event_time(expr.clone(), field.data_type()))
+}
+
+/// An event-time column as a time: windows count by their end.
+pub(super) fn event_time(expr: Expr, data_type: &DataType) -> Expr {
+    match data_type {
+        DataType::Struct(_) => get_field(expr, lit("end")),
+        _ => expr,
+    }
+}

@@ -1,0 +1,181 @@
+//! Logical plan → dataflow plan: names become column indexes, expressions become physical ones, adjacent stateless steps
+//! fuse, and each stateful node gets what its operator needs to know (keys, closing times, eviction bounds).
+//!
+//! One function a node, one file a family; the match has one call per arm.
+
+mod aggregate;
+mod expression;
+mod join;
+mod stateless;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{LogicalPlan, TableScan, Union};
+use thalweg_operators::group::Mode;
+
+use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
+use super::nodes::{self, Deduplicate, Generate, SessionAggregate, SessionWindow, TimeWindow, Watermark};
+use super::scan::{is_streaming, scanned};
+use crate::sinks::OutputMode;
+use crate::{Error, Result};
+
+/// Lowers an optimized plan of a streaming query in this output mode.
+///
+/// # Errors
+/// Nodes that no operator runs yet; they say so.
+pub fn lower(plan: &LogicalPlan, mode: OutputMode) -> Result<DataflowPlan> {
+    let mut lowering = Lowering { mode, scans: Vec::new(), watermarks: Vec::new(), statics: Vec::new(), nodes: 0 };
+    let root = lowering.node(plan)?;
+    let Lowering { scans, watermarks, statics, .. } = lowering;
+    Ok(DataflowPlan { scans, watermarks, statics, root })
+}
+
+struct Lowering {
+    mode: OutputMode,
+    scans: Vec<Scan>,
+    watermarks: Vec<i64>,
+    statics: Vec<LogicalPlan>,
+    nodes: usize,
+}
+
+impl Lowering {
+    fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Filter(filter) => self.filter(filter),
+            LogicalPlan::SubqueryAlias(alias) => self.renamed(&alias.input, &alias.schema),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Sort(sort) => self.sort(sort),
+            LogicalPlan::Extension(extension) => self.extension(extension.node.as_any(), plan),
+            other => Err(unsupported(other)),
+        }
+    }
+
+    fn extension(&mut self, node: &dyn std::any::Any, plan: &LogicalPlan) -> Result<Node> {
+        if let Some(node) = node.downcast_ref::<Watermark>() {
+            self.watermark(node)
+        } else if let Some(node) = node.downcast_ref::<Deduplicate>() {
+            self.deduplicate(node)
+        } else if let Some(node) = node.downcast_ref::<Generate>() {
+            self.generate(node)
+        } else if let Some(node) = node.downcast_ref::<TimeWindow>() {
+            self.time_window(node)
+        } else if let Some(node) = node.downcast_ref::<SessionWindow>() {
+            self.session_window(node)
+        } else if let Some(node) = node.downcast_ref::<SessionAggregate>() {
+            self.session_aggregate(node)
+        } else {
+            Err(unsupported(plan))
+        }
+    }
+
+    fn scan(&mut self, scan: &TableScan) -> Result<Node> {
+        let table = scanned(scan).filter(|table| table.is_streaming()).ok_or_else(|| {
+            Error::unsupported(format!("static table '{}' is used where only a stream can run", scan.table_name))
+                .hint("Join it with a stream instead.")
+        })?;
+        let projection = scan.projection.clone().unwrap_or_else(|| (0..table.schema.fields().len()).collect());
+        let schema = Arc::new(table.schema.project(&projection)?);
+        self.scans.push(Scan { table, projection, schema: schema.clone() });
+        let kind = Kind::Scan(self.scans.len() - 1);
+        let filters = scan.filters.clone();
+        let node = self.add("scan", kind, Vec::new(), schema);
+        filters.iter().try_fold(node, |node, filter| {
+            let step = Step::Filter(expression::physical(filter, &scan.projected_schema)?);
+            Ok(self.step(node, step, &scan.projected_schema))
+        })
+    }
+
+    fn watermark(&mut self, node: &Watermark) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        self.watermarks.push(node.delay_micros);
+        let kind = Kind::Watermark { clock: self.watermarks.len() - 1, column: node.index()? };
+        Ok(self.add("watermark", kind, vec![input], arrow_schema(&node.schema_ref())))
+    }
+
+    fn deduplicate(&mut self, node: &Deduplicate) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        let time = nodes::event_time_index(node.input.schema());
+        let delay = time.and_then(|i| nodes::watermark_delay_millis(node.input.schema().field(i)));
+        let within = node.within_watermark.then_some(delay.unwrap_or(0) * 1000);
+        let kind = Kind::Dedup(Dedup { keys: node.indexes()?, time, within });
+        Ok(self.add("dedup", kind, vec![input], arrow_schema(node.input.schema())))
+    }
+
+    fn union(&mut self, union: &Union) -> Result<Node> {
+        let inputs = union.inputs.iter().map(|input| self.node(input)).collect::<Result<Vec<_>>>()?;
+        let schema = arrow_schema(&union.schema);
+        let inputs = inputs.into_iter().map(|input| self.relabel(input, &schema)).collect::<Result<_>>()?;
+        Ok(self.add("union", Kind::Union, inputs, schema))
+    }
+
+    /// The same rows under another schema (names, metadata): columns are moved, not computed.
+    fn renamed(&mut self, input: &LogicalPlan, schema: &DFSchema) -> Result<Node> {
+        let mut node = self.node(input)?;
+        node.schema = arrow_schema(schema);
+        if let Kind::Map(steps) = &mut node.kind {
+            stateless::rename_last(steps, &node.schema);
+        }
+        Ok(node)
+    }
+
+    fn relabel(&mut self, node: Node, schema: &SchemaRef) -> Result<Node> {
+        if node.schema == *schema {
+            return Ok(node);
+        }
+        let from = DFSchema::try_from(node.schema.as_ref().clone())?;
+        let columns = expression::columns(&node.schema, 0..schema.fields().len());
+        let step = Step::Project(columns, schema.clone());
+        let mut node = self.step(node, step, &from);
+        node.schema = schema.clone();
+        Ok(node)
+    }
+
+    /// Adds a stateless step behind `input`, fused with the steps before it.
+    fn step(&mut self, mut input: Node, step: Step, schema: &DFSchema) -> Node {
+        let schema = arrow_schema(schema);
+        if let Kind::Map(steps) = &mut input.kind {
+            steps.push(step);
+            input.schema = schema;
+            return input;
+        }
+        self.add("map", Kind::Map(vec![step]), vec![input], schema)
+    }
+
+    fn add(&mut self, name: &str, kind: Kind, inputs: Vec<Node>, schema: SchemaRef) -> Node {
+        self.nodes += 1;
+        Node { id: format!("{name}-{}", self.nodes - 1), kind, inputs, schema }
+    }
+
+    fn group_mode(&self) -> Mode {
+        match self.mode {
+            OutputMode::Append => Mode::Append,
+            OutputMode::Update => Mode::Update,
+            OutputMode::Complete => Mode::Complete,
+        }
+    }
+
+    /// Registers a static side; true if the plan is one.
+    fn static_side(&mut self, plan: &LogicalPlan) -> Option<usize> {
+        (!is_streaming(plan)).then(|| {
+            self.statics.push(plan.clone());
+            self.statics.len() - 1
+        })
+    }
+}
+
+/// The Arrow schema with every column nullable, as streams have it.
+pub(super) fn arrow_schema(schema: &DFSchema) -> SchemaRef {
+    let nullable = |field: &Arc<arrow::datatypes::Field>| field.as_ref().clone().with_nullable(true);
+    Arc::new(Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>()))
+}
+
+fn unsupported(plan: &LogicalPlan) -> Error {
+    Error::unsupported(format!("no streaming operator runs this step yet: {}", plan.display()))
+}

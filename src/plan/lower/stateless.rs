@@ -1,0 +1,114 @@
+//! Projections, filters, generators, window assignment, limit and sort.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, FetchType, Filter, Limit, Projection, SkipType};
+use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
+
+use super::super::dataflow::{Kind, Node, Sort, Step};
+use super::super::nodes::{Generate, SessionWindow, TimeWindow};
+use super::{Lowering, arrow_schema, expression};
+use crate::sinks::OutputMode;
+use crate::{Error, Result};
+
+impl Lowering {
+    pub(super) fn projection(&mut self, projection: &Projection) -> Result<Node> {
+        let input = self.node(&projection.input)?;
+        let exprs = expression::physical_all(&projection.expr, projection.input.schema())?;
+        let step = Step::Project(exprs, arrow_schema(&projection.schema));
+        Ok(self.step(input, step, &projection.schema))
+    }
+
+    pub(super) fn filter(&mut self, filter: &Filter) -> Result<Node> {
+        let input = self.node(&filter.input)?;
+        let step = Step::Filter(expression::physical(&filter.predicate, filter.input.schema())?);
+        Ok(self.step(input, step, filter.input.schema()))
+    }
+
+    pub(super) fn generate(&mut self, node: &Generate) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        let step = Step::Expand(super::super::batch::kernels::generate(node)?);
+        Ok(self.step(input, step, node.schema_ref()))
+    }
+
+    pub(super) fn time_window(&mut self, node: &TimeWindow) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        let step = Step::Expand(super::super::batch::kernels::time_window(node)?);
+        Ok(self.step(input, step, node.schema_ref()))
+    }
+
+    pub(super) fn session_window(&mut self, node: &SessionWindow) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        let step = Step::Expand(super::super::batch::kernels::session_window(node)?);
+        Ok(self.step(input, step, node.schema_ref()))
+    }
+
+    pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {
+        let (skip, fetch) = bounds(limit)?;
+        let mut input = self.node(&limit.input)?;
+        if let (Kind::Sort(sort), Some(n)) = (&mut input.kind, fetch) {
+            sort.limit = Some(sort.limit.map_or(n, |known| known.min(n)));
+            sort.offset += skip;
+            return Ok(input);
+        }
+        let schema = input.schema.clone();
+        match (self.mode, fetch) {
+            (OutputMode::Complete, fetch) => {
+                let width = schema.fields().len();
+                let kind = Kind::Sort(Sort { keys: Vec::new(), limit: fetch, offset: skip, width });
+                Ok(self.add("limit", kind, vec![input], schema))
+            }
+            (_, Some(n)) if skip == 0 => Ok(self.add("limit", Kind::Limit(n), vec![input], schema)),
+            _ => Err(Error::unsupported("OFFSET on a stream is not supported")),
+        }
+    }
+
+    pub(super) fn sort(&mut self, sort: &LogicalSort) -> Result<Node> {
+        let input = self.node(&sort.input)?;
+        let schema = arrow_schema(sort.input.schema());
+        let width = schema.fields().len();
+        let (input, keys) = self.sort_keys(input, &sort.expr, sort.input.schema(), width)?;
+        let kind = Kind::Sort(Sort { keys, limit: sort.fetch, offset: 0, width });
+        Ok(self.add("sort", kind, vec![input], schema))
+    }
+
+    /// Appends the sort keys as columns behind the `width` columns of the rows.
+    fn sort_keys(
+        &mut self,
+        input: Node,
+        keys: &[SortExpr],
+        schema: &DFSchema,
+        width: usize,
+    ) -> Result<(Node, Vec<(usize, bool, bool)>)> {
+        let exprs: Vec<Expr> = keys.iter().map(|key| key.expr.clone()).collect();
+        let mut columns = expression::columns(schema.as_arrow(), 0..width);
+        columns.extend(expression::physical_all(&exprs, schema)?);
+        let mut fields: Vec<_> = arrow_schema(schema).fields().iter().cloned().collect();
+        for (n, column) in columns[width..].iter().enumerate() {
+            let data_type = column.data_type(schema.as_arrow())?;
+            fields.push(std::sync::Arc::new(arrow::datatypes::Field::new(format!("_sort_{n}"), data_type, true)));
+        }
+        let extended: SchemaRef = std::sync::Arc::new(arrow::datatypes::Schema::new(fields));
+        let as_df = DFSchema::try_from(extended.as_ref().clone())?;
+        let node = self.step(input, Step::Project(columns, extended), &as_df);
+        let order = keys.iter().enumerate().map(|(n, key)| (width + n, !key.asc, key.nulls_first)).collect();
+        Ok((node, order))
+    }
+}
+
+fn bounds(limit: &Limit) -> Result<(usize, Option<usize>)> {
+    let SkipType::Literal(skip) = limit.get_skip_type()? else {
+        return Err(Error::unsupported("an OFFSET that is not a number is not supported on a stream"));
+    };
+    let FetchType::Literal(fetch) = limit.get_fetch_type()? else {
+        return Err(Error::unsupported("a LIMIT that is not a number is not supported on a stream"));
+    };
+    Ok((skip, fetch))
+}
+
+/// The last step's output gets the names of `schema`.
+pub(super) fn rename_last(steps: &mut [Step], schema: &SchemaRef) {
+    if let Some(Step::Project(_, last)) = steps.last_mut() {
+        *last = schema.clone();
+    }
+}

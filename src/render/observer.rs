@@ -1,0 +1,90 @@
+//! What a worker tells the query's driver: failures, state after an epoch, what the sink has prepared.
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::Sender;
+use hdrhistogram::Histogram;
+use thalweg_operators::driver::{Observer, StateMetrics};
+
+use crate::Error;
+use crate::sinks::Prepared;
+
+/// Something a worker tells the driver.
+pub(crate) enum Event {
+    /// An operator (or the whole worker) failed.
+    Failed(Error),
+    /// State of one operator on one worker after an epoch.
+    State {
+        /// The operator.
+        operator: String,
+        /// The epoch that is complete.
+        epoch: u64,
+        /// Its state; empty if no snapshot was wanted.
+        state: Vec<RecordBatch>,
+        /// What it keeps.
+        metrics: StateMetrics,
+    },
+    /// All rows of an epoch have reached this worker's sink.
+    Prepared(Outcome),
+    /// The worker's graph has come to its end.
+    Ended,
+}
+
+/// An epoch at one worker's sink.
+pub(crate) struct Outcome {
+    /// The epoch.
+    pub epoch: u64,
+    /// What the writer has ready.
+    pub prepared: Prepared,
+    /// Rows that reached the sink.
+    pub rows: u64,
+    /// Nanoseconds from ingest to sink, one value a row.
+    pub latency: Histogram<u64>,
+}
+
+/// Sends [`Event`]s; lives on one worker.
+pub(crate) struct EventObserver {
+    events: Sender<Event>,
+    snapshots: bool,
+}
+
+impl EventObserver {
+    /// `snapshots`: whether state is wanted after each epoch.
+    pub fn new(events: Sender<Event>, snapshots: bool) -> Self {
+        EventObserver { events, snapshots }
+    }
+
+    /// Sends; a driver that is gone hears nothing.
+    pub fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
+
+impl Observer for EventObserver {
+    fn failed(&self, operator: &str, error: thalweg_operators::Error) {
+        self.send(Event::Failed(Error::from(error).at(format!("operator {operator}"))));
+    }
+
+    fn wants_snapshot(&self, _: u64) -> bool {
+        self.snapshots
+    }
+
+    fn snapshot(&self, operator: &str, epoch: u64, state: Vec<RecordBatch>, metrics: StateMetrics) {
+        self.send(Event::State { operator: operator.to_owned(), epoch, state, metrics });
+    }
+}
+
+impl From<thalweg_operators::Error> for Error {
+    /// Errors of ours that travelled through an operator come out as they were.
+    fn from(error: thalweg_operators::Error) -> Self {
+        use thalweg_operators::Error as E;
+        match error {
+            E::Data { condition, message } => Error::data(condition, message),
+            E::Outside(inner) => match inner.downcast_ref::<Error>() {
+                Some(ours) => ours.clone(),
+                None => Error::internal(inner.to_string()),
+            },
+            E::Arrow(inner) => Error::internal(inner.to_string()),
+            E::Internal(message) => Error::internal(message),
+        }
+    }
+}

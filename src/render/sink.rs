@@ -1,0 +1,86 @@
+//! The last operator: hands rows to the worker's writer and tells the driver when an epoch is all there.
+
+use std::rc::Rc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use hdrhistogram::Histogram;
+use thalweg_operators::{Chunk, Error as OperatorError, Logic, Output, Result};
+
+use super::observer::{Event, EventObserver, Outcome};
+use crate::clock::SharedClock;
+use crate::sinks::Writer;
+
+/// The sink operator of one worker.
+pub(crate) struct SinkLogic {
+    writer: Box<dyn Writer>,
+    schema: SchemaRef,
+    observer: Rc<EventObserver>,
+    clock: SharedClock,
+    rows: u64,
+    latency: Histogram<u64>,
+}
+
+/// Latencies from 1 µs to 10 minutes with two significant digits.
+fn histogram() -> Histogram<u64> {
+    let mut histogram = Histogram::new_with_bounds(1_000, 600_000_000_000, 2).expect("the bounds are in order");
+    histogram.auto(true);
+    histogram
+}
+
+impl SinkLogic {
+    /// `schema`: what the sink was promised; rows are relabelled to it.
+    pub fn new(writer: Box<dyn Writer>, schema: SchemaRef, observer: Rc<EventObserver>, clock: SharedClock) -> Self {
+        SinkLogic { writer, schema, observer, clock, rows: 0, latency: histogram() }
+    }
+
+    fn write(&mut self, chunk: Chunk) -> crate::Result<()> {
+        let ingest = chunk.ingest;
+        let Some(rows) = chunk.into_rows() else { return Ok(()) };
+        let count = rows.num_rows() as u64;
+        let rows = super::steps::conform(rows.columns().to_vec(), &self.schema, rows.num_rows())?;
+        self.writer.write(&rows)?;
+        self.rows += count;
+        if ingest != 0 {
+            self.latency.saturating_record_n(self.clock.nanos().saturating_sub(ingest), count);
+        }
+        Ok(())
+    }
+}
+
+trait RecordMany {
+    fn saturating_record_n(&mut self, value: u64, count: u64);
+}
+
+impl RecordMany for Histogram<u64> {
+    fn saturating_record_n(&mut self, value: u64, count: u64) {
+        // The histogram resizes itself; a value out of every range would only be missing from the report.
+        let _ = self.record_n(value, count);
+    }
+}
+
+impl Logic for SinkLogic {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, _: &mut Output) -> Result<()> {
+        self.write(chunk).map_err(OperatorError::outside)
+    }
+
+    fn on_watermark(&mut self, _: &[i64], _: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_complete(&mut self, epoch: u64, _: &mut Output) -> Result<()> {
+        let prepared = self.writer.prepare(epoch).map_err(OperatorError::outside)?;
+        let latency = std::mem::replace(&mut self.latency, histogram());
+        let rows = std::mem::take(&mut self.rows);
+        self.observer.send(Event::Prepared(Outcome { epoch, prepared, rows, latency }));
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&mut self, _: Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+}

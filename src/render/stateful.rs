@@ -1,0 +1,71 @@
+//! Stateful nodes → logics of the operators crate, and how their inputs are routed between workers.
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::UInt8Type;
+use thalweg_operators::Logic;
+use thalweg_operators::exchange::Route;
+use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
+
+use crate::plan::dataflow::{Group, Kind, Node};
+use crate::{Error, Result};
+
+/// What a logic needs to know of its worker.
+pub(super) struct Context {
+    pub index: usize,
+    pub watermark: i64,
+}
+
+/// The logic of a stateful node and the route of each input.
+pub(super) fn logic(node: &Node, context: &Context) -> Result<(Box<dyn Logic>, Vec<Route>)> {
+    match &node.kind {
+        Kind::Group(group) => self::group(node, group, context),
+        _ => Err(Error::unsupported(format!("no operator runs '{}' yet", node.id))),
+    }
+}
+
+fn group(node: &Node, group: &Group, context: &Context) -> Result<(Box<dyn Logic>, Vec<Route>)> {
+    let spec = GroupSpec {
+        keys: group.keys.clone(),
+        aggregates: group.aggregates.clone(),
+        mode: group.mode,
+        input: node.inputs[0].schema.clone(),
+        output: node.schema.clone(),
+    };
+    let logic: Box<dyn Logic> = match group.window {
+        Some(window) => Box::new(Windowed::new(spec, window, context.watermark)),
+        None => Box::new(Keyed::new(spec, group.time, context.watermark, context.index == 0)?),
+    };
+    Ok((logic, vec![route(&group.keys)]))
+}
+
+fn route(keys: &[usize]) -> Route {
+    if keys.is_empty() { Route::Single } else { Route::Keys(keys.to_vec()) }
+}
+
+/// The rows of snapshots whose key group this worker owns; all of a single-worker operator's go to worker 0.
+pub(super) fn own_groups(
+    state: &[RecordBatch],
+    worker: usize,
+    peers: usize,
+    routes: &[Route],
+) -> Result<Vec<RecordBatch>> {
+    let single = routes.iter().all(|route| *route == Route::Single);
+    state.iter().map(|rows| own_rows(rows, worker, peers, single)).collect()
+}
+
+fn own_rows(rows: &RecordBatch, worker: usize, peers: usize, single: bool) -> Result<RecordBatch> {
+    let groups = rows.column(0).as_primitive_opt::<UInt8Type>();
+    let groups = groups.ok_or_else(|| Error::internal("a snapshot has no key groups"))?;
+    let own = |group: u8| if single { worker == 0 } else { usize::from(group) % peers == worker };
+    let keep: BooleanArray = groups.values().iter().map(|group| Some(own(*group))).collect();
+    Ok(filter_record_batch(rows, &keep)?)
+}
+
+pub(super) fn static_join(
+    _join: &crate::plan::dataflow::StaticJoin,
+    node: &Node,
+    _tables: &[RecordBatch],
+) -> Result<thalweg_operators::stateless::Step> {
+    Err(Error::unsupported(format!("no operator runs '{}' yet", node.id)))
+}

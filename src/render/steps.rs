@@ -1,0 +1,61 @@
+//! Stateless steps: physical expressions and kernels as functions from rows to rows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use thalweg_operators::Error as OperatorError;
+use thalweg_operators::stateless::Step;
+
+use crate::plan::dataflow;
+use crate::{Error, Result};
+
+/// The running form of a step.
+pub(super) fn step(step: &dataflow::Step) -> Result<Step> {
+    Ok(match step {
+        dataflow::Step::Filter(condition) => outside(filter(condition.clone())),
+        dataflow::Step::Project(exprs, schema) => outside(project(exprs.clone(), schema.clone())),
+        dataflow::Step::Expand(kernel) => {
+            let mut kernel = kernel.make()?;
+            outside(move |rows| kernel.push(rows))
+        }
+    })
+}
+
+fn outside(mut step: impl FnMut(RecordBatch) -> Result<RecordBatch> + 'static) -> Step {
+    Box::new(move |rows| step(rows).map_err(OperatorError::outside))
+}
+
+fn filter(condition: Arc<dyn PhysicalExpr>) -> impl FnMut(RecordBatch) -> Result<RecordBatch> {
+    move |rows| {
+        let keep = evaluate(&condition, &rows)?;
+        let keep = keep.as_boolean_opt().ok_or_else(|| Error::internal("a filter is not boolean"))?;
+        Ok(filter_record_batch(&rows, keep)?)
+    }
+}
+
+fn project(exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> impl FnMut(RecordBatch) -> Result<RecordBatch> {
+    move |rows| {
+        let columns = exprs.iter().map(|expr| evaluate(expr, &rows)).collect::<Result<Vec<_>>>()?;
+        conform(columns, &schema, rows.num_rows())
+    }
+}
+
+/// The values of an expression, one a row.
+pub(super) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
+    Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?)
+}
+
+/// Columns as rows of `schema`. Types that differ in nothing but names of nested fields, nullability or string layout are
+/// brought to the schema's.
+pub(super) fn conform(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
+    let same = |(column, field): (ArrayRef, &Arc<arrow::datatypes::Field>)| match column.data_type() == field.data_type() {
+        true => Ok(column),
+        false => Ok(cast(&column, field.data_type())?),
+    };
+    let columns = columns.into_iter().zip(schema.fields()).map(same).collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
