@@ -9,6 +9,7 @@
 //! built by them compare equal exactly if Spark's types do.
 
 pub mod calendar;
+pub mod datetime_pattern;
 pub mod datetime_text;
 mod ddl;
 mod names;
