@@ -4,6 +4,8 @@
 //! and lines where Spark's do. The nodes of [`super::nodes`] become steps over record batches.
 
 mod deduplicate;
+pub(crate) mod generators;
+pub mod kernels;
 mod planner;
 pub(crate) mod scan;
 mod step;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::DFSchema;
@@ -17,11 +18,10 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::deduplicate::DeduplicateStep;
+use super::kernels::{self, Expand};
 use super::step::{MakeStep, Step, StepExec};
-use super::windows::{MergeSessionsStep, SessionWindowStep, TimeWindowStep};
-use crate::plan::nodes::{
-    Deduplicate, MergeSessions, SessionAggregate, SessionWindow, TimeWindow, Watermark, extension,
-};
+use super::windows::MergeSessionsStep;
+use crate::plan::nodes::{Deduplicate, MergeSessions, SessionAggregate, Watermark, extension};
 use crate::{Error, Result};
 
 /// Rewrites the nodes that exist for streams only.
@@ -116,10 +116,13 @@ fn step_of(node: &dyn UserDefinedLogicalNode, planning: &Planning<'_>) -> Result
         return Ok(Some(("DeduplicateExec", deduplicate(node)?)));
     }
     if let Some(node) = node.downcast_ref() {
-        return Ok(Some(("TimeWindowExec", time_window(node, planning)?)));
+        return Ok(Some(("TimeWindowExec", expanding(kernels::time_window(node)?))));
     }
     if let Some(node) = node.downcast_ref() {
-        return Ok(Some(("SessionWindowExec", session_window(node, planning)?)));
+        return Ok(Some(("SessionWindowExec", expanding(kernels::session_window(node)?))));
+    }
+    if let Some(node) = node.downcast_ref() {
+        return Ok(Some(("GenerateExec", expanding(kernels::generate(node)?))));
     }
     if let Some(node) = node.downcast_ref() {
         return Ok(Some(("MergeSessionsExec", merge_sessions(node, planning)?)));
@@ -144,18 +147,17 @@ fn deduplicate(node: &Deduplicate) -> Result<MakeStep> {
     }))
 }
 
-fn time_window(node: &TimeWindow, planning: &Planning<'_>) -> Result<MakeStep> {
-    let (time, windows) = (planning.expr(&node.time)?, node.windows());
-    let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
-    Ok(boxed(move || Ok(TimeWindowStep { time: Arc::clone(&time), windows, schema: Arc::clone(&schema) })))
+/// A stateless kernel as a step.
+struct ExpandStep(Arc<dyn Expand>);
+
+impl Step for ExpandStep {
+    fn push(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+        self.0.expand(&rows)
+    }
 }
 
-fn session_window(node: &SessionWindow, planning: &Planning<'_>) -> Result<MakeStep> {
-    let (time, gap) = (planning.expr(&node.time)?, planning.expr(&node.gap)?);
-    let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
-    Ok(boxed(move || {
-        Ok(SessionWindowStep { time: Arc::clone(&time), gap: Arc::clone(&gap), schema: Arc::clone(&schema) })
-    }))
+fn expanding(kernel: Arc<dyn Expand>) -> MakeStep {
+    boxed(move || Ok(ExpandStep(Arc::clone(&kernel))))
 }
 
 fn merge_sessions(node: &MergeSessions, planning: &Planning<'_>) -> Result<MakeStep> {

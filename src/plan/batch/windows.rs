@@ -18,20 +18,26 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::deduplicate::normalized;
+use super::kernels::Expand;
 use super::step::Step;
 use crate::plan::nodes::Windows;
 use crate::{Error, Result};
 
 /// Assigns each row to the windows its time lies in, latest first; rows without a time vanish.
-pub(super) struct TimeWindowStep {
+pub(super) struct TimeWindowKernel {
     pub(super) time: Arc<dyn PhysicalExpr>,
     pub(super) windows: Windows,
     pub(super) schema: SchemaRef,
 }
 
-impl Step for TimeWindowStep {
-    fn push(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
-        let times = micros(&evaluate(&self.time, &rows)?)?;
+impl Expand for TimeWindowKernel {
+    fn describe(&self) -> String {
+        let Windows { length, slide, start } = self.windows;
+        format!("window {} length={length} us slide={slide} us start={start} us", self.time)
+    }
+
+    fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let times = micros(&evaluate(&self.time, rows)?)?;
         let (mut picks, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for (row, time) in (0u32..).zip(&times) {
             let Some(time) = time else { continue };
@@ -41,7 +47,7 @@ impl Step for TimeWindowStep {
                 ends.push(add(start, self.windows.length)?);
             }
         }
-        with_window(&rows, UInt32Array::from(picks), starts, ends, &self.schema)
+        with_window(rows, UInt32Array::from(picks), starts, ends, &self.schema)
     }
 }
 
@@ -56,16 +62,20 @@ fn starts_of(time: i64, windows: Windows) -> Result<impl Iterator<Item = i64>> {
 }
 
 /// Gives each row the session it would make alone; rows without time or with no positive gap vanish.
-pub(super) struct SessionWindowStep {
+pub(super) struct SessionWindowKernel {
     pub(super) time: Arc<dyn PhysicalExpr>,
     pub(super) gap: Arc<dyn PhysicalExpr>,
     pub(super) schema: SchemaRef,
 }
 
-impl Step for SessionWindowStep {
-    fn push(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
-        let times = micros(&evaluate(&self.time, &rows)?)?;
-        let gaps = gap_micros(&evaluate(&self.gap, &rows)?)?;
+impl Expand for SessionWindowKernel {
+    fn describe(&self) -> String {
+        format!("session window {} gap={}", self.time, self.gap)
+    }
+
+    fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let times = micros(&evaluate(&self.time, rows)?)?;
+        let gaps = gap_micros(&evaluate(&self.gap, rows)?)?;
         let (mut picks, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (time, gap)) in (0u32..).zip(times.iter().zip(&gaps)) {
             if let (Some(time), Some(gap @ 1..)) = (time, gap) {
@@ -74,7 +84,7 @@ impl Step for SessionWindowStep {
                 ends.push(add(time, gap)?);
             }
         }
-        with_window(&rows, UInt32Array::from(picks), starts, ends, &self.schema)
+        with_window(rows, UInt32Array::from(picks), starts, ends, &self.schema)
     }
 }
 

@@ -1,0 +1,183 @@
+//! Generators: `explode`, `posexplode`, `inline`, `stack` over Arrow columns.
+//!
+//! In: rows and the generator's arguments. Out: per row that the generator makes, the input's columns and its own. Rows
+//! are picked by index, so the cost per row does not depend on what the columns hold.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StructArray, UInt32Array, new_null_array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{interleave, take, take_record_batch};
+use arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, UserDefinedLogicalNode};
+use datafusion::physical_plan::PhysicalExpr;
+
+use super::kernels::{Expand, physical};
+use super::windows::evaluate;
+use crate::plan::nodes::Generate;
+use crate::{Error, Result};
+
+/// What a generator makes of its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The elements of an array or the entries of a map.
+    Explode,
+    /// The same with their position in front.
+    PosExplode,
+    /// The fields of an array of structs.
+    Inline,
+    /// `stack(n, ...)`: the values in `n` rows.
+    Stack,
+}
+
+/// The generators by name, and whether the name asks for outer.
+fn named(name: &str) -> Option<(Kind, bool)> {
+    Some(match name {
+        "explode" => (Kind::Explode, false),
+        "explode_outer" => (Kind::Explode, true),
+        "posexplode" => (Kind::PosExplode, false),
+        "posexplode_outer" => (Kind::PosExplode, true),
+        "inline" => (Kind::Inline, false),
+        "inline_outer" => (Kind::Inline, true),
+        "stack" => (Kind::Stack, false),
+        _ => return None,
+    })
+}
+
+/// True if the marker function of this name is a generator.
+pub(crate) fn is_generator(name: &str) -> bool {
+    named(name).is_some()
+}
+
+/// Applies a generator to each row.
+pub(super) struct GenerateKernel {
+    kind: Kind,
+    outer: bool,
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    text: String,
+    schema: SchemaRef,
+}
+
+impl GenerateKernel {
+    pub(super) fn try_new(node: &Generate) -> Result<Self> {
+        let unknown = || Error::internal(format!("'{}' is no generator", node.generator));
+        let Expr::ScalarFunction(ScalarFunction { func, args }) = &node.generator else { return Err(unknown()) };
+        let (kind, outer) = named(func.name()).ok_or_else(unknown)?;
+        let arguments = args.iter().map(|argument| physical(argument, &node.input)).collect::<Result<_>>()?;
+        let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
+        Ok(Self { kind, outer: outer || node.outer, arguments, text: node.generator.to_string(), schema })
+    }
+
+    /// The rows to repeat and the generator's columns.
+    fn generate(&self, rows: &RecordBatch) -> Result<(UInt32Array, Vec<ArrayRef>)> {
+        let arguments = self.arguments.iter().map(|expr| evaluate(expr, rows)).collect::<Result<Vec<_>>>()?;
+        match (self.kind, arguments.as_slice()) {
+            (Kind::Stack, [count, values @ ..]) => stack(count, values, rows.num_rows()),
+            (kind, [collection]) => self.elements(kind, collection),
+            _ => Err(Error::internal(format!("'{}' has a wrong number of arguments", self.text))),
+        }
+    }
+
+    fn elements(&self, kind: Kind, collection: &ArrayRef) -> Result<(UInt32Array, Vec<ArrayRef>)> {
+        let (offsets, columns) = parts(collection)?;
+        let picks = Picks::of(&offsets, collection, self.outer);
+        let mut made = Vec::new();
+        if kind == Kind::PosExplode {
+            made.push(Arc::new(Int32Array::from(picks.positions)) as ArrayRef);
+        }
+        for column in &columns {
+            match (kind, column.as_struct_opt()) {
+                (Kind::Inline, Some(structs)) => made.extend(fields(structs, &picks.elements)?),
+                _ => made.push(take(column, &picks.elements, None)?),
+            }
+        }
+        Ok((picks.rows, made))
+    }
+}
+
+impl Expand for GenerateKernel {
+    fn describe(&self) -> String {
+        format!("generate {}{}", self.text, if self.outer { " outer" } else { "" })
+    }
+
+    fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let (picks, made) = self.generate(rows)?;
+        let mut columns = take_record_batch(rows, &picks)?.columns().to_vec();
+        columns.extend(made);
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+/// Offsets of a list's or map's rows, and the columns of their elements.
+fn parts(collection: &ArrayRef) -> Result<(OffsetBuffer<i32>, Vec<ArrayRef>)> {
+    match collection.data_type() {
+        DataType::List(_) => {
+            let list = collection.as_list::<i32>();
+            Ok((list.offsets().clone(), vec![Arc::clone(list.values())]))
+        }
+        DataType::Map(..) => {
+            let map = collection.as_map();
+            Ok((map.offsets().clone(), vec![Arc::clone(map.keys()), Arc::clone(map.values())]))
+        }
+        DataType::Null => Ok((OffsetBuffer::new_zeroed(collection.len()), vec![new_null_array(&DataType::Null, 0)])),
+        other => Err(Error::internal(format!("a generator was given a value of type {other}"))),
+    }
+}
+
+/// Which input row, position and element each output row is made of.
+struct Picks {
+    rows: UInt32Array,
+    positions: Vec<Option<i32>>,
+    elements: UInt32Array,
+}
+
+impl Picks {
+    fn of(offsets: &OffsetBuffer<i32>, collection: &ArrayRef, outer: bool) -> Self {
+        let nulls = collection.logical_nulls();
+        let (mut rows, mut positions, mut elements) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, (window, index)) in (0u32..).zip(offsets.windows(2).zip(0usize..)) {
+            let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(index));
+            let (start, end) = if valid { (window[0], window[1]) } else { (0, 0) };
+            for element in start..end {
+                rows.push(row);
+                positions.push(Some(element - start));
+                elements.push(Some(element.unsigned_abs()));
+            }
+            if outer && start == end {
+                rows.push(row);
+                positions.push(None);
+                elements.push(None);
+            }
+        }
+        Self { rows: UInt32Array::from(rows), positions, elements: UInt32Array::from(elements) }
+    }
+}
+
+/// The fields of the picked structs; null where the struct is.
+fn fields(structs: &StructArray, picks: &UInt32Array) -> Result<Vec<ArrayRef>> {
+    let present = |pick: Option<u32>| pick.filter(|index| structs.is_valid(*index as usize));
+    let picks: UInt32Array = picks.iter().map(present).collect();
+    structs.columns().iter().map(|column| Ok(take(column, &picks, None)?)).collect()
+}
+
+/// `stack(n, v1, v2, ...)`: each row becomes `n` rows of as many columns as needed; missing values are null.
+fn stack(count: &ArrayRef, values: &[ArrayRef], rows: usize) -> Result<(UInt32Array, Vec<ArrayRef>)> {
+    let count = count.as_primitive_opt::<Int32Type>().and_then(|count| count.iter().flatten().next()).unwrap_or(0);
+    let (count, total) = (usize::try_from(count).unwrap_or(0).max(1), u32::try_from(rows).unwrap_or(u32::MAX));
+    let width = values.len().div_ceil(count).max(1);
+    let picks = (0..total).flat_map(|row| std::iter::repeat_n(row, count)).collect();
+    let order: Vec<_> = (0..rows).flat_map(|row| (0..count).map(move |line| (line, row))).collect();
+    let column = |index: usize| {
+        let typed = |line: usize| {
+            values
+                .get(line * width + index)
+                .cloned()
+                .or_else(|| Some(new_null_array(values.get(index)?.data_type(), rows)))
+        };
+        let lines: Vec<ArrayRef> = (0..count).filter_map(typed).collect();
+        let lines: Vec<&dyn Array> = lines.iter().map(AsRef::as_ref).collect();
+        Ok(interleave(&lines, &order)?)
+    };
+    Ok((picks, (0..width.min(values.len())).map(column).collect::<Result<_>>()?))
+}
