@@ -5,6 +5,7 @@
 //! at data.
 
 pub mod dialect;
+pub mod names;
 pub mod parse;
 
 pub use datafusion::sql::sqlparser::ast;
