@@ -8,6 +8,7 @@ mod arguments;
 pub mod cast;
 mod charset;
 pub mod coerce;
+mod datetime;
 mod encoding;
 pub mod kernel;
 mod like;
@@ -116,7 +117,19 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 }
 
 /// All families of scalar functions. A new family is one line here.
-const FAMILIES: &[&[Function]] = &[encoding::FUNCTIONS, search::FUNCTIONS, substring::FUNCTIONS, text::FUNCTIONS];
+const FAMILIES: &[&[Function]] = &[
+    encoding::FUNCTIONS,
+    search::FUNCTIONS,
+    substring::FUNCTIONS,
+    text::FUNCTIONS,
+    datetime::fields::FUNCTIONS,
+    datetime::make::FUNCTIONS,
+    datetime::now::FUNCTIONS,
+    datetime::shift::FUNCTIONS,
+    datetime::text::FUNCTIONS,
+    datetime::truncate::FUNCTIONS,
+    datetime::zones::FUNCTIONS,
+];
 
 /// The scalar function of this name (in any case).
 pub fn lookup(name: &str) -> Option<&'static Function> {

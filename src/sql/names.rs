@@ -30,7 +30,10 @@ fn free_qualifiers(schemas: &[&DFSchema]) -> impl Iterator<Item = TableReference
         .flat_map(|schema| schema.iter())
         .filter_map(|(qualifier, _)| qualifier.map(|qualifier| qualifier.table().to_string()))
         .collect();
-    (1u32..).map(|number| format!("{HIDDEN}{number}")).filter(move |name| !used.contains(name)).map(TableReference::bare)
+    (1u32..)
+        .map(|number| format!("{HIDDEN}{number}"))
+        .filter(move |name| !used.contains(name))
+        .map(TableReference::bare)
 }
 
 /// A qualifier for one new column `name` beside the columns of `schema`: none if the name is free.
@@ -131,9 +134,9 @@ pub fn beside(left: &DFSchema, right: LogicalPlan) -> Result<LogicalPlan> {
 
 /// True if DataFusion refuses this column beside those of `schema`.
 fn clashes(schema: &DFSchema, qualifier: Option<&TableReference>, name: &str) -> bool {
-    schema.iter().any(|(other, field)| {
-        field.name() == name && (qualifier.is_none() || other.is_none() || other == qualifier)
-    })
+    schema
+        .iter()
+        .any(|(other, field)| field.name() == name && (qualifier.is_none() || other.is_none() || other == qualifier))
 }
 
 /// Gives hidden qualifiers to columns without one that clash with qualified ones of the other side.

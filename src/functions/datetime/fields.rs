@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::StringBuilder;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Int8Type, Int32Type, IntervalUnit,
-    IntervalYearMonthType, Int64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Int8Type, Int32Type, Int64Type, IntervalUnit,
+    IntervalYearMonthType,
 };
 use datafusion::logical_expr::Expr;
 
@@ -116,10 +116,9 @@ fn time_value(field: TimeField, local: i64) -> i64 {
 fn seconds_with_fraction(call: &Call<'_>, source: Expr) -> Result<Expr> {
     let (source, zone) = timestamp(call, source)?;
     let key = zone.name().to_owned();
-    let kernel =
-        unary::<Micros, Decimal128Type>("seconds_with_fraction", DataType::Decimal128(8, 6), move |micros| {
-            Ok(Some(i128::from(zone.to_local(micros).rem_euclid(MICROS_PER_MINUTE))))
-        });
+    let kernel = unary::<Micros, Decimal128Type>("seconds_with_fraction", DataType::Decimal128(8, 6), move |micros| {
+        Ok(Some(i128::from(zone.to_local(micros).rem_euclid(MICROS_PER_MINUTE))))
+    });
     Ok(kernel.key(key).call(vec![source]))
 }
 
@@ -220,8 +219,7 @@ fn year_month_field(name: &str, source: Expr) -> Option<Expr> {
 pub(super) fn unix(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<Expr> {
     let [source] = one(call.values(1..=1)?)?;
     let source = call.implicit(source, &crate::types::timestamp())?;
-    let kernel =
-        unary::<Micros, Int64Type>(name, DataType::Int64, move |micros| Ok(Some(micros.div_euclid(unit))));
+    let kernel = unary::<Micros, Int64Type>(name, DataType::Int64, move |micros| Ok(Some(micros.div_euclid(unit))));
     Ok(kernel.call(vec![source]))
 }
 

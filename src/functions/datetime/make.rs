@@ -2,8 +2,8 @@
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
 };
 use datafusion::logical_expr::{Expr, lit};
 
@@ -13,7 +13,9 @@ use super::{Micros, collect, primitive, strings, to_date, unary};
 use crate::functions::coerce::{is_decimal, is_floating, is_integral};
 use crate::functions::kernel::Kernel;
 use crate::functions::{Call, Function, coerce, function};
-use crate::types::calendar::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, checked_days, join_micros};
+use crate::types::calendar::{
+    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, checked_days, join_micros,
+};
 use crate::{Error, Result, types};
 
 /// The functions of this file.
@@ -114,8 +116,7 @@ fn local_time([year, month, day, hour, minute]: [i64; 5], seconds: i128, strict:
         let message = "the fraction of second must be zero when the seconds are 60";
         return Err(Error::data("INVALID_FRACTION_OF_SECOND", message));
     }
-    let in_range =
-        (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=MICROS_PER_MINUTE).contains(&micros);
+    let in_range = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=MICROS_PER_MINUTE).contains(&micros);
     let Some(days) = checked_days(year, month, day).filter(|_| in_range) else { return Ok(None) };
     Ok(join_micros(days, hour * MICROS_PER_HOUR + minute * MICROS_PER_MINUTE + micros))
 }
@@ -181,10 +182,11 @@ fn make_year_month_interval(mut call: Call<'_>) -> Result<Expr> {
     let args: [Expr; 2] = one(padded(&mut call, 2)?)?;
     let args = casts(&call, args, &DataType::Int32)?;
     let result = DataType::Interval(IntervalUnit::YearMonth);
-    let kernel = super::binary::<Int32Type, Int32Type, IntervalYearMonthType>("make_ym_interval", result, |years, months| {
-        let total = years.checked_mul(12).and_then(|total| total.checked_add(months));
-        checked(total, true, || interval_overflow("make_ym_interval"))
-    });
+    let kernel =
+        super::binary::<Int32Type, Int32Type, IntervalYearMonthType>("make_ym_interval", result, |years, months| {
+            let total = years.checked_mul(12).and_then(|total| total.checked_add(months));
+            checked(total, true, || interval_overflow("make_ym_interval"))
+        });
     Ok(kernel.call(args))
 }
 

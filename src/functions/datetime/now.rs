@@ -88,10 +88,9 @@ fn current_date(mut call: Call<'_>) -> Result<Expr> {
     call.values(0..=0)?;
     let zone = session_zone(call.conf)?;
     let key = zone.name().to_owned();
-    let kernel =
-        unary::<Micros, arrow::datatypes::Date32Type>("current_date", DataType::Date32, move |micros| {
-            Ok(i32::try_from(zone.to_local(micros).div_euclid(MICROS_PER_DAY)).ok())
-        });
+    let kernel = unary::<Micros, arrow::datatypes::Date32Type>("current_date", DataType::Date32, move |micros| {
+        Ok(i32::try_from(zone.to_local(micros).div_euclid(MICROS_PER_DAY)).ok())
+    });
     Ok(kernel.key(key).call(vec![clock()]))
 }
 
@@ -119,7 +118,12 @@ mod tests {
 
     #[test]
     fn the_batch_time_replaces_the_clock() {
-        let call = Call { name: "now", args: vec![], schema: &datafusion::common::DFSchema::empty(), conf: &Default::default() };
+        let call = Call {
+            name: "now",
+            args: vec![],
+            schema: &datafusion::common::DFSchema::empty(),
+            conf: &Default::default(),
+        };
         let bound = current_date(call).unwrap();
         let replaced = at(bound, 0).unwrap();
         assert!(!replaced.exists(|part| Ok(is_clock(part))).unwrap());

@@ -5,7 +5,9 @@ use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type};
 use datafusion::logical_expr::{Expr, lit};
 
 use super::fields::one;
-use super::{Micros, binary, collect, constant_text, date, overflow, primitive, session_zone, strings, timestamp, to_date, unary};
+use super::{
+    Micros, binary, collect, constant_text, date, overflow, primitive, session_zone, strings, timestamp, to_date, unary,
+};
 use crate::functions::kernel::{Kernel, downcast};
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{
@@ -127,14 +129,17 @@ fn months_between(mut call: Call<'_>) -> Result<Expr> {
     let round = if args.len() == 3 { args.pop().unwrap_or_else(|| lit(true)) } else { lit(true) };
     let [end, start] = one(args)?;
     let exact = types::timestamp();
-    let args = vec![call.implicit(end, &exact)?, call.implicit(start, &exact)?, call.implicit(round, &DataType::Boolean)?];
+    let args =
+        vec![call.implicit(end, &exact)?, call.implicit(start, &exact)?, call.implicit(round, &DataType::Boolean)?];
     let zone = session_zone(call.conf)?;
     let key = zone.name().to_owned();
     let kernel = Kernel::arrays("months_between", DataType::Float64, move |args| {
         let (ends, starts) = (primitive::<Micros>(args, 0)?, primitive::<Micros>(args, 1)?);
         let round: &BooleanArray = downcast(args.get(2).ok_or_else(|| Error::internal("round is missing"))?.as_ref())?;
         let values = ends.iter().zip(starts).zip(round).map(|row| match row {
-            ((Some(end), Some(start)), Some(round)) => Ok(Some(months_apart(zone.to_local(end), zone.to_local(start), round))),
+            ((Some(end), Some(start)), Some(round)) => {
+                Ok(Some(months_apart(zone.to_local(end), zone.to_local(start), round)))
+            }
             _ => Ok(None),
         });
         collect::<Float64Type>(&DataType::Float64, ends.len(), values)

@@ -217,7 +217,9 @@ fn unix_timestamp(mut call: Call<'_>) -> Result<Expr> {
             read_by_pattern(&call, "to_unix_timestamp", Target::Seconds, source, pattern, false)
         }
         DataType::Date32 | DataType::Timestamp(..) => seconds_of(&call, source),
-        from => Err(coerce::unexpected(&source, &from, "(\"STRING\" or \"DATE\" or \"TIMESTAMP\" or \"TIMESTAMP_NTZ\")")),
+        from => {
+            Err(coerce::unexpected(&source, &from, "(\"STRING\" or \"DATE\" or \"TIMESTAMP\" or \"TIMESTAMP_NTZ\")"))
+        }
     }
 }
 

@@ -13,7 +13,9 @@ use crate::{Result, types};
 
 /// The functions of this file.
 pub const FUNCTIONS: &[Function] = &[
-    function(&["from_utc_timestamp"], |call| shifted(call, "from_utc_timestamp", |micros, zone| Some(zone.to_local(micros)))),
+    function(&["from_utc_timestamp"], |call| {
+        shifted(call, "from_utc_timestamp", |micros, zone| Some(zone.to_local(micros)))
+    }),
     function(&["to_utc_timestamp"], |call| shifted(call, "to_utc_timestamp", |micros, zone| zone.to_instant(micros))),
     function(&["convert_timezone"], convert),
     function(&["current_timezone"], |mut call| {
