@@ -1,0 +1,43 @@
+//! The optimizer of streaming plans: those of DataFusion's rules that keep a stream's meaning.
+//!
+//! In: a checked logical plan. Out: an equal plan with filters close to the sources and only the columns that are used. Rules
+//! that count on finite inputs (limits pushed into unions, empty relations) are left out on purpose.
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+
+use crate::Result;
+
+/// Optimizes a streaming plan.
+///
+/// # Errors
+/// What a constant expression fails with (e.g. `CAST_INVALID_INPUT`), or a bug.
+pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let context = OptimizerContext::new().with_max_passes(3);
+    Ok(Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?)
+}
+
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]
+}

@@ -1,0 +1,172 @@
+//! The continuous driver: readers run for ever, each record flows the moment it arrives; every interval an epoch closes.
+//!
+//! ```text
+//!  each interval: signals.epoch = e+1 ─► readers send Epoch(e+1) into their lanes and report their places
+//!                 ─► all workers' sinks have e ─► offsets/e, state, commits/e          (while e+1 already flows)
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use super::execution::{Batch, Execution};
+use super::ingest::{Report, Running, Signals};
+use crate::sources::Offset;
+use crate::{Error, Result};
+
+/// How long a reader waits for data before it looks at its signals: alone in its scan, or with others that it would hold up.
+const WAIT_ALONE: Duration = Duration::from_millis(20);
+const WAIT_TOGETHER: Duration = Duration::from_millis(5);
+
+/// Runs until the query is stopped.
+pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
+    let signals = Arc::new(Signals::default());
+    signals.epoch.store(execution.epoch, Ordering::Release);
+    let (sender, reports) = unbounded();
+    let mut continuous = Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports, replay: None };
+    continuous.replay = execution.replay.take();
+    continuous.open(execution, &sender)?;
+    execution.state.set_status("Processing new data", true, true);
+    let ran = continuous.run(execution, interval);
+    signals.stop.store(true, Ordering::Release);
+    continuous.readers.iter_mut().flatten().for_each(Running::join);
+    ran
+}
+
+struct Continuous {
+    signals: Arc<Signals>,
+    /// Per scan.
+    readers: Vec<Vec<Running>>,
+    counts: Vec<usize>,
+    reports: Receiver<Report>,
+    replay: Option<Batch>,
+}
+
+impl Continuous {
+    fn open(&mut self, execution: &mut Execution, sender: &crossbeam_channel::Sender<Report>) -> Result<()> {
+        for scan in 0..execution.sources.len() {
+            let from = execution.offsets[scan].clone();
+            let opened = execution.sources[scan].read(from.as_ref(), None)?;
+            let lanes = execution.graph.take_lanes(scan);
+            self.counts.push(opened.len());
+            let wait = if execution.sources.len() + opened.len() > 2 { WAIT_TOGETHER } else { WAIT_ALONE };
+            self.readers.push(Vec::new());
+            for (n, (reader, lanes)) in opened.into_iter().zip(deal(lanes, self.counts[scan])).enumerate() {
+                let clock = execution.setup.clock.clone();
+                let running = Running::start(reader, (scan, n), lanes, self.signals.clone(), clock, sender.clone(), wait)?;
+                self.readers[scan].push(running);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, execution: &mut Execution, interval: Duration) -> Result<()> {
+        loop {
+            let ticket = execution.state.asked();
+            let wakes = execution.state.wakes();
+            let asked = ticket > execution.state.answered();
+            if asked {
+                self.wait_until_idle(execution)?;
+            } else if !execution.stopping() {
+                self.pause(execution, interval, wakes)?;
+            }
+            let last = execution.stopping();
+            self.close_epoch(execution)?;
+            if asked {
+                execution.state.answer(ticket);
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sleeps until the interval is over, the query stops, someone waits for all available data, or something failed.
+    fn pause(&self, execution: &mut Execution, interval: Duration, mut wakes: u64) -> Result<()> {
+        let start = execution.setup.clock.nanos();
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            self.check(execution)?;
+            let passed = execution.setup.clock.nanos().saturating_sub(start);
+            if execution.stopping() || execution.state.asked() > execution.state.answered() || passed >= interval {
+                return Ok(());
+            }
+            let left = Duration::from_nanos(interval - passed).min(Duration::from_millis(50));
+            execution.state.sleep(wakes, Some(left));
+            wakes = execution.state.wakes();
+        }
+    }
+
+    /// Until every reader has found nothing to read, twice since now.
+    fn wait_until_idle(&self, execution: &mut Execution) -> Result<()> {
+        let counts = || self.readers.iter().flatten().map(|reader| Execution::idle_count(&reader.idle)).collect::<Vec<_>>();
+        let goal: Vec<u64> = counts().iter().map(|count| count + 2).collect();
+        while counts().iter().zip(&goal).any(|(now, goal)| now < goal) && !execution.stopping() {
+            self.check(execution)?;
+            let wakes = execution.state.wakes();
+            execution.state.sleep(wakes, Some(Duration::from_millis(2)));
+        }
+        Ok(())
+    }
+
+    fn check(&self, execution: &mut Execution) -> Result<()> {
+        if let Some(error) = execution.graph.failure() {
+            return Err(error);
+        }
+        match self.reports.try_recv() {
+            Ok(Report::Failed(error)) => Err(error),
+            Ok(Report::Closed { reader, epoch, .. }) => {
+                Err(Error::internal(format!("reader {reader:?} closed epoch {epoch} unasked")))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn close_epoch(&mut self, execution: &mut Execution) -> Result<()> {
+        execution.times.begin(&execution.setup.clock);
+        let epoch = execution.epoch;
+        self.signals.epoch.store(epoch + 1, Ordering::Release);
+        self.readers.iter().flatten().for_each(Running::interrupt);
+        let ends = self.collect_offsets(execution, epoch + 1)?;
+        let result = execution.graph.wait(epoch, &|| None)?;
+        let batch = Batch { epoch, ends, watermark: execution.watermark, recorded: false };
+        execution.record(&batch)?;
+        execution.times.mark("runContinuous", &execution.setup.clock);
+        execution.finish_epoch(&batch, result)
+    }
+
+    /// The places that all readers have reached, joined per source.
+    fn collect_offsets(&self, execution: &mut Execution, epoch: u64) -> Result<Vec<Option<Offset>>> {
+        let mut parts: Vec<Vec<Option<Offset>>> = self.counts.iter().map(|count| vec![None; *count]).collect();
+        while parts.iter().flatten().any(Option::is_none) {
+            match self.reports.recv_timeout(Duration::from_millis(50)) {
+                Ok(Report::Closed { reader: (scan, n), epoch: closed, offset }) if closed == epoch => {
+                    parts[scan][n] = Some(offset);
+                }
+                Ok(Report::Closed { .. }) => {}
+                Ok(Report::Failed(error)) => return Err(error),
+                Err(_) => execution.graph.failure().map_or(Ok(()), Err)?,
+            }
+        }
+        let joined = execution.sources.iter().zip(parts).zip(&execution.offsets).map(|((source, parts), before)| {
+            if parts.is_empty() {
+                return Ok(before.clone());
+            }
+            Ok(Some(source.join_offsets(parts.into_iter().flatten().collect())?).filter(|offset| !offset.is_null()))
+        });
+        joined.collect()
+    }
+}
+
+/// Shares lanes out to readers; each reader has at least one, and every lane has a reader.
+fn deal<T>(lanes: Vec<T>, readers: usize) -> Vec<Vec<T>> {
+    let mut hands: Vec<Vec<T>> = (0..readers).map(|_| Vec::new()).collect();
+    for (i, lane) in lanes.into_iter().enumerate() {
+        if let Some(hand) = hands.get_mut(i % readers.max(1)) {
+            hand.push(lane);
+        }
+    }
+    hands
+}

@@ -1,0 +1,374 @@
+//! One run of a query on its driver thread: connects sources and sink, starts the graph, runs the driver that the trigger
+//! asks for, and ends everything in order.
+//!
+//! Order at the start: checks → lowering → sources → restart point from the checkpoint → static tables → sink → graph. Order of
+//! an epoch: see [`super::micro_batch`] and [`super::continuous`], which share [`Execution::finish_epoch`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::datatypes::SchemaRef;
+use thalweg_operators::Pace;
+use thalweg_operators::time::NO_WATERMARK;
+use thalweg_operators::watermark::{EventClock, EventTimes, watermark_for};
+
+use super::graph::{EpochResult, Graph};
+use super::listener::Listeners;
+use super::progress::Progress;
+use super::report;
+use super::state::QueryState;
+use super::trigger::Trigger;
+use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord};
+use crate::clock::SharedClock;
+use crate::conf::Conf;
+use crate::plan::dataflow::DataflowPlan;
+use crate::render::Shared;
+use crate::sinks::{Guarantee, OutputMode, Sink};
+use crate::sources::{Offset, Source, SourceContext, Wake};
+use crate::{Error, Result};
+
+/// Everything that is fixed before a query starts.
+pub(crate) struct Setup {
+    /// The query.
+    pub plan: DataflowPlan,
+    /// Its output columns.
+    pub schema: SchemaRef,
+    /// Static sides of joins, as rows.
+    pub statics: Vec<arrow::array::RecordBatch>,
+    /// Settings, fixed for the query's life.
+    pub conf: Conf,
+    /// Output mode.
+    pub mode: OutputMode,
+    /// When epochs close.
+    pub trigger: Trigger,
+    /// Name, if one was given.
+    pub name: Option<String>,
+    /// Id over all runs.
+    pub id: String,
+    /// Id of this run.
+    pub run_id: String,
+    /// Where it is checkpointed, if anywhere.
+    pub checkpoint: Option<Checkpoint>,
+    /// The clocks.
+    pub clock: SharedClock,
+    /// Number of workers.
+    pub workers: usize,
+    /// The sink's guarantee, which decides when it is committed.
+    pub guarantee: Guarantee,
+    /// Who hears of progress.
+    pub listeners: Listeners,
+}
+
+impl Setup {
+    /// When results leave.
+    pub fn pace(&self) -> Pace {
+        if matches!(self.trigger, Trigger::Continuous(_)) { Pace::Eager } else { Pace::Epoch }
+    }
+}
+
+/// A batch: what is read in one epoch.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    /// Its number.
+    pub epoch: u64,
+    /// End of the range of each source; equal to the start where nothing is read.
+    pub ends: Vec<Option<Offset>>,
+    /// The watermark in force, in microseconds; [`NO_WATERMARK`] without event time.
+    pub watermark: i64,
+    /// True if `offsets/N` exists already.
+    pub recorded: bool,
+}
+
+/// A run of a query.
+pub(crate) struct Execution {
+    pub setup: Setup,
+    pub state: Arc<QueryState>,
+    pub sources: Vec<Box<dyn Source>>,
+    pub sink: Box<dyn Sink>,
+    pub graph: Graph,
+    /// What has been read so far, per source.
+    pub offsets: Vec<Option<Offset>>,
+    /// The next epoch.
+    pub epoch: u64,
+    /// The watermark that the last epoch used, and the one computed after it.
+    pub watermark_used: i64,
+    pub watermark: i64,
+    /// Largest watermark of each `withWatermark` in this run.
+    pub watermarks: Vec<Option<i64>>,
+    /// A batch that was planned before a restart and not committed.
+    pub replay: Option<Batch>,
+    pub times: report::Phases,
+}
+
+/// Where a run begins.
+struct Start {
+    offsets: Vec<Option<Offset>>,
+    epoch: u64,
+    delivered: i64,
+    watermark_used: i64,
+    watermark: i64,
+    replay: Option<Batch>,
+    state: HashMap<String, Vec<arrow::array::RecordBatch>>,
+    /// Sink notes of a committed epoch that the sink may not have finished.
+    finish: Option<(u64, Vec<serde_json::Value>)>,
+}
+
+impl Execution {
+    /// Connects everything and starts the graph; nothing is read yet.
+    pub fn start(
+        setup: Setup,
+        connect_sink: impl FnOnce(&Setup) -> Result<Box<dyn Sink>>,
+        state: Arc<QueryState>,
+    ) -> Result<Execution> {
+        let sources = connect_sources(&setup, &state)?;
+        let start = Start::find(&setup, sources.len())?;
+        let mut sink = connect_sink(&setup)?;
+        if let Some((epoch, notes)) = &start.finish {
+            finish_sink(sink.as_mut(), *epoch, notes)?;
+        }
+        let graph = start_graph(&setup, &sources, sink.as_mut(), &start)?;
+        let watermarks = vec![None; setup.plan.watermarks.len()];
+        Ok(Execution {
+            setup,
+            state,
+            sources,
+            sink,
+            graph,
+            offsets: start.offsets,
+            epoch: start.epoch,
+            watermark_used: start.watermark_used,
+            watermark: start.watermark,
+            watermarks,
+            replay: start.replay,
+            times: report::Phases::default(),
+        })
+    }
+
+    /// Runs until the query ends; then ends graph and sink.
+    pub fn run(mut self) -> Option<Error> {
+        let ran = match self.setup.trigger {
+            Trigger::Continuous(interval) => super::continuous::run(&mut self, interval),
+            _ => super::micro_batch::run(&mut self),
+        };
+        self.graph.shut_down(ran.is_ok());
+        let error = ran.err();
+        self.sink.close(error.as_ref());
+        error
+    }
+
+    /// Writes what the batch reads, before anything of it is processed.
+    pub fn record(&self, batch: &Batch) -> Result<()> {
+        let Some(checkpoint) = &self.setup.checkpoint else { return Ok(()) };
+        if batch.recorded {
+            return Ok(());
+        }
+        let metadata = OffsetMetadata {
+            batch_watermark_ms: millis(batch.watermark),
+            batch_timestamp_ms: self.setup.clock.wall_micros() / 1000,
+            conf: self.setup.conf.iter().filter(|(key, _)| recorded_conf(key)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        };
+        checkpoint.write_offsets(batch.epoch, &OffsetRecord { metadata, offsets: batch.ends.clone() })
+    }
+
+    /// Everything of `batch` has reached the sink: makes it durable and visible, moves the watermark, reports.
+    pub fn finish_epoch(&mut self, batch: &Batch, mut result: EpochResult) -> Result<()> {
+        let event_times = self.move_watermark();
+        let prepared = std::mem::take(&mut result.prepared);
+        self.commit(batch.epoch, prepared, &result)?;
+        for (source, end) in self.sources.iter_mut().zip(&batch.ends) {
+            end.as_ref().map_or(Ok(()), |end| source.commit(end))?;
+        }
+        let progress = report::progress(self, batch, &result, event_times);
+        self.offsets = batch.ends.clone();
+        self.watermark_used = batch.watermark;
+        self.epoch = batch.epoch + 1;
+        self.publish(progress);
+        Ok(())
+    }
+
+    /// Exactly-once sinks are committed after the log (the log decides); the others before it, as Spark does.
+    fn commit(&mut self, epoch: u64, prepared: Vec<crate::sinks::Prepared>, result: &EpochResult) -> Result<()> {
+        let log_first = self.setup.guarantee == Guarantee::ExactlyOnce;
+        let notes = prepared.iter().map(|p| p.note.clone()).filter(|note| !note.is_null()).collect();
+        if !log_first {
+            self.sink.commit(epoch, prepared)?;
+            return self.write_commit(epoch, Vec::new(), result);
+        }
+        self.write_commit(epoch, notes, result)?;
+        self.sink.commit(epoch, prepared)
+    }
+
+    fn write_commit(&self, epoch: u64, sink: Vec<serde_json::Value>, result: &EpochResult) -> Result<()> {
+        let Some(checkpoint) = &self.setup.checkpoint else { return Ok(()) };
+        checkpoint.write_state(epoch, &result.state)?;
+        checkpoint.write_commit(epoch, &CommitRecord { next_batch_watermark_ms: millis(self.watermark), sink })?;
+        let retain = self.setup.conf.number("spark.sql.streaming.minBatchesToRetain", 100)?;
+        checkpoint.purge(epoch, u64::try_from(retain).unwrap_or(100))
+    }
+
+    /// Computes the watermark of the next epoch from the event times seen (Spark's rule).
+    fn move_watermark(&mut self) -> Option<EventTimes> {
+        let mut seen: Option<EventTimes> = None;
+        let delays = self.setup.plan.watermarks.clone();
+        for (i, (clock, delay)) in self.graph.shared().clocks.iter().zip(delays).enumerate() {
+            if let Some(times) = clock.take() {
+                let reached = watermark_for(times.max, delay).max(0);
+                self.watermarks[i] = self.watermarks[i].max(Some(reached));
+                seen.get_or_insert(times);
+            }
+        }
+        if !self.watermarks.is_empty() {
+            self.watermark = self.watermark.max(self.global_watermark());
+        }
+        seen
+    }
+
+    fn global_watermark(&self) -> i64 {
+        let all = self.watermarks.iter().map(|reached| reached.unwrap_or(0));
+        let policy = self.setup.conf.get("spark.sql.streaming.multipleWatermarkPolicy").unwrap_or("min");
+        if policy.eq_ignore_ascii_case("max") { all.max() } else { all.min() }.unwrap_or(0)
+    }
+
+    fn publish(&self, progress: Progress) {
+        self.setup.listeners.progress(&progress);
+        self.state.report(progress);
+    }
+}
+
+/// Milliseconds of a watermark for the log; without event time 0.
+fn millis(watermark: i64) -> i64 {
+    if watermark == NO_WATERMARK { 0 } else { watermark.div_euclid(1000) }
+}
+
+/// Settings that a restart takes from the checkpoint.
+fn recorded_conf(key: &str) -> bool {
+    matches!(
+        key,
+        "spark.sql.shuffle.partitions" | "spark.sql.streaming.multipleWatermarkPolicy" | "spark.sql.session.timeZone" | "spark.sql.ansi.enabled"
+    )
+}
+
+fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn Source>>> {
+    let waking = Arc::clone(state);
+    let wake: Wake = Arc::new(move || waking.wake());
+    let one = |(n, scan): (usize, &crate::plan::dataflow::Scan)| {
+        let context = SourceContext {
+            projection: scan.projection.clone(),
+            conf: setup.conf.clone(),
+            log: setup.checkpoint.as_ref().map(|checkpoint| checkpoint.source_log(n)),
+            clock: setup.clock.clone(),
+            wake: wake.clone(),
+        };
+        let provider = crate::sources::lookup(&scan.table.source.format)?;
+        let connected = provider.connect(&scan.table.source, scan.table.schema.clone(), context);
+        connected.map_err(|error| error.at(format!("source '{}'", scan.table.name)))
+    };
+    setup.plan.scans.iter().enumerate().map(one).collect()
+}
+
+fn finish_sink(sink: &mut dyn Sink, epoch: u64, notes: &[serde_json::Value]) -> Result<()> {
+    let prepared = notes.iter().map(|note| crate::sinks::Prepared { note: note.clone(), ..Default::default() });
+    sink.commit(epoch, prepared.collect())
+}
+
+fn start_graph(setup: &Setup, sources: &[Box<dyn Source>], sink: &mut dyn Sink, start: &Start) -> Result<Graph> {
+    let writers = (0..setup.workers).map(|worker| sink.writer(worker)).collect::<Result<Vec<_>>>()?;
+    let clocks: Vec<Arc<EventClock>> = setup.plan.watermarks.iter().map(|_| Arc::default()).collect();
+    let shared = Shared {
+        plan: setup.plan.clone(),
+        pace: setup.pace(),
+        epoch: start.epoch,
+        watermark: start.delivered,
+        clocks,
+        statics: setup.statics.clone(),
+        lanes: lanes(setup, sources.len()),
+        state: start.state.clone(),
+        clock: setup.clock.clone(),
+    };
+    let snapshots = setup.checkpoint.is_some();
+    let graph = Graph::start(shared, sources, writers, setup.schema.clone(), snapshots)?;
+    let first = start.epoch;
+    graph.broadcast(|| crate::render::Message::Epoch(first));
+    Ok(graph)
+}
+
+/// One lane a source and worker; one in all where the order of rows matters or watermarks move with the data.
+fn lanes(setup: &Setup, scans: usize) -> Vec<Vec<(u32, usize)>> {
+    let eager = setup.pace() == Pace::Eager;
+    let single = setup.plan.depends_on_order() || (eager && !setup.plan.watermarks.is_empty());
+    let per_scan = if single { 1 } else { setup.workers };
+    let lane = |scan: usize, i: usize| ((scan * per_scan + i) as u32, (scan + i) % setup.workers);
+    (0..scans).map(|scan| (0..per_scan).map(|i| lane(scan, i)).collect()).collect()
+}
+
+impl Start {
+    fn find(setup: &Setup, sources: usize) -> Result<Start> {
+        let event_time = !setup.plan.watermarks.is_empty();
+        let initial = if !event_time || setup.pace() == Pace::Eager { NO_WATERMARK } else { 0 };
+        let mut start = Start {
+            offsets: vec![None; sources],
+            epoch: 0,
+            delivered: initial,
+            watermark_used: initial.max(if event_time { 0 } else { NO_WATERMARK }),
+            watermark: if event_time { 0 } else { NO_WATERMARK },
+            replay: None,
+            state: HashMap::new(),
+            finish: None,
+        };
+        if let Some(checkpoint) = &setup.checkpoint {
+            start.recover(checkpoint, event_time)?;
+        }
+        Ok(start)
+    }
+
+    fn recover(&mut self, checkpoint: &Checkpoint, event_time: bool) -> Result<()> {
+        let Some(planned) = checkpoint.last_offsets()? else { return Ok(()) };
+        let record = checkpoint.offsets(planned)?;
+        self.check_sources(&record)?;
+        let watermark = |millis: i64| if event_time { millis.saturating_mul(1000) } else { NO_WATERMARK };
+        if checkpoint.last_commit()? == Some(planned) {
+            let commit = checkpoint.commit(planned)?;
+            self.offsets = record.offsets;
+            self.epoch = planned + 1;
+            self.delivered = watermark(record.metadata.batch_watermark_ms);
+            self.watermark_used = self.delivered;
+            self.watermark = watermark(commit.next_batch_watermark_ms).max(self.watermark_used);
+            self.state = checkpoint.read_state(planned)?;
+            self.finish = (!commit.sink.is_empty()).then_some((planned, commit.sink));
+            return Ok(());
+        }
+        self.epoch = planned;
+        self.watermark = watermark(record.metadata.batch_watermark_ms);
+        if let Some(before) = planned.checked_sub(1) {
+            let previous = checkpoint.offsets(before)?;
+            self.delivered = watermark(previous.metadata.batch_watermark_ms);
+            self.offsets = previous.offsets;
+            self.state = checkpoint.read_state(before)?;
+        }
+        self.watermark_used = self.delivered;
+        self.replay = Some(Batch { epoch: planned, ends: record.offsets, watermark: self.watermark, recorded: true });
+        Ok(())
+    }
+
+    fn check_sources(&self, record: &OffsetRecord) -> Result<()> {
+        if record.offsets.len() == self.offsets.len() {
+            return Ok(());
+        }
+        let (then, now) = (record.offsets.len(), self.offsets.len());
+        Err(Error::query("STREAMING_CHECKPOINT_SOURCES_CHANGED", format!("the checkpoint knows {then} sources but the query has {now}"))
+            .hint("Start with another checkpointLocation."))
+    }
+}
+
+impl Execution {
+    /// True once the query should stop.
+    pub fn stopping(&self) -> bool {
+        self.state.stopping()
+    }
+
+    /// Sequentially consistent read of a reader's idle count; see [`super::continuous`].
+    pub fn idle_count(counter: &std::sync::atomic::AtomicU64) -> u64 {
+        counter.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,259 @@
+//! A running graph: worker threads, the lanes into them, and the events that come back.
+//!
+//! Workers run until every lane has ended (graceful) or until they are told to abort. A worker that panics becomes a failed
+//! event; the others are aborted by the driver.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use hdrhistogram::Histogram;
+use thalweg_operators::Time;
+use thalweg_operators::driver::StateMetrics;
+use timely::communication::WorkerGuards;
+use timely::scheduling::SyncActivator;
+use timely::worker::Worker as TimelyWorker;
+
+use crate::render::{Event, EventObserver, Gauge, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane};
+use crate::sinks::{Prepared, Writer};
+use crate::sources::Source;
+use crate::{Error, Result};
+
+/// Worker threads and the ways in and out.
+pub(crate) struct Graph {
+    /// Per scan, its lanes.
+    pub lanes: Vec<Vec<LaneSender>>,
+    /// Rows decoded, per scan.
+    pub gauges: Vec<Arc<Gauge>>,
+    shared: Arc<Shared>,
+    events: Receiver<Event>,
+    pending: BTreeMap<u64, EpochResult>,
+    workers: usize,
+    abort: Arc<AtomicBool>,
+    wakers: Arc<Mutex<Vec<SyncActivator>>>,
+    guards: Option<WorkerGuards<()>>,
+}
+
+/// Everything that came back for one epoch.
+#[derive(Default)]
+pub(crate) struct EpochResult {
+    /// What the writers have ready.
+    pub prepared: Vec<Prepared>,
+    /// State per operator, all workers'.
+    pub state: HashMap<String, Vec<RecordBatch>>,
+    /// Metrics per operator, summed over workers, in the order of their names.
+    pub metrics: BTreeMap<String, StateMetrics>,
+    /// Rows written.
+    pub rows: u64,
+    /// Ingest to sink, in nanoseconds.
+    pub latency: Option<Histogram<u64>>,
+}
+
+/// What a worker thread takes with it.
+struct Parcel {
+    lanes: HashMap<u32, Lane>,
+    writer: Option<Box<dyn Writer>>,
+}
+
+impl Graph {
+    /// Starts the workers. `sources[scan]` gives decoders; `writers` has one writer a worker.
+    pub fn start(
+        shared: Shared,
+        sources: &[Box<dyn Source>],
+        writers: Vec<Box<dyn Writer>>,
+        schema: arrow::datatypes::SchemaRef,
+        snapshots: bool,
+    ) -> Result<Graph> {
+        let workers = writers.len();
+        let mut parcels: Vec<Parcel> =
+            writers.into_iter().map(|writer| Parcel { lanes: HashMap::new(), writer: Some(writer) }).collect();
+        let gauges: Vec<Arc<Gauge>> = sources.iter().map(|_| Arc::default()).collect();
+        let lanes = open_lanes(&shared, sources, &gauges, &mut parcels)?;
+        let shared = Arc::new(shared);
+        let (sender, events) = unbounded();
+        let abort = Arc::new(AtomicBool::new(false));
+        let wakers = Arc::new(Mutex::new(Vec::new()));
+        let crew = Crew { shared: shared.clone(), parcels: Mutex::new(parcels.into_iter().map(Some).collect()), events: sender, abort: abort.clone(), wakers: wakers.clone(), schema, snapshots };
+        let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
+        let guards = timely::execute(config, move |worker| crew.run(worker)).map_err(Error::internal)?;
+        Ok(Graph { lanes, gauges, shared, events, pending: BTreeMap::new(), workers, abort, wakers, guards: Some(guards) })
+    }
+
+    /// What the workers share: plan and clocks.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Takes the lanes of a scan, for readers that run on threads of their own.
+    pub fn take_lanes(&mut self, scan: usize) -> Vec<LaneSender> {
+        std::mem::take(&mut self.lanes[scan])
+    }
+
+    /// Waits until every worker's sink has all rows of `epoch`; `give_up` is asked now and then.
+    pub fn wait(&mut self, epoch: u64, give_up: &dyn Fn() -> Option<Error>) -> Result<EpochResult> {
+        while self.pending.get(&epoch).is_none_or(|result| result.prepared.len() < self.workers) {
+            match self.events.recv_timeout(Duration::from_millis(50)) {
+                Ok(event) => self.accept(event)?,
+                Err(RecvTimeoutError::Timeout) => give_up().map_or(Ok(()), Err)?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the workers are gone")),
+            }
+        }
+        self.pending.remove(&epoch).ok_or_else(|| Error::internal("an epoch's result is gone"))
+    }
+
+    /// The error of a worker that has failed, if one has.
+    pub fn failure(&mut self) -> Option<Error> {
+        while let Ok(event) = self.events.try_recv() {
+            if let Err(error) = self.accept(event) {
+                return Some(error);
+            }
+        }
+        None
+    }
+
+    fn accept(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Failed(error) => Err(error),
+            Event::Ended => Ok(()),
+            Event::State { operator, epoch, state, metrics } => {
+                let result = self.pending.entry(epoch).or_default();
+                add(result.metrics.entry(operator.clone()).or_default(), metrics);
+                result.state.entry(operator).or_default().extend(state);
+                Ok(())
+            }
+            Event::Prepared(outcome) => {
+                let result = self.pending.entry(outcome.epoch).or_default();
+                result.rows += outcome.rows;
+                result.prepared.push(outcome.prepared);
+                match &mut result.latency {
+                    Some(latency) => latency.add(&outcome.latency).map_err(|e| Error::internal(e.to_string())),
+                    none => {
+                        *none = Some(outcome.latency);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a message to every lane of every scan.
+    pub fn broadcast(&self, message: impl Fn() -> Message) {
+        let stopped = || self.abort.load(Ordering::Acquire);
+        self.lanes.iter().flatten().for_each(|lane| {
+            lane.send(message(), &stopped);
+        });
+    }
+
+    /// Ends the workers: gracefully (what was sent flows to the end), or at once.
+    pub fn shut_down(&mut self, graceful: bool) {
+        if graceful {
+            self.broadcast(|| Message::End);
+        } else {
+            self.abort.store(true, Ordering::Release);
+        }
+        self.lanes.clear();
+        for waker in self.wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            // A worker that has ended needs no waking.
+            let _ = waker.activate();
+        }
+        if let Some(guards) = self.guards.take() {
+            // Panics of workers have been reported as events.
+            guards.join().for_each(drop);
+        }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        self.shut_down(false);
+    }
+}
+
+fn add(total: &mut StateMetrics, more: StateMetrics) {
+    total.rows_total += more.rows_total;
+    total.rows_updated += more.rows_updated;
+    total.rows_removed += more.rows_removed;
+    total.rows_dropped += more.rows_dropped;
+    total.memory_bytes += more.memory_bytes;
+}
+
+fn open_lanes(
+    shared: &Shared,
+    sources: &[Box<dyn Source>],
+    gauges: &[Arc<Gauge>],
+    parcels: &mut [Parcel],
+) -> Result<Vec<Vec<LaneSender>>> {
+    let mut senders = Vec::new();
+    for ((lanes, source), gauge) in shared.lanes.iter().zip(sources).zip(gauges) {
+        let mut of_scan = Vec::new();
+        for (number, worker) in lanes {
+            let (sender, lane) = lane(*number, source.decoder()?, gauge.clone());
+            parcels[*worker].lanes.insert(*number, lane);
+            of_scan.push(sender);
+        }
+        senders.push(of_scan);
+    }
+    Ok(senders)
+}
+
+/// What is shared by the worker threads while they start.
+struct Crew {
+    shared: Arc<Shared>,
+    parcels: Mutex<Vec<Option<Parcel>>>,
+    events: Sender<Event>,
+    abort: Arc<AtomicBool>,
+    wakers: Arc<Mutex<Vec<SyncActivator>>>,
+    schema: arrow::datatypes::SchemaRef,
+    snapshots: bool,
+}
+
+impl Crew {
+    fn run(&self, worker: &mut TimelyWorker) {
+        let observer = Rc::new(EventObserver::new(self.events.clone(), self.snapshots));
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.work(worker, observer.clone())));
+        match ran {
+            Ok(Ok(())) => observer.send(Event::Ended),
+            Ok(Err(error)) => observer.send(Event::Failed(error)),
+            Err(panic) => observer.send(Event::Failed(panicked(&panic))),
+        }
+    }
+
+    fn work(&self, worker: &mut TimelyWorker, observer: Rc<EventObserver>) -> Result<()> {
+        let index = worker.index();
+        let peers = worker.peers();
+        let taken = self.parcels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index].take();
+        let mut parcel = taken.ok_or_else(|| Error::internal("a worker started twice"))?;
+        let writer = parcel.writer.take().ok_or_else(|| Error::internal("a worker has no writer"))?;
+        let sink = SinkLogic::new(writer, self.schema.clone(), observer.clone(), self.shared.clock.clone());
+        let mut own = Worker { shared: self.shared.clone(), index, peers, lanes: parcel.lanes, observer };
+        let wakers = self.wakers.clone();
+        worker.dataflow::<Time, _, _>(|scope| {
+            let waker = scope.worker().sync_activator_for(scope.addr().to_vec());
+            wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(waker);
+            own.build(scope, sink)
+        })?;
+        self.step(worker);
+        Ok(())
+    }
+
+    /// Steps until the graph is done; parks while there is nothing to do.
+    fn step(&self, worker: &mut TimelyWorker) {
+        while worker.has_dataflows() {
+            if self.abort.load(Ordering::Acquire) {
+                worker.installed_dataflows().into_iter().for_each(|id| worker.drop_dataflow(id));
+                return;
+            }
+            worker.step_or_park(None);
+        }
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    Error::internal(format!("a worker panicked: {}", text.unwrap_or_else(|| "no message".into())))
+}

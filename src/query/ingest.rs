@@ -1,0 +1,202 @@
+//! Ingest: moves what readers give into lanes, on the driver's thread or on threads of its own.
+//!
+//! A bounded range is pumped to its end; an unbounded read is pumped until the query stops, and the reader's thread carries
+//! the epochs into its lanes, each with the place it has reached.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::clock::SharedClock;
+use crate::render::{LaneSender, Message};
+use crate::sources::{Offset, Read, Reader};
+use crate::{Error, Result};
+
+/// Longest wait of a bounded read for data that is known to be there.
+const BOUNDED_WAIT: Duration = Duration::from_millis(100);
+
+/// Pumps bounded readers to their ends into the lanes of their scan. One reader runs on the calling thread; several in parallel.
+/// `spread`: chunks of one reader may go to different lanes (nothing depends on the order of rows).
+pub(crate) fn pump_all(
+    readers: Vec<Box<dyn Reader>>,
+    lanes: &[LaneSender],
+    spread: bool,
+    clock: &SharedClock,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<()> {
+    if readers.len() <= 1 {
+        return readers.into_iter().enumerate().try_for_each(|(i, reader)| pump(reader, lanes, i, spread, clock, stopped));
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = readers
+            .into_iter()
+            .enumerate()
+            .map(|(i, reader)| scope.spawn(move || pump(reader, lanes, i, spread, clock, stopped)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a reader panicked"))))
+    })
+}
+
+fn pump(
+    mut reader: Box<dyn Reader>,
+    lanes: &[LaneSender],
+    first: usize,
+    spread: bool,
+    clock: &SharedClock,
+    stopped: &dyn Fn() -> bool,
+) -> Result<()> {
+    let mut lane = first % lanes.len();
+    loop {
+        match reader.next(BOUNDED_WAIT)? {
+            Read::End => return Ok(()),
+            Read::Idle if stopped() => return Ok(()),
+            Read::Idle => {}
+            read => {
+                if !lanes[lane].send(Message::Data(read, clock.nanos()), stopped) {
+                    return Ok(());
+                }
+                if spread {
+                    lane = (lane + 1) % lanes.len();
+                }
+            }
+        }
+    }
+}
+
+/// What a reader's thread tells the driver.
+pub(crate) enum Report {
+    /// The reader closed an epoch at this place.
+    Closed {
+        /// Scan and reader.
+        reader: (usize, usize),
+        /// The epoch that begins now.
+        epoch: u64,
+        /// The place reached.
+        offset: Offset,
+    },
+    /// Reading failed.
+    Failed(Error),
+}
+
+/// Signals between the driver and the readers' threads of a continuous query.
+#[derive(Default)]
+pub(crate) struct Signals {
+    /// The epoch that readers should be in.
+    pub epoch: AtomicU64,
+    /// Readers should end.
+    pub stop: AtomicBool,
+}
+
+/// A reader that runs on a thread of its own until the query stops.
+pub(crate) struct Running {
+    thread: Option<JoinHandle<()>>,
+    interrupt: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// How often it found nothing to read.
+    pub idle: Arc<AtomicU64>,
+}
+
+impl Running {
+    /// Starts pumping `reader` into `lanes`.
+    pub fn start(
+        reader: Box<dyn Reader>,
+        number: (usize, usize),
+        lanes: Vec<LaneSender>,
+        signals: Arc<Signals>,
+        clock: SharedClock,
+        reports: Sender<Report>,
+        wait: Duration,
+    ) -> Result<Self> {
+        let interrupt = reader.interrupt();
+        let idle = Arc::new(AtomicU64::new(0));
+        let mut pump = Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch: 0 };
+        let name = format!("thalweg-read-{}-{}", number.0, number.1);
+        let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
+        Ok(Running { thread: Some(thread), interrupt, idle })
+    }
+
+    /// Makes a waiting reader look at its signals.
+    pub fn interrupt(&self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt();
+        }
+    }
+
+    /// Waits for the thread's end.
+    pub fn join(&mut self) {
+        self.interrupt();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been reported by the thread's own guard.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Pump {
+    reader: Box<dyn Reader>,
+    number: (usize, usize),
+    lanes: Vec<LaneSender>,
+    lane: usize,
+    signals: Arc<Signals>,
+    clock: SharedClock,
+    reports: Sender<Report>,
+    wait: Duration,
+    idle: Arc<AtomicU64>,
+    epoch: u64,
+}
+
+impl Pump {
+    fn run(&mut self) {
+        self.epoch = self.signals.epoch.load(Ordering::Acquire);
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.pump()));
+        let error = match ran {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => Error::internal("a reader panicked"),
+        };
+        // A driver that is gone hears nothing.
+        let _ = self.reports.send(Report::Failed(error));
+    }
+
+    fn pump(&mut self) -> Result<()> {
+        let mut ended = false;
+        while !self.signals.stop.load(Ordering::Acquire) {
+            self.follow_epoch();
+            if ended {
+                self.idle.fetch_add(1, Ordering::AcqRel);
+                std::thread::park_timeout(self.wait);
+                continue;
+            }
+            match self.reader.next(self.wait)? {
+                Read::Idle => drop(self.idle.fetch_add(1, Ordering::AcqRel)),
+                Read::End => ended = true,
+                read => self.send(read),
+            }
+        }
+        self.follow_epoch();
+        Ok(())
+    }
+
+    fn send(&mut self, read: Read) {
+        let message = Message::Data(read, self.clock.nanos());
+        let signals = self.signals.clone();
+        self.lanes[self.lane].send(message, &|| signals.stop.load(Ordering::Acquire));
+        self.lane = (self.lane + 1) % self.lanes.len();
+    }
+
+    /// Carries the epoch the driver asks for into the lanes.
+    fn follow_epoch(&mut self) {
+        let epoch = self.signals.epoch.load(Ordering::Acquire);
+        if epoch <= self.epoch {
+            return;
+        }
+        self.epoch = epoch;
+        for lane in &self.lanes {
+            lane.send(Message::Epoch(epoch), &|| false);
+        }
+        let offset = self.reader.offset();
+        let _ = self.reports.send(Report::Closed { reader: self.number, epoch, offset });
+    }
+}

@@ -1,0 +1,135 @@
+//! The micro-batch driver: epochs are Spark's batches.
+//!
+//! ```text
+//!  what is new? ─► offsets/N ─► watermark of the epoch ─► read the ranges ─► close the epoch ─► wait ─► finish_epoch
+//! ```
+//!
+//! When there is nothing to read but the watermark computed after the last batch is ahead of the one it used, and an operator
+//! can use it, a batch without data runs (unless `spark.sql.streaming.noDataMicroBatches.enabled` is false).
+
+use std::time::Duration;
+
+use super::execution::{Batch, Execution};
+use super::ingest::pump_all;
+use super::trigger::Trigger;
+use crate::render::Message;
+use crate::sources::{Limit, Offset};
+use crate::{Error, Result};
+
+/// Runs batches until the query is stopped or its trigger has no more.
+pub(crate) fn run(execution: &mut Execution) -> Result<()> {
+    if execution.setup.trigger == Trigger::AvailableNow {
+        execution.sources.iter_mut().try_for_each(|source| source.freeze())?;
+    }
+    let mut deadline = execution.setup.clock.nanos();
+    loop {
+        if execution.stopping() {
+            return Ok(());
+        }
+        let ticket = execution.state.asked();
+        let wakes = execution.state.wakes();
+        execution.times.begin(&execution.setup.clock);
+        match next_batch(execution)? {
+            Some(batch) => {
+                run_batch(execution, batch)?;
+                if execution.setup.trigger == Trigger::Once {
+                    return Ok(());
+                }
+            }
+            None if ends_when_idle(execution) => return Ok(()),
+            None => {
+                execution.state.answer(ticket);
+                idle(execution, wakes)?;
+                continue;
+            }
+        }
+        wait_for_trigger(execution, &mut deadline);
+    }
+}
+
+fn ends_when_idle(execution: &Execution) -> bool {
+    matches!(execution.setup.trigger, Trigger::Once | Trigger::AvailableNow)
+}
+
+/// Waits until something may have changed.
+fn idle(execution: &mut Execution, wakes: u64) -> Result<()> {
+    execution.state.set_status("Waiting for data to arrive", false, false);
+    execution.setup.listeners.idle(&execution.setup);
+    if let Some(error) = execution.graph.failure() {
+        return Err(error);
+    }
+    let poll = execution.sources.iter().filter_map(|source| source.poll_interval()).min();
+    execution.state.sleep(wakes, poll);
+    Ok(())
+}
+
+/// Under a processing-time trigger, waits for the next interval.
+fn wait_for_trigger(execution: &Execution, deadline: &mut u64) {
+    let Trigger::ProcessingTime(interval) = execution.setup.trigger else { return };
+    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let now = execution.setup.clock.nanos();
+    // Intervals that were missed are skipped, as in Spark.
+    *deadline += (now.saturating_sub(*deadline) / interval + 1).saturating_mul(interval);
+    while !execution.stopping() && execution.setup.clock.nanos() < *deadline {
+        let left = *deadline - execution.setup.clock.nanos().min(*deadline);
+        let wakes = execution.state.wakes();
+        execution.state.sleep(wakes, Some(Duration::from_nanos(left)));
+    }
+}
+
+/// The batch to run now, if there is one.
+fn next_batch(execution: &mut Execution) -> Result<Option<Batch>> {
+    if let Some(batch) = execution.replay.take() {
+        return Ok(Some(batch));
+    }
+    let limit = if execution.setup.trigger == Trigger::Once { Limit::Everything } else { Limit::Options };
+    let mut news = false;
+    let mut ends: Vec<Option<Offset>> = Vec::with_capacity(execution.sources.len());
+    for (source, from) in execution.sources.iter_mut().zip(&execution.offsets) {
+        let latest = source.latest(from.as_ref(), limit)?.filter(|latest| Some(latest) != from.as_ref());
+        news |= latest.is_some();
+        ends.push(latest.or_else(|| from.clone()));
+    }
+    execution.times.mark("latestOffset", &execution.setup.clock);
+    let run = news || wants_no_data_batch(execution)?;
+    let batch = Batch { epoch: execution.epoch, ends, watermark: execution.watermark, recorded: false };
+    Ok(run.then_some(batch))
+}
+
+fn wants_no_data_batch(execution: &Execution) -> Result<bool> {
+    let enabled = execution.setup.conf.flag("spark.sql.streaming.noDataMicroBatches.enabled", true)?;
+    let moved = execution.watermark > execution.watermark_used;
+    Ok(enabled && moved && execution.setup.plan.wants_no_data_batches())
+}
+
+fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {
+    execution.state.set_status("Processing new data", true, true);
+    execution.record(&batch)?;
+    execution.times.mark("walCommit", &execution.setup.clock);
+    execution.graph.shared().clocks.iter().for_each(|clock| clock.assign(batch.watermark));
+    feed(execution, &batch)?;
+    let next = batch.epoch + 1;
+    execution.graph.broadcast(|| Message::Epoch(next));
+    let result = execution.graph.wait(batch.epoch, &|| None)?;
+    execution.times.mark("addBatch", &execution.setup.clock);
+    execution.finish_epoch(&batch, result)
+}
+
+/// Reads every source's range into its lanes.
+fn feed(execution: &mut Execution, batch: &Batch) -> Result<()> {
+    let spread = !execution.setup.plan.depends_on_order();
+    for scan in 0..execution.sources.len() {
+        let (from, to) = (&execution.offsets[scan], &batch.ends[scan]);
+        let Some(to) = to.as_ref().filter(|to| Some(*to) != from.as_ref()) else { continue };
+        let readers = execution.sources[scan].read(from.as_ref(), Some(to))?;
+        let lanes = &execution.graph.lanes[scan];
+        let clock = &execution.setup.clock;
+        let failed = std::sync::atomic::AtomicBool::new(false);
+        pump_all(readers, lanes, spread, clock, &|| failed.load(std::sync::atomic::Ordering::Acquire))
+            .map_err(|error: Error| error.at(format!("source '{}'", execution.setup.plan.scans[scan].table.name)))?;
+        if let Some(error) = execution.graph.failure() {
+            return Err(error);
+        }
+    }
+    Ok(())
+}

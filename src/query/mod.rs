@@ -1,0 +1,31 @@
+//! Streaming queries: from a logical plan and a writer's settings to a running graph and its handle.
+//!
+//! ```text
+//!  DataStreamWriter::start ─► start::start: check → optimize → lower → connect ─► driver thread ─► Execution::run
+//!                                                                                   │ micro_batch | continuous
+//!  StreamingQuery ◄── QueryState (status, progress, end) ◄──────────────────────────┘
+//! ```
+//!
+//! One graph serves all triggers; a trigger only decides when an epoch closes. Where to start reading: [`execution`].
+
+mod continuous;
+mod execution;
+mod graph;
+mod handle;
+mod ingest;
+mod listener;
+mod manager;
+mod micro_batch;
+pub mod progress;
+mod report;
+mod start;
+mod state;
+mod trigger;
+
+pub use handle::StreamingQuery;
+pub use listener::{ListenerId, QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
+pub use manager::StreamingQueryManager;
+pub use start::StartRequest;
+pub(crate) use start::start;
+pub use state::Status;
+pub use trigger::Trigger;

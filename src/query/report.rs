@@ -1,0 +1,154 @@
+//! Makes a progress report of an epoch.
+
+use serde_json::{Map, Value, json};
+use thalweg_operators::driver::StateMetrics;
+use thalweg_operators::time::NO_WATERMARK;
+use thalweg_operators::watermark::EventTimes;
+
+use super::execution::{Batch, Execution};
+use super::graph::EpochResult;
+use super::progress::{Latency, Progress, SinkProgress, SourceProgress, StateOperator, iso_millis};
+use crate::clock::SharedClock;
+
+/// When the phases of an epoch ended.
+#[derive(Default)]
+pub(crate) struct Phases {
+    begun: u64,
+    before: u64,
+    last: u64,
+    wall: i64,
+    phases: Vec<(&'static str, u64)>,
+}
+
+impl Phases {
+    /// An epoch begins.
+    pub fn begin(&mut self, clock: &SharedClock) {
+        self.begun = clock.nanos();
+        self.last = self.begun;
+        self.wall = clock.wall_micros();
+        self.phases.clear();
+    }
+
+    /// A phase ends.
+    pub fn mark(&mut self, phase: &'static str, clock: &SharedClock) {
+        let now = clock.nanos();
+        self.phases.push((phase, now.saturating_sub(self.last)));
+        self.last = now;
+    }
+
+    fn durations(&self, now: u64) -> Map<String, Value> {
+        let mut all: Vec<(&str, u64)> = self.phases.iter().map(|(name, nanos)| (*name, nanos / 1_000_000)).collect();
+        all.push(("commitOffsets", now.saturating_sub(self.last) / 1_000_000));
+        all.push(("triggerExecution", now.saturating_sub(self.begun) / 1_000_000));
+        all.sort_unstable();
+        all.into_iter().map(|(name, millis)| (name.to_owned(), json!(millis))).collect()
+    }
+}
+
+/// The report of a finished epoch.
+pub(crate) fn progress(
+    execution: &mut Execution,
+    batch: &Batch,
+    result: &EpochResult,
+    event_times: Option<EventTimes>,
+) -> Progress {
+    let now = execution.setup.clock.nanos();
+    let seconds = |nanos: u64| (nanos as f64 / 1e9).max(1e-9);
+    let processing = seconds(now.saturating_sub(execution.times.begun));
+    let between = seconds(now.saturating_sub(std::mem::replace(&mut execution.times.before, now)));
+    let sources = sources(execution, batch, processing, between);
+    let rows: u64 = sources.iter().map(|source| source.num_input_rows).sum();
+    let setup = &execution.setup;
+    Progress {
+        id: setup.id.clone(),
+        run_id: setup.run_id.clone(),
+        name: setup.name.clone(),
+        timestamp: iso_millis(execution.times.wall),
+        batch_id: batch.epoch,
+        batch_duration: now.saturating_sub(execution.times.begun) / 1_000_000,
+        num_input_rows: rows,
+        input_rows_per_second: rows as f64 / between,
+        processed_rows_per_second: rows as f64 / processing,
+        duration_ms: execution.times.durations(now),
+        event_time: event_time(batch, event_times),
+        state_operators: state_operators(result, setup.workers as u64),
+        sources,
+        sink: SinkProgress { description: execution.sink.description(), num_output_rows: result.rows, metrics: Map::new() },
+        observed_metrics: Map::new(),
+        latency: latency(result),
+    }
+}
+
+fn sources(execution: &Execution, batch: &Batch, processing: f64, between: f64) -> Vec<SourceProgress> {
+    let offset = |offset: &Option<Value>| offset.clone().unwrap_or(Value::Null);
+    let one = |scan: usize| {
+        let rows = execution.graph.gauges[scan].take();
+        SourceProgress {
+            description: execution.sources[scan].description(),
+            start_offset: offset(&execution.offsets[scan]),
+            end_offset: offset(&batch.ends[scan]),
+            latest_offset: offset(&batch.ends[scan]),
+            num_input_rows: rows,
+            input_rows_per_second: rows as f64 / between,
+            processed_rows_per_second: rows as f64 / processing,
+            metrics: Map::new(),
+        }
+    };
+    (0..execution.sources.len()).map(one).collect()
+}
+
+fn event_time(batch: &Batch, seen: Option<EventTimes>) -> Map<String, Value> {
+    let mut map = Map::new();
+    if let Some(times) = seen {
+        map.insert("avg".into(), json!(iso_millis(times.avg)));
+        map.insert("max".into(), json!(iso_millis(times.max)));
+        map.insert("min".into(), json!(iso_millis(times.min)));
+    }
+    if batch.watermark != NO_WATERMARK {
+        map.insert("watermark".into(), json!(iso_millis(batch.watermark)));
+    }
+    map
+}
+
+/// Spark lists the operator nearest to the output first.
+fn state_operators(result: &EpochResult, workers: u64) -> Vec<StateOperator> {
+    let mut named: Vec<(u64, StateOperator)> =
+        result.metrics.iter().filter_map(|(id, metrics)| state_operator(id, *metrics, workers)).collect();
+    named.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+    named.into_iter().map(|(_, operator)| operator).collect()
+}
+
+fn state_operator(id: &str, metrics: StateMetrics, workers: u64) -> Option<(u64, StateOperator)> {
+    let (kind, position) = id.rsplit_once('-')?;
+    let name = match kind {
+        "aggregate" => "stateStoreSave",
+        "session" => "sessionWindowStateStoreSave",
+        "dedup" => "dedupe",
+        "join" => "symmetricHashJoin",
+        "limit" => "globalLimit",
+        _ => return None,
+    };
+    let operator = StateOperator {
+        operator_name: name.to_owned(),
+        num_rows_total: metrics.rows_total,
+        num_rows_updated: metrics.rows_updated,
+        all_updates_time_ms: 0,
+        num_rows_removed: metrics.rows_removed,
+        all_removals_time_ms: 0,
+        commit_time_ms: 0,
+        memory_used_bytes: metrics.memory_bytes,
+        num_rows_dropped_by_watermark: metrics.rows_dropped,
+        num_shuffle_partitions: workers,
+        num_state_store_instances: workers,
+        custom_metrics: Map::new(),
+    };
+    Some((position.parse().ok()?, operator))
+}
+
+fn latency(result: &EpochResult) -> Latency {
+    let Some(histogram) = result.latency.as_ref().filter(|histogram| !histogram.is_empty()) else {
+        return Latency::default();
+    };
+    let micros = |quantile: f64| histogram.value_at_quantile(quantile) / 1000;
+    Latency { p50_micros: micros(0.5), p99_micros: micros(0.99), p999_micros: micros(0.999) }
+}

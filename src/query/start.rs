@@ -1,0 +1,207 @@
+//! Starting a query: everything that can be wrong with it is found here, before anything runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::logical_expr::LogicalPlan;
+
+use super::execution::{Execution, Setup};
+use super::handle::{Parts, StreamingQuery};
+use super::manager::StreamingQueryManager;
+use super::state::QueryState;
+use super::trigger::Trigger;
+use crate::checkpoint::Checkpoint;
+use crate::clock::{SharedClock, SystemClock};
+use crate::conf::Conf;
+use crate::plan::{check, lower, optimize};
+use crate::session::Session;
+use crate::sinks::{self, OutputMode, Sink, SinkContext, SinkProvider, SinkSpec};
+use crate::{Error, Result};
+
+/// What a writer has collected.
+pub struct StartRequest {
+    /// The query.
+    pub plan: LogicalPlan,
+    /// The session it belongs to.
+    pub session: Session,
+    /// Its settings now.
+    pub conf: Conf,
+    /// Its queries.
+    pub manager: StreamingQueryManager,
+    /// Output mode; append by default.
+    pub mode: OutputMode,
+    /// Trigger.
+    pub trigger: Trigger,
+    /// Name.
+    pub name: Option<String>,
+    /// Sink.
+    pub sink: SinkSpec,
+    /// The clocks; the machine's by default.
+    pub clock: Option<SharedClock>,
+}
+
+/// Checks, plans and starts a query; returns when its sources and sink are connected.
+///
+/// # Errors
+/// Whatever is wrong with the query, its options, its checkpoint, or the systems it connects to.
+pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
+    let provider = sinks::lookup(&request.sink.format)?;
+    request.manager.check_name(request.name.as_deref())?;
+    check::check(&request.plan, request.mode)?;
+    check_mode(provider, request.mode)?;
+    let optimized = optimize::optimize(request.plan.clone())?;
+    let plan = lower::lower(&optimized, request.mode)?;
+    let explained = format!(
+        "== Logical Plan ==\n{}\n\n== Optimized Plan ==\n{}\n\n== Dataflow Plan ==\n{plan}",
+        request.plan.display_indent(),
+        optimized.display_indent()
+    );
+    let statics = collect_statics(&plan.statics, &request.conf)?;
+    let checkpoint = open_checkpoint(&request)?;
+    let setup = Setup {
+        schema: lower::arrow_schema(request.plan.schema()),
+        plan,
+        statics,
+        mode: request.mode,
+        trigger: request.trigger,
+        name: request.name.clone(),
+        id: checkpoint.as_ref().map_or_else(new_id, |checkpoint| checkpoint.id().to_owned()),
+        run_id: new_id(),
+        checkpoint,
+        clock: request.clock.clone().unwrap_or_else(SystemClock::shared),
+        workers: workers(&request.conf)?,
+        guarantee: provider.guarantee(),
+        listeners: request.manager.listeners(),
+        conf: request.conf.clone(),
+    };
+    launch(request, setup, provider, explained)
+}
+
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// `thalweg.workers`: threads that run the graph. Default 1.
+fn workers(conf: &Conf) -> Result<usize> {
+    let workers = conf.number("thalweg.workers", 1)?;
+    match usize::try_from(workers) {
+        Ok(workers @ 1..=256) => Ok(workers),
+        _ => Err(Error::invalid(format!("setting 'thalweg.workers' should be 1 to 256 but is '{workers}'"))),
+    }
+}
+
+fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Result<()> {
+    if provider.modes().contains(&mode) {
+        return Ok(());
+    }
+    let name = provider.names()[0];
+    Err(Error::query("STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", format!("sink '{name}' does not take output mode '{mode:?}'"))
+        .hint(format!("It takes {:?}.", provider.modes())))
+}
+
+fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::array::RecordBatch>> {
+    let one = |plan: &LogicalPlan| {
+        let schema = lower::arrow_schema(plan.schema());
+        let batches = crate::plan::batch::collect_blocking(plan.clone(), conf)?;
+        let columns = arrow::compute::concat_batches(&batches.first().map_or(schema.clone(), |batch| batch.schema()), &batches)?;
+        Ok(columns.with_schema(schema).unwrap_or(columns))
+    };
+    plans.iter().map(one).collect()
+}
+
+/// `checkpointLocation` of the writer, or a folder of the session's `spark.sql.streaming.checkpointLocation`.
+fn open_checkpoint(request: &StartRequest) -> Result<Option<Checkpoint>> {
+    let given = request.sink.options.get("checkpointLocation").map(PathBuf::from);
+    let from_session = || {
+        let root = request.conf.get("spark.sql.streaming.checkpointLocation")?;
+        Some(PathBuf::from(root).join(request.name.clone().unwrap_or_else(new_id)))
+    };
+    given.or_else(from_session).map(|path| Checkpoint::open(&strip_scheme(path))).transpose()
+}
+
+fn strip_scheme(path: PathBuf) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_prefix("file:")) {
+        Some(rest) => PathBuf::from(format!("/{}", rest.trim_start_matches('/'))),
+        None => path,
+    }
+}
+
+/// Connects and runs on a thread of its own; waits until it is connected.
+fn launch(
+    request: StartRequest,
+    setup: Setup,
+    provider: &'static dyn SinkProvider,
+    explained: String,
+) -> Result<StreamingQuery> {
+    let keep = request.conf.number("spark.sql.streaming.numRecentProgressUpdates", 100)?;
+    let state = QueryState::new(usize::try_from(keep).unwrap_or(100));
+    let (id, run_id, name) = (setup.id.clone(), setup.run_id.clone(), setup.name.clone());
+    let stop_timeout = request.conf.number("spark.sql.streaming.stopTimeout", 0)?;
+    let (connected, connecting) = crossbeam_channel::bounded(1);
+    let StartRequest { session, manager, sink, .. } = request;
+    let thread = {
+        let (state, manager) = (state.clone(), manager.clone());
+        let label = format!("thalweg-{}", name.as_deref().unwrap_or(&run_id));
+        let body = move || {
+            let connect = |setup: &Setup| connect_sink(provider, &sink, setup, session);
+            run(setup, connect, &state, &manager, &connected);
+        };
+        std::thread::Builder::new().name(label).spawn(body)?
+    };
+    connecting.recv().map_err(|_| Error::internal("the query's driver died while connecting"))??;
+    let stop_timeout = u64::try_from(stop_timeout).ok().filter(|millis| *millis > 0).map(Duration::from_millis);
+    let query = StreamingQuery::new(Parts { id, run_id, name, explained, state, thread, stop_timeout });
+    manager.add(query.clone());
+    Ok(query)
+}
+
+fn connect_sink(
+    provider: &dyn SinkProvider,
+    spec: &SinkSpec,
+    setup: &Setup,
+    session: Session,
+) -> Result<Box<dyn Sink>> {
+    let context = SinkContext {
+        schema: setup.schema.clone(),
+        mode: setup.mode,
+        pace: setup.pace(),
+        workers: setup.workers,
+        query: setup.name.clone().unwrap_or_else(|| setup.id.clone()),
+        run_id: setup.run_id.clone(),
+        conf: setup.conf.clone(),
+        session,
+        clock: setup.clock.clone(),
+    };
+    provider.connect(spec, context)
+}
+
+/// The driver thread.
+fn run(
+    setup: Setup,
+    connect: impl FnOnce(&Setup) -> Result<Box<dyn Sink>>,
+    state: &Arc<QueryState>,
+    manager: &StreamingQueryManager,
+    connected: &crossbeam_channel::Sender<Result<()>>,
+) {
+    let (id, run_id, listeners) = (setup.id.clone(), setup.run_id.clone(), setup.listeners.clone());
+    let execution = match Execution::start(setup, connect, state.clone()) {
+        Ok(execution) => execution,
+        Err(error) => {
+            state.end(Some(error.clone()));
+            // The one who waits has gone only if its process is ending.
+            let _ = connected.send(Err(error));
+            return;
+        }
+    };
+    listeners.started(&execution.setup);
+    let _ = connected.send(Ok(()));
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| execution.run()));
+    let error = ran.unwrap_or_else(|_| Some(Error::internal("the query's driver panicked")));
+    if let Some(error) = &error {
+        tracing::error!(query = %id, "query failed: {error}");
+    }
+    state.end(error.clone());
+    listeners.terminated(&id, &run_id, error.clone());
+    manager.ended(error);
+}
