@@ -13,6 +13,7 @@ pub mod datetime_pattern;
 pub mod datetime_text;
 mod ddl;
 mod names;
+pub mod number_text;
 pub mod zone;
 
 use std::sync::Arc;

@@ -1,0 +1,393 @@
+//! The wanted fields of a record, and how their values go into columns.
+//!
+//! In: a token of a checked JSON value and the bytes it lies in. Out: one value appended to a [`Column`], or [`Outcome::Bad`]
+//! and nothing appended. Fields that are not wanted are never built. An object is read in two steps: first the places of
+//! the wanted members are noted (so the last of equal names wins), then their values are built in the columns' order.
+
+use arrow::datatypes::{DataType, Fields};
+use hashbrown::HashMap;
+
+use super::scan::{Kind, Scanner, Syntax, Token, unescape};
+use crate::formats::columns::{Column, Values, unsupported};
+use crate::formats::times::Times;
+use crate::types::map_types;
+use crate::types::number_text::{parse_decimal, parse_floating, parse_integer};
+use crate::{Error, Result};
+
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was appended.
+    Good,
+    /// It was appended, but something inside it could not be read and became null.
+    Partial,
+    /// It does not fit the type; nothing was appended.
+    Bad,
+}
+
+/// What reading a value needs besides its column.
+pub(crate) struct Reading<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) syntax: Syntax,
+    pub(crate) times: &'a Times,
+    /// Room for a string without its escapes.
+    pub(crate) scratch: &'a mut Vec<u8>,
+}
+
+/// How to read a type.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    Scalar,
+    Struct(Members),
+    List(Box<Shape>),
+    Map(Box<Shape>),
+}
+
+impl Shape {
+    /// The shape of a type.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_DATATYPE` for types that JSON does not hold; `INVALID_JSON_MAP_KEY_TYPE` for maps without string keys.
+    pub(crate) fn new(data_type: &DataType) -> Result<Shape> {
+        Ok(match data_type {
+            DataType::Struct(fields) => Shape::Struct(Members::new(fields)?),
+            DataType::List(item) => Shape::List(Box::new(Shape::new(item.data_type())?)),
+            DataType::Map(..) => Shape::Map(Box::new(map_value(data_type)?)),
+            DataType::Duration(_) | DataType::Interval(_) | DataType::Time64(_) => return Err(unsupported(data_type)),
+            _ => Shape::Scalar,
+        })
+    }
+
+    /// Appends the value of `token` to `column`, which has this shape's type.
+    pub(crate) fn append(&mut self, column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
+        if token.kind == Kind::Null {
+            column.push_null();
+            return Outcome::Good;
+        }
+        match self {
+            Shape::Scalar => scalar(column, token, reading),
+            Shape::Struct(members) => members.append(column, token, reading),
+            Shape::List(item) => append_list(item, column, token, reading),
+            Shape::Map(value) => append_map(value, column, token, reading),
+        }
+    }
+}
+
+fn map_value(data_type: &DataType) -> Result<Shape> {
+    match map_types(data_type) {
+        Some((key, value)) if *key.data_type() == DataType::Utf8 => Shape::new(value.data_type()),
+        _ => Err(Error::query("INVALID_JSON_MAP_KEY_TYPE", "JSON reads only maps with STRING keys")),
+    }
+}
+
+/// The wanted members of an object.
+#[derive(Debug)]
+pub(crate) struct Members {
+    names: HashMap<Box<[u8]>, usize>,
+    /// The names in the columns' order, to try the most likely one first.
+    order: Vec<Box<[u8]>>,
+    shapes: Vec<Shape>,
+    /// Where the values of the current object stand.
+    slots: Vec<Token>,
+}
+
+impl Members {
+    pub(crate) fn new(fields: &Fields) -> Result<Members> {
+        let order: Vec<Box<[u8]>> = fields.iter().map(|field| field.name().as_bytes().into()).collect();
+        let shapes: Result<Vec<_>> = fields.iter().map(|field| Shape::new(field.data_type())).collect();
+        Ok(Members {
+            names: order.iter().cloned().zip(0..).collect(),
+            slots: vec![Token::ABSENT; order.len()],
+            order,
+            shapes: shapes?,
+        })
+    }
+
+    fn append(&mut self, column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
+        let Values::Struct(_, children) = &mut column.values else { return Outcome::Bad };
+        if token.kind != Kind::Object {
+            return Outcome::Bad;
+        }
+        let outcome = self.fill(children, token, reading);
+        column.accept();
+        outcome
+    }
+
+    /// Appends one row to `columns` from an object.
+    pub(crate) fn fill(&mut self, columns: &mut [Column], token: Token, reading: &mut Reading<'_>) -> Outcome {
+        self.locate(token, reading);
+        let mut outcome = Outcome::Good;
+        for ((shape, column), slot) in self.shapes.iter_mut().zip(columns).zip(&self.slots) {
+            let child = match slot.kind {
+                Kind::Absent => Outcome::Good,
+                _ => shape.append(column, *slot, reading),
+            };
+            if child == Outcome::Bad || slot.kind == Kind::Absent {
+                column.push_null();
+            }
+            if child != Outcome::Good {
+                outcome = Outcome::Partial;
+            }
+        }
+        outcome
+    }
+
+    /// Notes where the wanted members of an object stand.
+    fn locate(&mut self, object: Token, reading: &mut Reading<'_>) {
+        self.slots.fill(Token::ABSENT);
+        let (bytes, scratch) = (reading.bytes, &mut *reading.scratch);
+        let (names, order, slots) = (&self.names, &self.order, &mut self.slots);
+        let mut next = 0;
+        // The object was checked before, so walking it cannot fail.
+        let _ = Scanner::within(bytes, object, reading.syntax).members(0, |name, value| {
+            let name = plain_name(name, bytes, scratch);
+            let found = if order.get(next).is_some_and(|guess| **guess == *name) { Some(next) } else { find(names, name) };
+            if let Some(index) = found {
+                slots[index] = value;
+                next = index + 1;
+            }
+        });
+    }
+}
+
+fn find(names: &HashMap<Box<[u8]>, usize>, name: &[u8]) -> Option<usize> {
+    names.get(name).copied()
+}
+
+fn plain_name<'a>(name: Token, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    if name.kind == Kind::Plain {
+        return name.of(bytes);
+    }
+    scratch.clear();
+    unescape(name.of(bytes), scratch);
+    scratch
+}
+
+/// One element that does not fit makes the whole list null.
+fn append_list(item: &mut Shape, column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
+    let Values::List(_, _, child) = &mut column.values else { return Outcome::Bad };
+    if token.kind != Kind::Array {
+        return Outcome::Bad;
+    }
+    let (before, mut outcome) = (child.len(), Outcome::Good);
+    let _ = Scanner::within(reading.bytes, token, reading.syntax).elements(0, |element| {
+        match item.append(child, element, reading) {
+            Outcome::Good => {}
+            Outcome::Partial => outcome = Outcome::Partial,
+            Outcome::Bad => outcome = Outcome::Bad,
+        }
+        outcome != Outcome::Bad
+    });
+    if outcome == Outcome::Bad {
+        child.truncate(before);
+        return Outcome::Bad;
+    }
+    column.accept();
+    outcome
+}
+
+/// One value that does not fit makes the whole map null.
+fn append_map(value: &mut Shape, column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
+    let Values::Map(_, _, keys, values) = &mut column.values else { return Outcome::Bad };
+    if token.kind != Kind::Object {
+        return Outcome::Bad;
+    }
+    let (before, mut outcome) = (keys.len(), Outcome::Good);
+    let _ = Scanner::within(reading.bytes, token, reading.syntax).members(0, |name, member| {
+        if outcome == Outcome::Bad {
+            return;
+        }
+        match value.append(values, member, reading) {
+            Outcome::Good => {}
+            other => outcome = other,
+        }
+        if outcome != Outcome::Bad {
+            keys.push_bytes(plain_name(name, reading.bytes, reading.scratch));
+        }
+    });
+    if outcome == Outcome::Bad {
+        keys.truncate(before);
+        values.truncate(before);
+        return Outcome::Bad;
+    }
+    column.accept();
+    outcome
+}
+
+fn scalar(column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
+    let data_type = column.data_type().clone();
+    let appended = match &mut column.values {
+        Values::Null => Some(()),
+        Values::Boolean(values) => boolean(token).map(|value| values.append(value)),
+        Values::Int8(values) => integer(token, reading).map(|value| values.push(value)),
+        Values::Int16(values) => integer(token, reading).map(|value| values.push(value)),
+        Values::Int32(values) => int32(&data_type, token, reading).map(|value| values.push(value)),
+        Values::Int64(values) => int64(&data_type, token, reading).map(|value| values.push(value)),
+        Values::Float32(values) => floating(token, reading).map(|value| values.push(value)),
+        Values::Float64(values) => floating(token, reading).map(|value| values.push(value)),
+        Values::Decimal(values) => decimal(&data_type, token, reading).map(|value| values.push(value)),
+        Values::Bytes(values) if data_type == DataType::Binary => binary(token, reading, &mut values.bytes),
+        Values::Bytes(values) => {
+            string(token, reading, &mut values.bytes);
+            Some(())
+        }
+        Values::Struct(..) | Values::List(..) | Values::Map(..) => None,
+    };
+    match appended {
+        Some(()) if data_type == DataType::Null => column.push_null(),
+        Some(()) => column.accept(),
+        None => return Outcome::Bad,
+    }
+    Outcome::Good
+}
+
+fn boolean(token: Token) -> Option<bool> {
+    match token.kind {
+        Kind::True => Some(true),
+        Kind::False => Some(false),
+        _ => None,
+    }
+}
+
+fn integer<T: TryFrom<i64>>(token: Token, reading: &Reading<'_>) -> Option<T> {
+    if token.kind == Kind::Integer { parse_integer(token.of(reading.bytes)) } else { None }
+}
+
+fn int32(data_type: &DataType, token: Token, reading: &mut Reading<'_>) -> Option<i32> {
+    match data_type {
+        DataType::Date32 => {
+            let times = reading.times;
+            times.read_date(text(token, reading)?)
+        }
+        _ => integer(token, reading),
+    }
+}
+
+fn int64(data_type: &DataType, token: Token, reading: &mut Reading<'_>) -> Option<i64> {
+    let times = reading.times;
+    match data_type {
+        DataType::Timestamp(_, Some(_)) if token.kind == Kind::Integer => {
+            Some(integer::<i64>(token, reading)?.wrapping_mul(1_000_000))
+        }
+        DataType::Timestamp(_, Some(_)) => times.read_timestamp(text(token, reading)?),
+        DataType::Timestamp(_, None) => times.read_timestamp_ntz(text(token, reading)?),
+        _ => integer(token, reading),
+    }
+}
+
+/// The text of a string that is not empty.
+fn text<'a>(token: Token, reading: &'a mut Reading<'_>) -> Option<&'a str> {
+    if !token.is_string() || token.start == token.end {
+        return None;
+    }
+    std::str::from_utf8(plain_name(token, reading.bytes, reading.scratch)).ok()
+}
+
+fn floating<T: std::str::FromStr>(token: Token, reading: &Reading<'_>) -> Option<T> {
+    let bytes = token.of(reading.bytes);
+    match token.kind {
+        Kind::Integer | Kind::Float => parse_floating(bytes),
+        Kind::NonNumeric => non_numeric(bytes),
+        Kind::Plain if reading.syntax.non_numeric => non_numeric(bytes),
+        _ => None,
+    }
+}
+
+fn non_numeric<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    let name = match text {
+        b"NaN" => "NaN",
+        b"+INF" | b"INF" | b"+Infinity" | b"Infinity" => "inf",
+        b"-INF" | b"-Infinity" => "-inf",
+        _ => return None,
+    };
+    name.parse().ok()
+}
+
+fn decimal(data_type: &DataType, token: Token, reading: &mut Reading<'_>) -> Option<i128> {
+    let DataType::Decimal128(precision, scale) = *data_type else { return None };
+    match token.kind {
+        Kind::Integer | Kind::Float => parse_decimal(token.of(reading.bytes), precision, scale),
+        Kind::Plain if !token.of(reading.bytes).contains(&b',') => parse_decimal(token.of(reading.bytes), precision, scale),
+        Kind::Plain | Kind::Escaped => {
+            let without_commas: Vec<u8> = text(token, reading)?.bytes().filter(|byte| *byte != b',').collect();
+            parse_decimal(&without_commas, precision, scale)
+        }
+        _ => None,
+    }
+}
+
+/// Anything can be a string: numbers keep their spelling, objects and arrays their raw text.
+fn string(token: Token, reading: &Reading<'_>, out: &mut Vec<u8>) {
+    match token.kind {
+        Kind::Escaped => unescape(token.of(reading.bytes), out),
+        _ => out.extend_from_slice(token.of(reading.bytes)),
+    }
+}
+
+fn binary(token: Token, reading: &mut Reading<'_>, out: &mut Vec<u8>) -> Option<()> {
+    if !token.is_string() {
+        return None;
+    }
+    let before = out.len();
+    let decoded = decode_base64(plain_name(token, reading.bytes, reading.scratch), out);
+    if decoded.is_none() {
+        out.truncate(before);
+    }
+    decoded
+}
+
+/// Standard base64 with padding; blanks between groups are skipped.
+fn decode_base64(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (mut bits, mut count, mut padding) = (0u32, 0, 0);
+    for &byte in text.iter().filter(|byte| **byte > b' ') {
+        if byte == b'=' {
+            padding += 1;
+        } else if padding > 0 {
+            return None;
+        } else {
+            bits = bits << 6 | base64_digit(byte)?;
+            count += 1;
+            if count % 4 == 0 {
+                out.extend_from_slice(&bits.to_be_bytes()[1..]);
+            }
+        }
+    }
+    match (count % 4, padding) {
+        (0, 0) => {}
+        (2, 2) => out.push((bits >> 4) as u8),
+        (3, 1) => out.extend_from_slice(&((bits >> 2) as u16).to_be_bytes()),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn base64_digit(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_reads_whole_groups_only() {
+        let decoded = |text: &str| {
+            let mut out = Vec::new();
+            decode_base64(text.as_bytes(), &mut out).map(|()| out)
+        };
+        assert_eq!(decoded("aGk="), Some(b"hi".to_vec()));
+        assert_eq!(decoded("aGkh"), Some(b"hi!".to_vec()));
+        assert_eq!(decoded("aA=="), Some(b"h".to_vec()));
+        assert_eq!(decoded(""), Some(vec![]));
+        for bad in ["a", "aG", "aGk", "aGk=x", "a-==", "===="] {
+            assert_eq!(decoded(bad), None, "{bad}");
+        }
+    }
+}
