@@ -8,8 +8,12 @@ mod columns;
 pub mod compression;
 pub mod encoding;
 pub mod frames;
+pub mod json;
 mod mode;
+mod rows;
+mod sample;
 pub mod text;
+mod times;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -153,7 +157,7 @@ pub trait Format: Send + Sync {
 }
 
 /// All formats. A new format is one line here.
-pub static ALL: &[&dyn Format] = &[&text::Text];
+pub static ALL: &[&dyn Format] = &[&text::Text, &json::Json];
 
 /// The format of this name, in any case.
 ///

@@ -8,7 +8,9 @@ use crate::Result;
 use crate::conf::Conf;
 use crate::options::Options;
 use crate::types::datetime_pattern::Pattern;
-use crate::types::datetime_text::{format_date, parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text, push_padded};
+use crate::types::datetime_text::{
+    format_date, parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text, push_padded,
+};
 use crate::types::zone::Zone;
 
 const SECOND: i64 = 1_000_000;
@@ -25,12 +27,24 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// As options (`dateFormat`, `timestampFormat`, `timestampNTZFormat`, `timeZone`) and settings say.
+    /// For reading, as options (`dateFormat`, `timestampFormat`, `timestampNTZFormat`, `timeZone`) and settings say.
     ///
     /// # Errors
     /// A pattern or zone that does not exist.
-    pub(crate) fn of(options: &Options, conf: &Conf) -> Result<Times> {
-        let pattern = |name: &str| options.get(name).map(Pattern::new).transpose();
+    pub(crate) fn for_reading(options: &Options, conf: &Conf) -> Result<Times> {
+        Times::with(Pattern::for_reading, options, conf)
+    }
+
+    /// For writing, from the same options.
+    ///
+    /// # Errors
+    /// A pattern or zone that does not exist.
+    pub(crate) fn for_writing(options: &Options, conf: &Conf) -> Result<Times> {
+        Times::with(Pattern::parse, options, conf)
+    }
+
+    fn with(compile: fn(&str) -> Result<Pattern>, options: &Options, conf: &Conf) -> Result<Times> {
+        let pattern = |name: &str| options.get(name).map(compile).transpose();
         Ok(Times {
             zone: Zone::parse(options.get("timeZone").unwrap_or(conf.time_zone()))?,
             date: pattern("dateFormat")?,
@@ -43,58 +57,48 @@ impl Times {
     /// Days since 1970.
     pub(crate) fn read_date(&self, text: &str) -> Option<i32> {
         let Some(pattern) = &self.date else { return parse_date_text(text) };
-        let by_pattern = pattern.read_date(text);
+        let by_pattern = pattern.parse_date(text);
         if self.fallback { by_pattern.or_else(|| parse_date_text(text)) } else { by_pattern }
     }
 
     /// Microseconds since 1970 UTC.
     pub(crate) fn read_timestamp(&self, text: &str) -> Option<i64> {
         let Some(pattern) = &self.timestamp else { return parse_timestamp_text(text, &self.zone) };
-        let by_pattern = pattern.read_timestamp(text, &self.zone);
+        let by_pattern = pattern.parse_timestamp(text, &self.zone);
         if self.fallback { by_pattern.or_else(|| parse_timestamp_text(text, &self.zone)) } else { by_pattern }
     }
 
     /// Local microseconds.
     pub(crate) fn read_timestamp_ntz(&self, text: &str) -> Option<i64> {
         match &self.timestamp_ntz {
-            Some(pattern) => pattern.read_timestamp_ntz(text),
+            Some(pattern) => pattern.parse_timestamp_ntz(text),
             None => parse_timestamp_ntz_text(text),
         }
     }
 
-    /// True if a timestamp pattern is set, so that only its texts are timestamps.
-    pub(crate) fn has_timestamp_pattern(&self) -> bool {
-        self.timestamp.is_some()
-    }
-
     /// Appends a date.
-    pub(crate) fn write_date(&self, days: i32, out: &mut String) -> Result<()> {
+    pub(crate) fn write_date(&self, days: i32, out: &mut String) {
         match &self.date {
             Some(pattern) => pattern.write_date(days, out),
-            None => {
-                format_date(i64::from(days), out);
-                Ok(())
-            }
+            None => format_date(i64::from(days), out),
         }
     }
 
     /// Appends an instant.
-    pub(crate) fn write_timestamp(&self, micros: i64, out: &mut String) -> Result<()> {
+    pub(crate) fn write_timestamp(&self, micros: i64, out: &mut String) {
         if let Some(pattern) = &self.timestamp {
             return pattern.write_timestamp(micros, &self.zone, out);
         }
         push_local(self.zone.to_local(micros), out);
         push_offset(self.zone.offset_seconds(micros), out);
-        Ok(())
     }
 
     /// Appends a local time.
-    pub(crate) fn write_timestamp_ntz(&self, micros: i64, out: &mut String) -> Result<()> {
-        if let Some(pattern) = &self.timestamp_ntz {
-            return pattern.write_timestamp_ntz(micros, out);
+    pub(crate) fn write_timestamp_ntz(&self, micros: i64, out: &mut String) {
+        match &self.timestamp_ntz {
+            Some(pattern) => pattern.write_timestamp(micros, &Zone::utc(), out),
+            None => push_local(micros, out),
         }
-        push_local(micros, out);
-        Ok(())
     }
 }
 
@@ -136,7 +140,7 @@ mod tests {
     fn times(options: &[(&str, &str)]) -> Times {
         let mut all = Options::default();
         options.iter().for_each(|(name, value)| all.set(*name, value));
-        Times::of(&all, &Conf::default()).unwrap()
+        Times::for_reading(&all, &Conf::default()).unwrap()
     }
 
     #[test]
@@ -146,8 +150,8 @@ mod tests {
         assert_eq!(times.read_timestamp("2024-01-01 01:02"), Some(1_704_070_920 * SECOND));
         assert_eq!(times.read_timestamp("bad"), None);
         let mut out = String::new();
-        times.write_timestamp(1_704_070_920 * SECOND + 500_999, &mut out).unwrap();
-        times.write_timestamp_ntz(0, &mut out).unwrap();
+        times.write_timestamp(1_704_070_920 * SECOND + 500_999, &mut out);
+        times.write_timestamp_ntz(0, &mut out);
         assert_eq!(out, "2024-01-01T01:02:00.500Z1970-01-01T00:00:00.000");
     }
 
@@ -157,7 +161,7 @@ mod tests {
         let micros = times.read_timestamp("2024-01-01 05:30:00").unwrap();
         assert_eq!(micros, 1_704_067_200 * SECOND);
         let mut out = String::new();
-        times.write_timestamp(micros, &mut out).unwrap();
+        times.write_timestamp(micros, &mut out);
         assert_eq!(out, "2024-01-01T05:30:00.000+05:30");
     }
 
@@ -169,7 +173,7 @@ mod tests {
         assert_eq!(times.read_timestamp("2024-01-01 01.02"), Some(1_704_070_920 * SECOND));
         assert_eq!(times.read_timestamp("2024-01-01 01:02"), None);
         let mut out = String::new();
-        times.write_date(19_782, &mut out).unwrap();
+        times.write_date(19_782, &mut out);
         assert_eq!(out, "29/02/2024");
     }
 }

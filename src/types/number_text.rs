@@ -199,7 +199,8 @@ impl<'a> Number<'a> {
             return Some(0);
         }
         let kept = kept as usize;
-        let mut value = self.digits().chain(std::iter::repeat(0)).take(kept).fold(0i128, |sum, d| sum * 10 + i128::from(d));
+        let mut value =
+            self.digits().chain(std::iter::repeat(0)).take(kept).fold(0i128, |sum, d| sum * 10 + i128::from(d));
         if self.digits().nth(kept).is_some_and(|digit| digit >= 5) {
             value += 1;
         }
@@ -220,9 +221,19 @@ mod tests {
     #[test]
     fn floating_numbers_print_as_in_java() {
         for (value, expected) in [
-            (1.0, "1.0"), (0.0, "0.0"), (-0.0, "-0.0"), (1.5e10, "1.5E10"), (1e10, "1.0E10"), (1e-4, "1.0E-4"), (0.001, "0.001"),
-            (9_999_999.0, "9999999.0"), (1e7, "1.0E7"), (123456.789, "123456.789"), (f64::NAN, "NaN"),
-            (f64::NEG_INFINITY, "-Infinity"), (f64::MAX, "1.7976931348623157E308"),
+            (1.0, "1.0"),
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.5e10, "1.5E10"),
+            (1e10, "1.0E10"),
+            (1e-4, "1.0E-4"),
+            (0.001, "0.001"),
+            (9_999_999.0, "9999999.0"),
+            (1e7, "1.0E7"),
+            (123456.789, "123456.789"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::MAX, "1.7976931348623157E308"),
         ] {
             assert_eq!(text(|out| push_double(value, out)), expected);
         }

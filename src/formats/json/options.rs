@@ -3,9 +3,9 @@
 use crate::Result;
 use crate::conf::Conf;
 use crate::formats::frames;
+use crate::formats::json::scan::Syntax;
 use crate::formats::mode::{Mode, corrupt_column_name};
 use crate::formats::times::Times;
-use crate::formats::json::scan::Syntax;
 use crate::options::{OptionSpec, Options, option};
 
 /// All options, for the check of names and the documentation.
@@ -68,7 +68,7 @@ impl ReadOptions {
             mode: Mode::of(options),
             corrupt_column: corrupt_column_name(options, conf),
             syntax,
-            times: Times::of(options, conf)?,
+            times: Times::for_reading(options, conf)?,
         })
     }
 }

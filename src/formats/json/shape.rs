@@ -141,7 +141,8 @@ impl Members {
         // The object was checked before, so walking it cannot fail.
         let _ = Scanner::within(bytes, object, reading.syntax).members(0, |name, value| {
             let name = plain_name(name, bytes, scratch);
-            let found = if order.get(next).is_some_and(|guess| **guess == *name) { Some(next) } else { find(names, name) };
+            let found =
+                if order.get(next).is_some_and(|guess| **guess == *name) { Some(next) } else { find(names, name) };
             if let Some(index) = found {
                 slots[index] = value;
                 next = index + 1;
@@ -307,7 +308,9 @@ fn decimal(data_type: &DataType, token: Token, reading: &mut Reading<'_>) -> Opt
     let DataType::Decimal128(precision, scale) = *data_type else { return None };
     match token.kind {
         Kind::Integer | Kind::Float => parse_decimal(token.of(reading.bytes), precision, scale),
-        Kind::Plain if !token.of(reading.bytes).contains(&b',') => parse_decimal(token.of(reading.bytes), precision, scale),
+        Kind::Plain if !token.of(reading.bytes).contains(&b',') => {
+            parse_decimal(token.of(reading.bytes), precision, scale)
+        }
         Kind::Plain | Kind::Escaped => {
             let without_commas: Vec<u8> = text(token, reading)?.bytes().filter(|byte| *byte != b',').collect();
             parse_decimal(&without_commas, precision, scale)

@@ -1,0 +1,123 @@
+//! JSON records to rows, under the parse mode.
+//!
+//! In: frames. Out: a record batch of the wanted columns. A blank record gives no row, an object one, an array of objects
+//! one each. A record with a syntax error is malformed as a whole; one with a value of a wrong type keeps its other
+//! values. Whatever a record does, the next one starts clean: rows are cut back to where the record began.
+
+use arrow::array::RecordBatch;
+
+use super::options::ReadOptions;
+use super::scan::{Kind, Malformed, Scanner, Token};
+use super::shape::{Members, Outcome, Reading};
+use crate::Result;
+use crate::formats::mode::{Mode, malformed};
+use crate::formats::rows::Rows;
+use crate::formats::{DecodeContext, Decoder, Frames};
+
+/// The decoder of format `json`.
+pub(crate) struct JsonDecoder {
+    options: ReadOptions,
+    members: Members,
+    rows: Rows,
+    scratch: Vec<u8>,
+}
+
+/// Why a record counts as malformed although its grammar is right.
+const WRONG_TYPE: &str = "a value does not fit the type of its field";
+
+impl JsonDecoder {
+    /// A decoder of what the context wants.
+    pub(crate) fn new(context: &DecodeContext) -> Result<JsonDecoder> {
+        let rows = Rows::new(context)?;
+        Ok(JsonDecoder {
+            options: ReadOptions::of(&context.options, &context.conf)?,
+            members: Members::new(&rows.data_fields())?,
+            rows,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Appends the rows of one record; `Err` if it gives none because it is malformed.
+    fn append(&mut self, record: &[u8]) -> Result<Outcome, Malformed> {
+        let Some(root) = Scanner::new(record, self.options.syntax).root()? else { return Ok(Outcome::Good) };
+        match root.kind {
+            Kind::Object => Ok(self.append_object(record, root)),
+            Kind::Array => self.append_array(record, root),
+            _ => Err(Malformed("neither an object nor an array")),
+        }
+    }
+
+    fn append_object(&mut self, record: &[u8], object: Token) -> Outcome {
+        let mut reading = Reading {
+            bytes: record,
+            syntax: self.options.syntax,
+            times: &self.options.times,
+            scratch: &mut self.scratch,
+        };
+        let outcome = self.members.fill(&mut self.rows.columns, object, &mut reading);
+        self.rows.end_row();
+        outcome
+    }
+
+    fn append_array(&mut self, record: &[u8], array: Token) -> Result<Outcome, Malformed> {
+        let mut outcome = Outcome::Good;
+        let syntax = self.options.syntax;
+        Scanner::within(record, array, syntax).elements(0, |element| {
+            match element.kind {
+                Kind::Object if self.append_object(record, element) == Outcome::Good => {}
+                Kind::Object => outcome = Outcome::Partial,
+                _ => outcome = Outcome::Bad,
+            }
+            outcome != Outcome::Bad
+        })?;
+        if outcome == Outcome::Bad { Err(Malformed("an array with something else than objects")) } else { Ok(outcome) }
+    }
+
+    fn decode_record(&mut self, frames: &Frames, i: usize) -> Result<()> {
+        let (record, first) = (frames.record(i), self.rows.len());
+        let appended = match frames.is_cut(i) {
+            true => Err(Malformed("longer than maxRecordBytes")),
+            false => self.append(record),
+        };
+        let reason = match appended {
+            Ok(Outcome::Good) => {
+                self.rows.end_record(first, None);
+                return Ok(());
+            }
+            Ok(_) => WRONG_TYPE,
+            Err(Malformed(reason)) => {
+                self.rows.truncate(first);
+                reason
+            }
+        };
+        self.malformed_record(frames, i, first, reason)
+    }
+
+    fn malformed_record(&mut self, frames: &Frames, i: usize, first: usize, reason: &str) -> Result<()> {
+        match self.options.mode {
+            Mode::FailFast => {
+                self.rows.truncate(first);
+                return Err(malformed(frames.record(i), frames.position(i), reason));
+            }
+            Mode::DropMalformed => self.rows.truncate(first),
+            Mode::Permissive => {
+                if self.rows.len() == first {
+                    self.rows.push_nulls();
+                }
+                self.rows.end_record(first, Some(frames.record(i)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Decoder for JsonDecoder {
+    fn decode(&mut self, frames: &Frames) -> Result<RecordBatch> {
+        Rows::check_size(frames)?;
+        self.rows.truncate(0);
+        for i in 0..frames.len() {
+            self.decode_record(frames, i)?;
+        }
+        self.rows.finish()
+    }
+}
