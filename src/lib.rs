@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod conf;
 pub mod error;
+pub(crate) mod filelog;
 pub mod formats;
 pub mod functions;
 pub mod options;

@@ -10,6 +10,15 @@
 //! Under the micro-batch driver each batch is one bounded `read`; under the continuous driver there is one unbounded `read`
 //! (`to: None`) whose readers hand over data the moment it arrives. A batch query is one bounded read.
 
+#[cfg(test)]
+mod conformance;
+pub mod memory;
+mod pause;
+pub mod rate;
+pub mod rate_micro_batch;
+pub mod socket;
+
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +26,11 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::Result;
 use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::formats::{Decoder, Frames};
-use crate::options::{OptionSpec, Options};
+use crate::options::{OptionSpec, Options, nearest};
+use crate::{Error, Result};
 
 /// A place in a source, as JSON in Spark's own form (`{"logOffset":3}`, `{"topic":{"0":17}}`, `42`). Equal texts are equal places.
 pub type Offset = serde_json::Value;
@@ -39,6 +48,8 @@ pub struct SourceSpec {
     pub paths: Vec<String>,
     /// True for `read_stream`.
     pub streaming: bool,
+    /// What the program shares with the source ([`memory::MemoryStream`]), taken by the source of that name.
+    pub handle: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Wakes the query's driver: there may be something new to read. Cheap, callable from any thread.
@@ -102,6 +113,12 @@ pub trait Source: Send {
     /// A decoder for what its readers give as [`Read::Frames`]; each worker has one. `None` if readers give rows.
     fn decoder(&self) -> Result<Option<Box<dyn Decoder>>>;
 
+    /// From now on [`Source::latest`] offers only what exists now and then `None` (trigger available now), in batches of
+    /// the usual size. False if the source can't: then the driver runs one batch with [`Limit::Everything`].
+    fn prepare_available_now(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Nothing up to `offset` will be read again.
     fn commit(&mut self, _offset: &Offset) -> Result<()> {
         Ok(())
@@ -146,4 +163,52 @@ pub trait Reader: Send {
 }
 
 /// Every kind of source. A new one is one file and one line here.
-pub static ALL: &[&dyn SourceProvider] = &[];
+pub static ALL: &[&dyn SourceProvider] =
+    &[&socket::Socket, &rate::Rate, &rate_micro_batch::RateMicroBatch, &memory::Memory];
+
+/// The source of this name, in any case.
+///
+/// # Errors
+/// `DATA_SOURCE_NOT_FOUND`, with the nearest name as a hint.
+pub fn lookup(name: &str) -> Result<&'static dyn SourceProvider> {
+    let named = |provider: &&&dyn SourceProvider| provider.names().iter().any(|known| known.eq_ignore_ascii_case(name));
+    ALL.iter().find(named).copied().ok_or_else(|| not_found(name))
+}
+
+fn not_found(name: &str) -> Error {
+    let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("failed to find the data source '{name}'"));
+    match nearest(name, ALL.iter().flat_map(|provider| provider.names().iter().copied())) {
+        Some(near) => error.hint(format!("Did you mean '{near}'?")),
+        None => error,
+    }
+}
+
+/// Refuses options that the source does not have.
+pub(crate) fn check_options(provider: &dyn SourceProvider, spec: &SourceSpec) -> Result<()> {
+    let what = format!("source '{}'", provider.names().first().copied().unwrap_or_default());
+    spec.options.check(&what, &provider.options())
+}
+
+/// Refuses a schema given by the user where the source has its own.
+pub(crate) fn refuse_schema(spec: &SourceSpec) -> Result<()> {
+    match spec.schema {
+        None => Ok(()),
+        Some(_) => Err(Error::query(
+            "_LEGACY_ERROR_TEMP_1242",
+            format!("source '{}' does not support a schema given by the user", spec.format),
+        )
+        .hint("Leave out .schema(...).")),
+    }
+}
+
+/// A whole number kept in an offset.
+pub(crate) fn whole_number(offset: &Offset) -> Result<u64> {
+    let text = || offset.as_str().and_then(|text| text.parse().ok());
+    offset.as_u64().or_else(text).ok_or_else(|| wrong_offset(offset))
+}
+
+/// The error for an offset that is not one of this source.
+pub(crate) fn wrong_offset(offset: &Offset) -> Error {
+    Error::invalid(format!("'{offset}' is no offset of this source"))
+        .hint("The checkpoint belongs to another source or is damaged.")
+}

@@ -1,0 +1,247 @@
+//! Numbered log files in a directory, written whole: Spark's form for what a file source has seen and a file sink has written.
+//!
+//! File `N` holds the entries of batch N: a line `v1`, then one JSON object a line. Each `interval`-th file is `N.compact` and
+//! holds all entries up to N. A file is visible whole or not at all: temporary file, fsync, rename, fsync of the directory.
+//! Temporary files of a crashed run are ignored.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::conf::Conf;
+use crate::{Error, Result};
+
+/// Writes a file so that it is there whole or not at all, also after a crash; makes the directory if need be.
+pub(crate) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    std::fs::create_dir_all(dir).map_err(|cause| at(cause, dir))?;
+    let temporary = dir.join(format!(".{name}.{}.tmp", uuid::Uuid::new_v4()));
+    let written = write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, dir.join(name)));
+    if let Err(cause) = written {
+        drop(std::fs::remove_file(&temporary));
+        return Err(at(cause, &dir.join(name)));
+    }
+    sync_dir(dir)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes new names in the directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|cause| at(cause, dir))
+}
+
+/// An I/O error with the path it happened at.
+pub(crate) fn at(cause: std::io::Error, path: &Path) -> Error {
+    Error::from(cause).at(path.display().to_string())
+}
+
+/// How a log is kept short.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upkeep {
+    /// Each so many files one holds everything.
+    pub(crate) interval: u64,
+    /// Remove files that a later compact one covers, when they are this old; never without.
+    pub(crate) delete_after: Option<Duration>,
+}
+
+impl Upkeep {
+    /// The settings below `spark.sql.streaming.{kind}.log`.
+    pub(crate) fn of(conf: &Conf, kind: &str) -> Result<Upkeep> {
+        let key = |name: &str| format!("spark.sql.streaming.{kind}.log.{name}");
+        let interval = conf.number(&key("compactInterval"), 10)?;
+        let delay = conf.number(&key("cleanupDelay"), 600_000)?;
+        Ok(Upkeep {
+            interval: u64::try_from(interval).unwrap_or(10).max(2),
+            delete_after: conf
+                .flag(&key("deletion"), true)?
+                .then(|| Duration::from_millis(delay.max(0).unsigned_abs())),
+        })
+    }
+}
+
+/// A log of entries `E`. One writer at a time.
+#[derive(Debug)]
+pub(crate) struct CompactLog<E> {
+    dir: PathBuf,
+    upkeep: Upkeep,
+    /// Numbers of the files and whether they are compact; rising.
+    files: Vec<(u64, bool)>,
+    entries: PhantomData<fn(E) -> E>,
+}
+
+impl<E: Serialize + DeserializeOwned> CompactLog<E> {
+    /// The log in this directory; it need not exist yet.
+    pub(crate) fn open(dir: PathBuf, upkeep: Upkeep) -> Result<Self> {
+        let mut files = Vec::new();
+        for name in names(&dir)? {
+            let (number, compact) = match name.strip_suffix(".compact") {
+                Some(number) => (number, true),
+                None => (name.as_str(), false),
+            };
+            files.extend(number.parse().ok().map(|number: u64| (number, compact)));
+        }
+        files.sort_unstable();
+        Ok(CompactLog { dir, upkeep, files, entries: PhantomData })
+    }
+
+    /// The newest batch.
+    pub(crate) fn latest(&self) -> Option<u64> {
+        self.files.last().map(|(number, _)| *number)
+    }
+
+    /// Writes the entries of a batch; nothing happens if the batch is there already. Entries that `keep` refuses are left out
+    /// when files are put together.
+    pub(crate) fn add(&mut self, batch: u64, entries: Vec<E>, keep: impl Fn(&E) -> bool) -> Result<()> {
+        if self.latest().is_some_and(|latest| batch <= latest) {
+            return Ok(());
+        }
+        let compact = (batch + 1).is_multiple_of(self.upkeep.interval);
+        let mut all = if compact { self.all()? } else { Vec::new() };
+        all.extend(entries);
+        if compact {
+            all.retain(keep);
+        }
+        write_whole(&self.dir, &name(batch, compact), &write(&all)?)?;
+        self.files.push((batch, compact));
+        if compact {
+            self.delete_covered(batch);
+        }
+        Ok(())
+    }
+
+    /// The entries in the file of this batch (all up to it if that file is compact); none if the file is gone.
+    pub(crate) fn file(&self, batch: u64) -> Result<Option<Vec<E>>> {
+        let found = self.files.iter().find(|(number, _)| *number == batch);
+        found.map(|(number, compact)| self.read(&name(*number, *compact))).transpose()
+    }
+
+    /// The entries of the newest compact file up to `batch`, if there is one from `batch` on.
+    pub(crate) fn covering(&self, batch: u64) -> Result<Option<Vec<E>>> {
+        let found = self.files.iter().find(|(number, compact)| *compact && *number >= batch);
+        found.map(|(number, _)| self.read(&name(*number, true))).transpose()
+    }
+
+    /// All entries, oldest first.
+    pub(crate) fn all(&self) -> Result<Vec<E>> {
+        let start = self.files.iter().rposition(|(_, compact)| *compact).unwrap_or(0);
+        let mut all = Vec::new();
+        for (number, compact) in &self.files[start..] {
+            all.extend(self.read(&name(*number, *compact))?);
+        }
+        Ok(all)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<E>> {
+        let path = self.dir.join(name);
+        let text = std::fs::read_to_string(&path).map_err(|cause| at(cause, &path))?;
+        parse(&text).map_err(|error| error.at(path.display().to_string()))
+    }
+
+    /// Best effort: what stays is only garbage.
+    fn delete_covered(&mut self, compact: u64) {
+        let Some(age) = self.upkeep.delete_after else { return };
+        let old = |path: &Path| {
+            let modified = std::fs::metadata(path).and_then(|about| about.modified()).ok();
+            modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|elapsed| elapsed >= age)
+        };
+        let dir = &self.dir;
+        self.files.retain(|(number, is_compact)| {
+            let path = dir.join(name(*number, *is_compact));
+            *number >= compact || !old(&path) || std::fs::remove_file(&path).is_err()
+        });
+    }
+}
+
+fn name(batch: u64, compact: bool) -> String {
+    if compact { format!("{batch}.compact") } else { batch.to_string() }
+}
+
+/// Names of the files in a directory; none if it does not exist.
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(at(cause, dir)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|cause| at(cause, dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+fn write<E: Serialize>(entries: &[E]) -> Result<Vec<u8>> {
+    let mut bytes = b"v1".to_vec();
+    for entry in entries {
+        bytes.push(b'\n');
+        serde_json::to_writer(&mut bytes, entry)
+            .map_err(|cause| Error::internal(format!("cannot write a log entry: {cause}")).caused_by(cause))?;
+    }
+    Ok(bytes)
+}
+
+fn parse<E: DeserializeOwned>(text: &str) -> Result<Vec<E>> {
+    let damaged = |what: String| {
+        Error::outside(what).hint("The file is damaged or was written by something else; restore it from a copy.")
+    };
+    let mut lines = text.lines();
+    if lines.next() != Some("v1") {
+        return Err(damaged("a log file should begin with the line 'v1'".into()));
+    }
+    let entry = |line: &str| serde_json::from_str(line).map_err(|cause| damaged(format!("broken log entry: {cause}")));
+    lines.filter(|line| !line.is_empty()).map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(dir: &Path) -> CompactLog<u64> {
+        let upkeep = Upkeep { interval: 3, delete_after: Some(Duration::ZERO) };
+        CompactLog::open(dir.to_owned(), upkeep).unwrap()
+    }
+
+    #[test]
+    fn every_third_file_holds_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = log(dir.path());
+        for batch in 0..8 {
+            log.add(batch, vec![batch, batch + 100], |_| true).unwrap();
+        }
+        let mut files = names(dir.path()).unwrap();
+        files.sort();
+        assert_eq!(files, ["5.compact", "6", "7"]);
+        let again = self::log(dir.path());
+        assert_eq!(again.latest(), Some(7));
+        assert_eq!(again.all().unwrap().len(), 16);
+        assert_eq!(again.file(6).unwrap(), Some(vec![6, 106]));
+        assert_eq!(again.file(2).unwrap(), None);
+        assert_eq!(again.covering(2).unwrap().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn a_batch_is_written_once() {
+        let dir = tempfile::tempdir().unwrap();
+        log(dir.path()).add(0, vec![1], |_| true).unwrap();
+        log(dir.path()).add(0, vec![2], |_| true).unwrap();
+        assert_eq!(log(dir.path()).all().unwrap(), [1]);
+    }
+
+    #[test]
+    fn c03_a_damaged_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("0"), "v1\n{").unwrap();
+        let error = log(dir.path()).all().unwrap_err();
+        assert!(error.place().unwrap().ends_with("/0"), "{error}");
+    }
+}
