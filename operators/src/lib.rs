@@ -6,6 +6,7 @@
 //! Where to start: [`Chunk`] (what moves), [`Time`] (the two clocks), [`driver`] (the one place that touches
 //! capabilities and frontiers), then any [`driver::Logic`], e.g. [`group`].
 
+pub mod aggregate;
 pub mod chunk;
 pub mod driver;
 pub mod error;
