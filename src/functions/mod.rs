@@ -10,6 +10,7 @@ mod charset;
 pub mod coerce;
 mod datetime;
 mod encoding;
+pub mod interval;
 pub mod kernel;
 mod like;
 mod mask;

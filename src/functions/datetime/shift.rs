@@ -1,6 +1,6 @@
 //! Moving dates and timestamps, and the distance between two.
 
-use arrow::array::{Array, BooleanArray};
+use arrow::array::BooleanArray;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type};
 use datafusion::logical_expr::{Expr, lit};
 

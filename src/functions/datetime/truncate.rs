@@ -1,6 +1,5 @@
 //! `trunc` and `date_trunc`: the start of the unit a date or timestamp lies in.
 
-use arrow::array::Array;
 use arrow::datatypes::{DataType, Date32Type};
 use datafusion::logical_expr::Expr;
 

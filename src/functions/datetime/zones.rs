@@ -1,6 +1,6 @@
 //! Between time zones: `from_utc_timestamp`, `to_utc_timestamp`, `convert_timezone`, `current_timezone`.
 
-use arrow::array::{Array, StringArray};
+use arrow::array::StringArray;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, lit};
 

@@ -1,0 +1,493 @@
+//! Arithmetic with dates, timestamps and intervals, for the operators `+`, `-`, `*`, `/` and the functions behind them.
+//!
+//! In come two bound operands; out comes an expression of Spark's result type, or `None` if no side is a date, timestamp
+//! or interval, so that the caller goes on with numbers. Months and days are counted on the local clock of the session
+//! (of the value itself for TIMESTAMP_NTZ), shorter units in elapsed time. An interval's fields (`day`, `hour to second`)
+//! travel in the field metadata [`INTERVAL_FIELDS`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, FieldRef, Float64Type,
+    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
+};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+
+use super::cast::{self, Mode};
+use super::coerce::{self, is_datetime, is_decimal, is_integral};
+use super::datetime::shift::{days_later, plus as later};
+use super::datetime::{Micros, binary, overflow, session_zone, to_date, unary};
+use super::kernel::Kernel;
+use crate::conf::Conf;
+use crate::types::calendar::{MICROS_PER_DAY, add_months};
+use crate::types::zone::Zone;
+use crate::{Error, Result, types};
+
+/// Key of the field metadata that names an interval's fields.
+pub const INTERVAL_FIELDS: &str = "spark.interval";
+
+const FIELD_NAMES: [&str; 6] = ["year", "month", "day", "hour", "minute", "second"];
+const DAY: usize = 2;
+
+/// What the operands' columns refer to, and the session's settings.
+struct Scope<'a> {
+    schema: &'a DFSchema,
+    conf: &'a Conf,
+}
+
+/// What an operand is to this arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Date,
+    Timestamp,
+    Local,
+    DayTime,
+    YearMonth,
+    Calendar,
+    Other,
+}
+
+fn kind(data_type: &DataType) -> Kind {
+    match data_type {
+        DataType::Date32 => Kind::Date,
+        DataType::Timestamp(_, Some(_)) => Kind::Timestamp,
+        DataType::Timestamp(_, None) => Kind::Local,
+        DataType::Duration(_) => Kind::DayTime,
+        DataType::Interval(IntervalUnit::YearMonth) => Kind::YearMonth,
+        DataType::Interval(_) => Kind::Calendar,
+        _ => Kind::Other,
+    }
+}
+
+impl Kind {
+    fn is_interval(self) -> bool {
+        matches!(self, Kind::DayTime | Kind::YearMonth | Kind::Calendar)
+    }
+}
+
+/// `left + right`.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.*` if the two cannot be added.
+pub fn plus(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    let (left_kind, right_kind) = (scope.kind(&left)?, scope.kind(&right)?);
+    Ok(Some(match (left_kind, right_kind) {
+        (Kind::Other, Kind::Other) => return Ok(None),
+        (a, b) if a.is_interval() && b.is_interval() => scope.add_intervals(left, right, 1)?,
+        (_, b) if b.is_interval() => scope.move_by(left, right, 1)?,
+        (a, _) if a.is_interval() => scope.move_by(right, left, 1)?,
+        (Kind::Date, Kind::Other) => scope.move_days(left, right, 1)?,
+        (Kind::Other, Kind::Date) => scope.move_days(right, left, 1)?,
+        _ => return Err(scope.different(&left, &right)),
+    }))
+}
+
+/// `left - right`.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.*` if the right one cannot be taken from the left one.
+pub fn minus(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    let (left_kind, right_kind) = (scope.kind(&left)?, scope.kind(&right)?);
+    Ok(Some(match (left_kind, right_kind) {
+        (Kind::Other, Kind::Other) => return Ok(None),
+        (a, b) if a.is_interval() && b.is_interval() => scope.add_intervals(left, right, -1)?,
+        (_, b) if b.is_interval() => scope.move_by(left, right, -1)?,
+        (a, _) if a.is_interval() => return Err(scope.different(&left, &right)),
+        (Kind::Timestamp | Kind::Local, _) | (_, Kind::Timestamp | Kind::Local) => scope.time_between(left, right)?,
+        (_, Kind::Date) => scope.days_between(left, right)?,
+        _ => scope.move_days(left, right, -1)?,
+    }))
+}
+
+/// `left * right`, one of them an interval.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.*` if the other one is no number.
+pub fn times(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    match (scope.kind(&left)?, scope.kind(&right)?) {
+        (Kind::DayTime | Kind::YearMonth, _) => scope.scale(left, right, Scale::Times).map(Some),
+        (_, Kind::DayTime | Kind::YearMonth) => scope.scale(right, left, Scale::Times).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// `left / right`, the left one an interval.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.*` if the right one is no number.
+pub fn divided_by(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    match scope.kind(&left)? {
+        Kind::DayTime | Kind::YearMonth => scope.scale(left, right, Scale::By).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// `-interval`; `None` if it is no interval.
+///
+/// # Errors
+/// Only what typing the expression gives.
+pub fn negated(expr: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    scope.signed(expr, "negative", |months| months.checked_neg(), |micros| micros.checked_neg())
+}
+
+/// `abs(interval)`; `None` if it is no day-time or year-month interval.
+///
+/// # Errors
+/// Only what typing the expression gives.
+pub fn absolute(expr: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    if scope.kind(&expr)? == Kind::Calendar {
+        return Ok(None);
+    }
+    scope.signed(expr, "abs", |months| months.checked_abs(), |micros| micros.checked_abs())
+}
+
+fn day_time() -> DataType {
+    DataType::Duration(TimeUnit::Microsecond)
+}
+
+fn year_month() -> DataType {
+    DataType::Interval(IntervalUnit::YearMonth)
+}
+
+fn too_long() -> Error {
+    Error::data("INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION", "the interval is too long")
+}
+
+/// A field for an interval that consists of these fields.
+fn interval_field(data_type: DataType, (from, to): (usize, usize)) -> FieldRef {
+    let name = |at: usize| FIELD_NAMES.get(at).copied().unwrap_or("second");
+    let text = if from == to { name(from).to_owned() } else { format!("{} to {}", name(from), name(to)) };
+    let metadata = HashMap::from([(INTERVAL_FIELDS.to_owned(), text)]);
+    Arc::new(Field::new("interval", data_type, true).with_metadata(metadata))
+}
+
+impl Scope<'_> {
+    fn kind(&self, expr: &Expr) -> Result<Kind> {
+        Ok(kind(&expr.get_type(self.schema)?))
+    }
+
+    /// Largest and smallest field of an interval; the widest range if it is not known.
+    fn fields(&self, expr: &Expr) -> Result<(usize, usize)> {
+        let (_, field) = expr.to_field(self.schema)?;
+        let known = field.metadata().get(INTERVAL_FIELDS).and_then(|text| {
+            let at = |name: &str| FIELD_NAMES.iter().position(|known| *known == name.trim());
+            let (from, to) = text.split_once(" to ").unwrap_or((text, text));
+            Some((at(from)?, at(to)?))
+        });
+        Ok(known.unwrap_or(if kind(field.data_type()) == Kind::YearMonth { (0, 1) } else { (DAY, 5) }))
+    }
+
+    fn different(&self, left: &Expr, right: &Expr) -> Error {
+        let message = format!("'{}' and '{}' do not go together here", left.human_display(), right.human_display());
+        Error::query("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message)
+    }
+
+    fn cast(&self, expr: Expr, to: &DataType) -> Result<Expr> {
+        cast::cast(expr, to, Mode::of(self.conf), self.schema, self.conf)
+    }
+
+    fn add_intervals(&self, left: Expr, right: Expr, sign: i32) -> Result<Expr> {
+        let (a, b) = (self.kind(&left)?, self.kind(&right)?);
+        if a != b {
+            let from = left.get_type(self.schema)?;
+            return Err(coerce::unexpected(&left, &from, &coerce::type_name(&right.get_type(self.schema)?)));
+        }
+        let (first, second) = (self.fields(&left)?, self.fields(&right)?);
+        let fields = (first.0.min(second.0), first.1.max(second.1));
+        let kernel = match a {
+            Kind::DayTime => binary::<DurationMicrosecondType, DurationMicrosecondType, DurationMicrosecondType>(
+                "add_intervals",
+                day_time(),
+                move |a, b| {
+                    b.checked_mul(i64::from(sign)).and_then(|b| a.checked_add(b)).map(Some).ok_or_else(too_long)
+                },
+            )
+            .field(interval_field(day_time(), fields)),
+            Kind::YearMonth => binary::<IntervalYearMonthType, IntervalYearMonthType, IntervalYearMonthType>(
+                "add_intervals",
+                year_month(),
+                move |a, b| b.checked_mul(sign).and_then(|b| a.checked_add(b)).map(Some).ok_or_else(too_long),
+            )
+            .field(interval_field(year_month(), fields)),
+            _ => calendar_sum(sign),
+        };
+        Ok(kernel.key(sign).call(vec![left, right]))
+    }
+
+    fn move_days(&self, start: Expr, days: Expr, sign: i32) -> Result<Expr> {
+        let from = days.get_type(self.schema)?;
+        if matches!(from, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Utf8 | DataType::Null) {
+            let days = coerce::implicit(days, &DataType::Int32, self.schema, self.conf)?;
+            return Ok(days_later(sign).call(vec![start, days]));
+        }
+        Err(coerce::unexpected(&days, &from, "(\"INT\" or \"SMALLINT\" or \"TINYINT\")"))
+    }
+
+    /// A date, timestamp or text moved by an interval.
+    fn move_by(&self, start: Expr, interval: Expr, sign: i64) -> Result<Expr> {
+        let start_type = start.get_type(self.schema)?;
+        let by = self.kind(&interval)?;
+        match (kind(&start_type), by) {
+            (Kind::Date, Kind::YearMonth) => Ok(date_by_months(sign).call(vec![start, interval])),
+            (Kind::Date, Kind::Calendar) => Ok(date_by_calendar(sign, self.conf.ansi()).call(vec![start, interval])),
+            (Kind::Date, _) if self.fields(&interval)? == (DAY, DAY) => {
+                Ok(date_by_days(sign).call(vec![start, interval]))
+            }
+            (Kind::Timestamp | Kind::Local, _) => self.move_timestamp(start, interval, sign),
+            (Kind::Date, _) => self.move_timestamp(self.cast(start, &types::timestamp())?, interval, sign),
+            _ if matches!(start_type, DataType::Utf8 | DataType::Null) => {
+                let moved = self.move_timestamp(self.cast(start, &types::timestamp())?, interval, sign)?;
+                if start_type == DataType::Null { Ok(moved) } else { self.cast(moved, &start_type) }
+            }
+            _ => Err(self.different(&start, &interval)),
+        }
+    }
+
+    fn move_timestamp(&self, start: Expr, interval: Expr, sign: i64) -> Result<Expr> {
+        let result = start.get_type(self.schema)?;
+        let zone = if kind(&result) == Kind::Local { Zone::utc() } else { session_zone(self.conf)? };
+        let key = format!("{sign},{}", zone.name());
+        let kernel = match self.kind(&interval)? {
+            Kind::YearMonth => mover::<IntervalYearMonthType>(result, zone, sign, |months| (i64::from(months), 0, 0)),
+            Kind::DayTime => mover::<DurationMicrosecondType>(result, zone, sign, |micros| {
+                (0, micros / MICROS_PER_DAY, micros % MICROS_PER_DAY)
+            }),
+            _ => mover::<IntervalMonthDayNanoType>(result, zone, sign, |interval| {
+                (i64::from(interval.months), i64::from(interval.days), interval.nanoseconds / 1_000)
+            }),
+        };
+        Ok(kernel.key(key).call(vec![start, interval]))
+    }
+
+    fn days_between(&self, left: Expr, right: Expr) -> Result<Expr> {
+        let args = vec![coerce::implicit(left, &DataType::Date32, self.schema, self.conf)?, right];
+        let kernel = binary::<Date32Type, Date32Type, DurationMicrosecondType>("subtract_dates", day_time(), |a, b| {
+            (i64::from(a) - i64::from(b)).checked_mul(MICROS_PER_DAY).map(Some).ok_or_else(too_long)
+        });
+        Ok(kernel.field(interval_field(day_time(), (DAY, DAY))).call(args))
+    }
+
+    /// Elapsed time for instants; on the local clocks if one is a TIMESTAMP_NTZ.
+    fn time_between(&self, left: Expr, right: Expr) -> Result<Expr> {
+        let both_local = |kind| matches!(kind, Kind::Local | Kind::Date | Kind::Other);
+        let local = both_local(self.kind(&left)?) && both_local(self.kind(&right)?);
+        let common = if local { types::timestamp_ntz() } else { types::timestamp() };
+        let mut args = Vec::with_capacity(2);
+        for expr in [left, right] {
+            args.push(coerce::implicit(expr, &common, self.schema, self.conf)?);
+        }
+        // Spark subtracts what the local clocks show, which differs from elapsed time across a change of the clocks.
+        let zone = if local { Zone::utc() } else { session_zone(self.conf)? };
+        let key = zone.name().to_owned();
+        let kernel =
+            binary::<Micros, Micros, DurationMicrosecondType>("subtract_timestamps", day_time(), move |a, b| {
+                zone.to_local(a).checked_sub(zone.to_local(b)).map(Some).ok_or_else(too_long)
+            });
+        Ok(kernel.key(key).field(interval_field(day_time(), (DAY, 5))).call(args))
+    }
+
+    fn scale(&self, interval: Expr, number: Expr, scale: Scale) -> Result<Expr> {
+        let from = number.get_type(self.schema)?;
+        let number = match &from {
+            from if is_integral(from) => self.cast(number, &DataType::Int64)?,
+            from if is_decimal(from) => number,
+            from if is_datetime(from) => return Err(self.different(&interval, &number)),
+            _ => coerce::implicit(number, &DataType::Float64, self.schema, self.conf)?,
+        };
+        let number_type = number.get_type(self.schema)?;
+        let kernel = match self.kind(&interval)? {
+            Kind::YearMonth => scaler::<IntervalYearMonthType>(
+                interval_field(year_month(), (0, 1)),
+                &number_type,
+                scale,
+                i128::from,
+                |months| i32::try_from(months).ok(),
+            ),
+            _ => scaler::<DurationMicrosecondType>(
+                interval_field(day_time(), (DAY, 5)),
+                &number_type,
+                scale,
+                i128::from,
+                |micros| i64::try_from(micros).ok(),
+            ),
+        };
+        Ok(kernel.call(vec![interval, number]))
+    }
+
+    fn signed(
+        &self,
+        expr: Expr,
+        name: &'static str,
+        months: fn(i32) -> Option<i32>,
+        micros: fn(i64) -> Option<i64>,
+    ) -> Result<Option<Expr>> {
+        let kernel = match self.kind(&expr)? {
+            Kind::DayTime => {
+                unary::<DurationMicrosecondType, DurationMicrosecondType>(name, day_time(), move |value| {
+                    micros(value).map(Some).ok_or_else(too_long)
+                })
+                .field(interval_field(day_time(), self.fields(&expr)?))
+            }
+            Kind::YearMonth => {
+                unary::<IntervalYearMonthType, IntervalYearMonthType>(name, year_month(), move |value| {
+                    months(value).map(Some).ok_or_else(too_long)
+                })
+                .field(interval_field(year_month(), self.fields(&expr)?))
+            }
+            Kind::Calendar => unary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(
+                name,
+                DataType::Interval(IntervalUnit::MonthDayNano),
+                |value| add_calendars(IntervalMonthDayNano::ZERO, value, -1).map(Some).ok_or_else(too_long),
+            ),
+            _ => return Ok(None),
+        };
+        Ok(Some(kernel.key("interval").call(vec![expr])))
+    }
+}
+
+fn calendar_sum(sign: i32) -> Kernel {
+    binary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType, IntervalMonthDayNanoType>(
+        "add_intervals",
+        DataType::Interval(IntervalUnit::MonthDayNano),
+        move |a, b| add_calendars(a, b, sign).map(Some).ok_or_else(too_long),
+    )
+}
+
+fn add_calendars(a: IntervalMonthDayNano, b: IntervalMonthDayNano, sign: i32) -> Option<IntervalMonthDayNano> {
+    Some(IntervalMonthDayNano::new(
+        a.months.checked_add(b.months.checked_mul(sign)?)?,
+        a.days.checked_add(b.days.checked_mul(sign)?)?,
+        a.nanoseconds.checked_add(b.nanoseconds.checked_mul(i64::from(sign))?)?,
+    ))
+}
+
+fn date_by_months(sign: i64) -> Kernel {
+    binary::<Date32Type, IntervalYearMonthType, Date32Type>("date_add_months", DataType::Date32, move |days, months| {
+        to_date(add_months(i64::from(days), sign * i64::from(months))).map(Some)
+    })
+    .key(sign)
+}
+
+fn date_by_days(sign: i64) -> Kernel {
+    binary::<Date32Type, DurationMicrosecondType, Date32Type>("date_add_days", DataType::Date32, move |days, micros| {
+        to_date(i64::from(days) + sign * (micros / MICROS_PER_DAY)).map(Some)
+    })
+    .key(sign)
+}
+
+fn date_by_calendar(sign: i64, ansi: bool) -> Kernel {
+    binary::<Date32Type, IntervalMonthDayNanoType, Date32Type>(
+        "date_add_interval",
+        DataType::Date32,
+        move |days, by| {
+            if ansi && by.nanoseconds != 0 {
+                let message = "cannot add hours, minutes or seconds to a date";
+                return Err(Error::data("INVALID_INTERVAL_WITH_MICROSECONDS_ADDITION", message)
+                    .hint("Cast the date to a timestamp first."));
+            }
+            let moved = add_months(i64::from(days), sign * i64::from(by.months)) + sign * i64::from(by.days);
+            to_date(moved + sign * (by.nanoseconds / 1_000 / MICROS_PER_DAY)).map(Some)
+        },
+    )
+    .key(format!("{sign},{ansi}"))
+}
+
+/// A timestamp moved by an interval that `parts` takes apart into months, days and microseconds.
+fn mover<T: ArrowPrimitiveType>(
+    result: DataType,
+    zone: Zone,
+    sign: i64,
+    parts: fn(T::Native) -> (i64, i64, i64),
+) -> Kernel {
+    binary::<Micros, T, Micros>("timestamp_add_interval", result, move |start, interval| {
+        let (months, days, micros) = parts(interval);
+        let moved = later(start, sign * months, sign * days, sign * micros, &zone);
+        moved.map(Some).ok_or_else(|| overflow("a timestamp"))
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scale {
+    Times,
+    By,
+}
+
+impl Scale {
+    /// By the number `number / 10^scale`, rounding halves away from zero.
+    fn exact(self, length: i128, number: i128, scale: i8) -> Result<Option<i128>> {
+        let unit = 10i128.pow(u32::from(scale.unsigned_abs()).min(38));
+        let (dividend, divisor) = match self {
+            Scale::Times => (length.checked_mul(number), unit),
+            Scale::By if number == 0 => return Err(divided_by_zero()),
+            Scale::By => (length.checked_mul(unit), number),
+        };
+        dividend.map(|dividend| Some(rounded(dividend, divisor))).ok_or_else(too_long)
+    }
+
+    fn real(self, length: i128, number: f64) -> Result<Option<i128>> {
+        let scaled = match self {
+            Scale::Times => length as f64 * number,
+            Scale::By if number == 0.0 => return Err(divided_by_zero()),
+            Scale::By => length as f64 / number,
+        };
+        if scaled.is_finite() { Ok(Some(scaled.round() as i128)) } else { Err(too_long()) }
+    }
+}
+
+fn divided_by_zero() -> Error {
+    Error::data("INTERVAL_DIVIDED_BY_ZERO", "an interval is divided by zero")
+        .hint("Use try_divide to get null instead.")
+}
+
+fn rounded(dividend: i128, divisor: i128) -> i128 {
+    let (quotient, rest) = (dividend / divisor, dividend % divisor);
+    let up = rest.unsigned_abs() >= divisor.unsigned_abs() - rest.unsigned_abs();
+    if up && rest != 0 { quotient + dividend.signum() * divisor.signum() } else { quotient }
+}
+
+fn scaler<T: ArrowPrimitiveType>(
+    result: FieldRef,
+    number: &DataType,
+    scale: Scale,
+    widen: fn(T::Native) -> i128,
+    narrow: fn(i128) -> Option<T::Native>,
+) -> Kernel {
+    let data_type = result.data_type().clone();
+    let finish = move |length: Result<Option<i128>>| match length? {
+        Some(length) => narrow(length).map(Some).ok_or_else(too_long),
+        None => Ok(None),
+    };
+    let kernel = match number {
+        DataType::Int64 => binary::<T, Int64Type, T>("scale_interval", data_type, move |length, number| {
+            finish(scale.exact(widen(length), i128::from(number), 0))
+        }),
+        DataType::Decimal128(_, digits) => {
+            let digits = *digits;
+            binary::<T, Decimal128Type, T>("scale_interval", data_type, move |length, number| {
+                finish(scale.exact(widen(length), number, digits))
+            })
+        }
+        _ => binary::<T, Float64Type, T>("scale_interval", data_type, move |length, number| {
+            finish(scale.real(widen(length), number))
+        }),
+    };
+    kernel.key(format!("{scale:?},{number}")).field(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_away_from_zero() {
+        assert_eq!((rounded(5, 2), rounded(-5, 2), rounded(5, -2), rounded(4, 3)), (3, -3, -3, 1));
+    }
+}
