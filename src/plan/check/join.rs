@@ -1,0 +1,67 @@
+//! Joins of streams with streams and with static tables.
+
+use datafusion::common::JoinType;
+use datafusion::logical_expr::Join;
+
+use super::{mode_error, refused};
+use crate::plan::scan::is_streaming;
+use crate::plan::time_range::JoinTimes;
+use crate::sinks::OutputMode;
+use crate::{Error, Result};
+
+pub(super) fn check(join: &Join, mode: OutputMode) -> Result<()> {
+    match (is_streaming(&join.left), is_streaming(&join.right)) {
+        (true, true) => stream_stream(join, mode),
+        (stream_left, _) => stream_static(join.join_type, stream_left),
+    }
+}
+
+fn stream_static(kind: JoinType, stream_left: bool) -> Result<()> {
+    use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
+    let legal = match kind {
+        Inner => true,
+        Left | LeftSemi | LeftAnti | LeftMark => stream_left,
+        Right | RightSemi | RightAnti | RightMark => !stream_left,
+        JoinType::Full => false,
+    };
+    if legal {
+        return Ok(());
+    }
+    let side = if stream_left { "left" } else { "right" };
+    Err(refused(format!("a {kind} join with a stream on the {side} and a static table on the other side"))
+        .hint("The stream has to be the side that is preserved."))
+}
+
+fn stream_stream(join: &Join, mode: OutputMode) -> Result<()> {
+    if mode == OutputMode::Complete {
+        return Err(mode_error(mode, "a join of two streams").hint("Use append mode."));
+    }
+    match join.join_type {
+        JoinType::Inner => {}
+        JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi => check_bounded(join, mode)?,
+        kind => return Err(refused(format!("a {kind} join of two streams"))),
+    }
+    if join.on.is_empty() && JoinTimes::equalities(join) == 0 {
+        return Err(Error::query("_LEGACY_ERROR_TEMP_1181", "a join of two streams without an equality predicate is not supported")
+            .hint("Add a condition of the form left.column = right.column."));
+    }
+    Ok(())
+}
+
+fn check_bounded(join: &Join, mode: OutputMode) -> Result<()> {
+    let kind = join.join_type;
+    if kind != JoinType::LeftSemi && mode != OutputMode::Append {
+        return Err(refused(format!("a {kind} outer join of two streams in output mode '{mode:?}'")).hint("Use append mode."));
+    }
+    let times = JoinTimes::of(join)?;
+    let bounded = match kind {
+        JoinType::Left | JoinType::LeftSemi => times.bounds_matches_of_left(),
+        JoinType::Right => times.bounds_matches_of_right(),
+        _ => times.bounds_matches_of_left() || times.bounds_matches_of_right(),
+    };
+    if bounded {
+        return Ok(());
+    }
+    Err(refused(format!("a {kind} outer join of two streams without a watermark in the join keys, or a watermark on the other side and a range condition"))
+        .hint("Call with_watermark() on both sides and limit the times, e.g. right.time BETWEEN left.time AND left.time + INTERVAL 1 HOUR."))
+}

@@ -1,0 +1,192 @@
+//! Is this legal on a stream in this output mode? Refuses, before anything runs, what Spark refuses, with Spark's condition
+//! and a hint. Rules as in Spark's `UnsupportedOperationChecker` (see the conformance corpus, area `errors`).
+//!
+//! In: an analysed logical plan. What we could run though Spark refuses it says so in its hint.
+
+mod join;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan};
+
+use super::nodes::{Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
+use super::scan::is_streaming;
+use crate::sinks::OutputMode;
+use crate::{Error, Result};
+
+/// Checks a streaming query.
+///
+/// # Errors
+/// The first thing that is not allowed.
+pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
+    if !is_streaming(plan) {
+        return Err(Error::query("WRITE_STREAM_NOT_ALLOWED", "write_stream() can be called only on a streaming DataFrame")
+            .hint("Use read_stream() for its source, or write() for a static result."));
+    }
+    let nodes = streaming_nodes(plan);
+    let aggregations = nodes.iter().filter(|node| is_aggregation(node)).count();
+    if mode == OutputMode::Complete && aggregations == 0 {
+        return Err(mode_error(mode, "a query without aggregation").hint("Use append or update mode, or aggregate."));
+    }
+    if aggregations > 1 && mode != OutputMode::Append && chained(plan) {
+        return Err(refused(format!("several chained aggregations in output mode '{mode:?}'"))
+            .hint("Use append mode with a watermark."));
+    }
+    nodes.iter().try_for_each(|node| check_node(node, mode))
+}
+
+fn check_node(node: &LogicalPlan, mode: OutputMode) -> Result<()> {
+    match node {
+        LogicalPlan::Aggregate(aggregate) => check_aggregate(aggregate, mode),
+        LogicalPlan::Distinct(distinct) => check_distinct(distinct, mode),
+        LogicalPlan::Window(_) => Err(Error::query(
+            "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING",
+            "window functions over anything but time are not supported on a stream",
+        )
+        .hint("Group by window(...) instead.")),
+        LogicalPlan::Sort(sort) => check_sort(&sort.input, mode),
+        LogicalPlan::Limit(_) if mode == OutputMode::Update => {
+            Err(refused("limit in update mode").hint("Use append or complete mode."))
+        }
+        LogicalPlan::Join(join) => join::check(join, mode),
+        LogicalPlan::Union(union) if !union.inputs.iter().all(|input| is_streaming(input)) => {
+            Err(refused("union of a stream with a static table"))
+        }
+        LogicalPlan::Extension(extension) => match extension.node.as_any() {
+            any if any.is::<SessionAggregate>() => check_session(any.downcast_ref(), mode),
+            any if any.is::<Deduplicate>() => check_deduplicate(any.downcast_ref(), mode),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn check_aggregate(aggregate: &Aggregate, mode: OutputMode) -> Result<()> {
+    if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+        return Err(refused("grouping sets, cube and rollup").hint("Write one query per grouping."));
+    }
+    if aggregate.aggr_expr.iter().any(is_distinct) {
+        return Err(refused("distinct aggregations").hint("Use approx_count_distinct() instead."));
+    }
+    let keys = aggregate.schema.fields().iter().take(aggregate.group_expr.len());
+    let event_time = keys.into_iter().any(|field| watermark_delay_millis(field).is_some());
+    if mode == OutputMode::Append && !event_time {
+        return Err(without_watermark());
+    }
+    if mode != OutputMode::Append && streaming_nodes(&aggregate.input).iter().any(|node| is_outer_join(node)) {
+        return Err(refused(format!("aggregation after an outer join of streams in output mode '{mode:?}'"))
+            .hint("Use append mode."));
+    }
+    Ok(())
+}
+
+fn without_watermark() -> Error {
+    mode_error(OutputMode::Append, "streaming aggregations without watermark")
+        .hint("Call with_watermark() and group by the event time or a window of it, or use update or complete mode.")
+}
+
+/// SQL's `SELECT DISTINCT` is an aggregation over all columns.
+fn check_distinct(distinct: &Distinct, mode: OutputMode) -> Result<()> {
+    match mode {
+        OutputMode::Append if event_time_index(distinct.input().schema()).is_none() => Err(without_watermark()),
+        _ => Ok(()),
+    }
+}
+
+fn check_sort(input: &LogicalPlan, mode: OutputMode) -> Result<()> {
+    let aggregated = streaming_nodes(input).iter().any(|node| is_aggregation(node));
+    if mode == OutputMode::Complete && aggregated {
+        return Ok(());
+    }
+    Err(refused("sorting, unless it is in complete mode after an aggregation"))
+}
+
+fn check_session(session: Option<&SessionAggregate>, mode: OutputMode) -> Result<()> {
+    let Some(session) = session else { return Ok(()) };
+    if mode == OutputMode::Update {
+        return Err(mode_error(mode, "session windows").hint("Use append or complete mode."));
+    }
+    if session.aggregates.iter().any(is_distinct) {
+        return Err(refused("distinct aggregations").hint("Use approx_count_distinct() instead."));
+    }
+    let keys_vary = session.keys.iter().any(|key| !matches!(key.clone().unalias(), Expr::Literal(..)));
+    if !keys_vary {
+        return Err(Error::query("_LEGACY_ERROR_TEMP_3068", "a session window without another grouping key is not supported on a stream")
+            .hint("Add a key that is not constant to the groupBy."));
+    }
+    let field = session.input.schema().field(session.session_index()?);
+    if mode == OutputMode::Append && watermark_delay_millis(field).is_none() {
+        return Err(without_watermark());
+    }
+    Ok(())
+}
+
+fn check_deduplicate(deduplicate: Option<&Deduplicate>, mode: OutputMode) -> Result<()> {
+    let Some(deduplicate) = deduplicate else { return Ok(()) };
+    if deduplicate.within_watermark && event_time_index(deduplicate.input.schema()).is_none() {
+        return Err(refused("dropDuplicatesWithinWatermark without a watermark").hint("Call with_watermark() before it."));
+    }
+    let after_aggregation = streaming_nodes(&deduplicate.input).iter().any(|node| is_aggregation(node));
+    if after_aggregation && mode != OutputMode::Append {
+        return Err(refused(format!("dropDuplicates after an aggregation in output mode '{mode:?}'")).hint("Use append mode."));
+    }
+    Ok(())
+}
+
+/// The nodes of a plan that stand over a stream, the plan itself first.
+pub(super) fn streaming_nodes(plan: &LogicalPlan) -> Vec<&LogicalPlan> {
+    let mut nodes = Vec::new();
+    let visited = plan.apply(|node| {
+        if !is_streaming(node) {
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        nodes.push(node);
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(visited.is_ok(), "the visitor does not fail");
+    nodes
+}
+
+pub(super) fn is_aggregation(node: &LogicalPlan) -> bool {
+    match node {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
+        LogicalPlan::Extension(extension) => extension.node.as_any().is::<SessionAggregate>(),
+        _ => false,
+    }
+}
+
+fn is_outer_join(node: &LogicalPlan) -> bool {
+    use datafusion::common::JoinType::{Full, Left, Right};
+    let LogicalPlan::Join(join) = node else { return false };
+    let both = is_streaming(&join.left) && is_streaming(&join.right);
+    both && matches!(join.join_type, Left | Right | Full)
+}
+
+/// True if one aggregation stands over another.
+fn chained(plan: &LogicalPlan) -> bool {
+    let over = |node: &&LogicalPlan| {
+        is_aggregation(node) && streaming_nodes(node).iter().skip(1).any(|below| is_aggregation(below))
+    };
+    streaming_nodes(plan).iter().any(over)
+}
+
+fn is_distinct(expr: &Expr) -> bool {
+    let mut distinct = false;
+    let visited = expr.apply(|e| {
+        distinct |= matches!(e, Expr::AggregateFunction(call) if call.params.distinct);
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(visited.is_ok(), "the visitor does not fail");
+    distinct
+}
+
+/// Spark's `AnalysisException` without a condition of its own.
+pub(super) fn refused(what: impl std::fmt::Display) -> Error {
+    Error::query("_LEGACY_ERROR_TEMP_3102", format!("{what} is not supported on a stream"))
+}
+
+pub(super) fn mode_error(mode: OutputMode, what: &str) -> Error {
+    Error::query(
+        "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
+        format!("output mode '{mode:?}' is not supported for {what}"),
+    )
+}
