@@ -59,7 +59,7 @@ pub struct StateMetrics {
 /// A stateful operator: a pure function of rows, event time and epochs. Knows no capabilities.
 ///
 /// # Order of calls
-/// `restore`? then per epoch: `on_rows`*, (`on_watermark` `on_rows`*)*, `on_complete`, `snapshot`?
+/// `restore`?, after a restart `on_watermark` with the recovered watermark, then per epoch: `on_rows`*, (`on_watermark` `on_rows`*)*, `on_complete`, `snapshot`?
 pub trait Logic: 'static {
     /// Rows of the epoch in progress arrived at input `port`.
     fn on_rows(&mut self, port: usize, chunk: Chunk, out: &mut Output) -> Result<()>;
@@ -219,6 +219,8 @@ struct Stepper {
     epoch: u64,
     /// What `on_watermark` was last called with.
     delivered: Vec<i64>,
+    /// Whether the logic knows the watermark it starts with.
+    started: bool,
     ready: Vec<(usize, Chunk)>,
     deferred: VecDeque<(u64, usize, Chunk)>,
     failed: bool,
@@ -234,6 +236,7 @@ impl Stepper {
             capability: Some(capability),
             epoch: place.epoch,
             delivered: vec![place.watermark; ports],
+            started: place.watermark == NO_WATERMARK,
             ready: Vec::new(),
             deferred: VecDeque::new(),
             failed: false,
@@ -265,6 +268,7 @@ impl Stepper {
         frontiers: &[MutableAntichain<Time>],
         send: &mut impl FnMut(&Capability<Time>, &mut Chunk),
     ) -> Result<()> {
+        self.start()?;
         self.absorb()?;
         self.send(send);
         let Some(epoch) = frontiers.iter().flat_map(|f| f.frontier().to_owned()).map(|time| time.epoch).min() else {
@@ -288,6 +292,14 @@ impl Stepper {
         }
         self.raise_to(&watermarks);
         Ok(())
+    }
+
+    /// Tells the logic the watermark it starts with, so that rows late before a restart are late after it.
+    fn start(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.started, true) {
+            true => Ok(()),
+            false => self.logic.on_watermark(&self.delivered, &mut self.out),
+        }
     }
 
     fn absorb(&mut self) -> Result<()> {

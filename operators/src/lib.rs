@@ -8,10 +8,17 @@
 
 pub mod aggregate;
 pub mod chunk;
+pub mod dedup;
 pub mod driver;
 pub mod error;
+pub mod event_time;
 pub mod exchange;
+pub mod expiry;
+pub mod harness;
 pub mod keys;
+pub mod limit;
+pub mod snapshot;
+pub mod sort;
 pub mod source;
 pub mod stateless;
 pub mod time;

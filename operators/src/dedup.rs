@@ -1,0 +1,214 @@
+//! `dropDuplicates`, `distinct` and `dropDuplicatesWithinWatermark`: the first row of each key leaves, at once.
+//!
+//! In: rows routed by their key columns. Out: those whose key is not known. What always holds: of rows with equal keys (null
+//! equals null, NaN equals NaN) the first to arrive wins; rows whose event time is at or below the watermark are dropped and
+//! counted; forgetting keys costs in proportion to the keys forgotten.
+
+use std::mem::size_of;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef};
+
+use crate::driver::{Logic, StateMetrics};
+use crate::event_time::{EventTime, column, drop_late};
+use crate::expiry::Expiry;
+use crate::keys::KeyTable;
+use crate::time::NO_WATERMARK;
+use crate::{Chunk, Error, Output, Result, snapshot};
+
+/// A group that has no key (any more).
+const UNSEEN: i64 = i64::MIN;
+/// A key that is never forgotten.
+const NEVER: i64 = i64::MAX;
+
+/// How long a key is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// For ever; there is no watermark.
+    Forever,
+    /// For ever, but late rows are dropped.
+    ForeverInTime {
+        /// Column of the event time.
+        event_time: usize,
+    },
+    /// Until the watermark reaches the event time, which is one of the key columns.
+    EventTimeKey {
+        /// Column of the event time (a timestamp or a window).
+        event_time: usize,
+    },
+    /// Until the watermark reaches the event time of the key's first row plus `delay` (microseconds); later duplicates do
+    /// not extend this. A null event time counts as 1970, as in Spark.
+    Within {
+        /// Column of the event time.
+        event_time: usize,
+        /// The watermark's delay.
+        delay: i64,
+    },
+}
+
+/// The operator behind `dropDuplicates`.
+pub struct Dedup {
+    columns: Vec<usize>,
+    fields: Vec<FieldRef>,
+    retention: Retention,
+    event_time: Option<EventTime>,
+    table: KeyTable,
+    /// When each group's key is forgotten.
+    expires: Vec<i64>,
+    expiry: Expiry,
+    watermark: i64,
+    groups: Vec<u32>,
+    metrics: StateMetrics,
+}
+
+impl Dedup {
+    /// Keeps the first row of each combination of the columns `keys` of `schema`.
+    ///
+    /// # Errors
+    /// Key columns that have no equality.
+    pub fn new(schema: &SchemaRef, keys: Vec<usize>, retention: Retention) -> Result<Self> {
+        let fields: Vec<FieldRef> = keys.iter().filter_map(|key| schema.fields().get(*key).cloned()).collect();
+        Ok(Dedup {
+            table: KeyTable::new(&fields)?,
+            columns: keys,
+            fields,
+            retention,
+            event_time: retention.event_time().map(column),
+            expires: Vec::new(),
+            expiry: Expiry::default(),
+            watermark: NO_WATERMARK,
+            groups: Vec::new(),
+            metrics: StateMetrics::default(),
+        })
+    }
+
+    fn in_time(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+        let Some(event_time) = &self.event_time else { return Ok(rows) };
+        let (rows, dropped) = drop_late(rows, event_time, self.watermark)?;
+        self.metrics.rows_dropped += dropped;
+        Ok(rows)
+    }
+
+    /// Marks the rows whose key is new, and remembers the keys.
+    fn note(&mut self, rows: &RecordBatch) -> Result<BooleanBuffer> {
+        let keys: Vec<ArrayRef> = self.columns.iter().map(|key| rows.column(*key).clone()).collect();
+        self.table.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
+        self.expires.resize(self.table.group_count(), UNSEEN);
+        let until = self.until(rows)?;
+        let first = BooleanBuffer::collect_bool(rows.num_rows(), |row| {
+            let expires = &mut self.expires[self.groups[row] as usize];
+            let first = *expires == UNSEEN;
+            if first {
+                *expires = until.as_ref().map_or(NEVER, |until| until.value(row));
+            }
+            first
+        });
+        if let Some(until) = until {
+            let due = first.set_indices().map(|row| (until.value(row), self.groups[row]));
+            self.expiry.extend(due.filter(|(time, _)| *time != NEVER));
+        }
+        Ok(first)
+    }
+
+    /// Forgets the keys that the watermark has reached, also those that came after it had.
+    fn evict(&mut self) {
+        let mut gone = Vec::new();
+        self.expiry.expire(self.watermark, &mut gone);
+        self.table.remove(&gone);
+        gone.iter().for_each(|group| self.expires[*group as usize] = UNSEEN);
+        self.metrics.rows_removed += gone.len() as u64;
+    }
+
+    /// When each row's key would be forgotten; `None` for never.
+    fn until(&self, rows: &RecordBatch) -> Result<Option<Int64Array>> {
+        let Some(event_time) = &self.event_time else { return Ok(None) };
+        let (null, delay) = match self.retention {
+            Retention::Forever | Retention::ForeverInTime { .. } => return Ok(None),
+            Retention::EventTimeKey { .. } => (NEVER, 0),
+            Retention::Within { delay, .. } => (delay, delay),
+        };
+        let times = event_time(rows)?;
+        let until = |time: Option<i64>| time.map_or(null, |time| time.saturating_add(delay)).max(UNSEEN + 1);
+        Ok(Some(Int64Array::from_iter_values(times.iter().map(until))))
+    }
+}
+
+impl Retention {
+    fn event_time(self) -> Option<usize> {
+        match self {
+            Retention::Forever => None,
+            Retention::ForeverInTime { event_time }
+            | Retention::EventTimeKey { event_time }
+            | Retention::Within { event_time, .. } => Some(event_time),
+        }
+    }
+}
+
+impl Logic for Dedup {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
+        let (ingest, partition) = (chunk.ingest, chunk.partition);
+        let Some(rows) = chunk.into_rows() else { return Ok(()) };
+        let rows = self.in_time(rows)?;
+        let first = self.note(&rows)?;
+        let count = first.count_set_bits();
+        self.metrics.rows_updated += count as u64;
+        let kept = match count {
+            0 => return Ok(()),
+            all if all == rows.num_rows() => rows,
+            _ => filter_record_batch(&rows, &BooleanArray::new(first, None))?,
+        };
+        out.chunk(Chunk::new(kept, ingest, partition));
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermarks: &[i64], _: &mut Output) -> Result<()> {
+        self.watermark = watermarks.first().copied().unwrap_or(NO_WATERMARK);
+        self.evict();
+        Ok(())
+    }
+
+    fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
+        self.evict();
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        let groups: Vec<u32> = self.table.groups().collect();
+        if groups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.table.keys(&groups)?;
+        let expires: ArrayRef =
+            Arc::new(Int64Array::from_iter_values(groups.iter().map(|g| self.expires[*g as usize])));
+        let mut columns: Vec<(FieldRef, ArrayRef)> = self.fields.iter().cloned().zip(keys.iter().cloned()).collect();
+        columns.push((Arc::new(Field::new("_expires", DataType::Int64, false)), expires));
+        Ok(vec![snapshot::keyed(&keys, groups.len(), columns)?])
+    }
+
+    fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
+        for batch in &state {
+            let Some((expires, keys)) = snapshot::columns(batch)?.split_last() else { continue };
+            let expires = expires.as_primitive_opt::<Int64Type>();
+            let expires = expires.ok_or_else(|| Error::Internal("the state of a deduplication has no times".into()))?;
+            self.table.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
+            self.expires.resize(self.table.group_count(), UNSEEN);
+            let entries = || expires.values().iter().copied().zip(self.groups.iter().copied());
+            entries().for_each(|(time, group)| self.expires[group as usize] = time);
+            self.expiry.extend(entries().filter(|(time, _)| *time != NEVER));
+        }
+        Ok(())
+    }
+
+    fn metrics(&mut self) -> StateMetrics {
+        let memory = self.table.size_bytes() + self.expires.capacity() * size_of::<i64>() + self.expiry.size_bytes();
+        let held = StateMetrics { rows_total: self.table.len() as u64, memory_bytes: memory as u64, ..self.metrics };
+        self.metrics = StateMetrics::default();
+        held
+    }
+}
+
+#[cfg(test)]
+mod tests;

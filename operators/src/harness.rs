@@ -1,0 +1,223 @@
+//! Runs a [`Logic`] in tests, step by step and without a graph: push rows, move the watermark, close the epoch, look.
+//!
+//! In: rows per port, split over a number of instances by the same routes as in a graph. Out: what the instances emitted, and
+//! their state, which can be restored into another number of instances. [`graph::run`] runs the same in a real graph.
+//! What always holds: a pace means the same as in [`crate::driver`] (under [`Pace::Epoch`] watermarks act at the close).
+
+pub mod graph;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type};
+
+use crate::driver::StateMetrics;
+use crate::exchange::Route;
+use crate::time::NO_WATERMARK;
+use crate::{Chunk, Logic, Output, Pace, Result, keys, snapshot};
+
+struct Instance<L> {
+    logic: L,
+    out: Output,
+}
+
+/// Several instances of one operator, as on several workers, stepped by hand.
+pub struct Harness<L> {
+    make: Box<dyn Fn() -> Result<L>>,
+    pace: Pace,
+    routes: Vec<Option<Route>>,
+    instances: Vec<Instance<L>>,
+    epoch: u64,
+    /// What the instances last heard, and what they will hear when the epoch closes.
+    delivered: Vec<i64>,
+    pending: Vec<i64>,
+    emitted: Vec<RecordBatch>,
+}
+
+impl<L: Logic> Harness<L> {
+    /// `instances` operators made by `make`, with one route per input (`None`: everything to the first).
+    ///
+    /// # Panics
+    /// If `make` fails, or without instances.
+    pub fn new(
+        pace: Pace,
+        routes: Vec<Option<Route>>,
+        instances: usize,
+        make: impl Fn() -> Result<L> + 'static,
+    ) -> Self {
+        let ports = routes.len();
+        let mut harness = Harness {
+            make: Box::new(make),
+            pace,
+            routes,
+            instances: Vec::new(),
+            epoch: 0,
+            delivered: vec![NO_WATERMARK; ports],
+            pending: vec![NO_WATERMARK; ports],
+            emitted: Vec::new(),
+        };
+        harness.instances = harness.start(instances).expect("the operator can be made");
+        assert!(!harness.instances.is_empty(), "a harness needs an instance");
+        harness
+    }
+
+    fn start(&self, instances: usize) -> Result<Vec<Instance<L>>> {
+        (0..instances).map(|_| Ok(Instance { logic: (self.make)()?, out: Output::new(self.pace) })).collect()
+    }
+
+    /// Rows arrive at input `port`.
+    pub fn push(&mut self, port: usize, rows: RecordBatch) -> Result<()> {
+        for (instance, rows) in split(&rows, self.routes[port].as_ref(), self.instances.len())? {
+            let Instance { logic, out } = &mut self.instances[instance];
+            logic.on_rows(port, Chunk::new(rows, 1, 0), out)?;
+        }
+        self.collect();
+        Ok(())
+    }
+
+    /// The inputs' watermarks rise; they never fall.
+    pub fn watermark(&mut self, watermarks: &[i64]) -> Result<()> {
+        self.pending = self.pending.iter().zip(watermarks).map(|(old, new)| *old.max(new)).collect();
+        match self.pace {
+            Pace::Eager => self.deliver(),
+            Pace::Epoch => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self) -> Result<()> {
+        if self.delivered != self.pending {
+            self.delivered = self.pending.clone();
+            for Instance { logic, out } in &mut self.instances {
+                logic.on_watermark(&self.delivered, out)?;
+            }
+            self.collect();
+        }
+        Ok(())
+    }
+
+    /// The epoch closes.
+    pub fn close(&mut self) -> Result<()> {
+        self.deliver()?;
+        for Instance { logic, out } in &mut self.instances {
+            logic.on_complete(self.epoch, out)?;
+        }
+        self.epoch += 1;
+        self.collect();
+        Ok(())
+    }
+
+    /// Takes the rows emitted since the last call.
+    pub fn take(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// The state of all instances; call it after [`Harness::close`].
+    pub fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        let states: Result<Vec<_>> = self.instances.iter_mut().map(|instance| instance.logic.snapshot()).collect();
+        Ok(states?.into_iter().flatten().collect())
+    }
+
+    /// Starts afresh from the state with another number of instances, as after a crash.
+    pub fn restart(&mut self, instances: usize) -> Result<()> {
+        let state = self.state()?;
+        self.instances = self.start(instances)?;
+        for (index, Instance { logic, out }) in self.instances.iter_mut().enumerate() {
+            logic.restore(snapshot::owned(&state, index, instances)?)?;
+            if self.delivered.iter().any(|watermark| *watermark != NO_WATERMARK) {
+                logic.on_watermark(&self.delivered, out)?;
+            }
+        }
+        self.collect();
+        Ok(())
+    }
+
+    /// Metrics of all instances together, since the last call.
+    pub fn metrics(&mut self) -> StateMetrics {
+        let metrics = self.instances.iter_mut().map(|instance| instance.logic.metrics());
+        metrics.fold(StateMetrics::default(), |a, b| StateMetrics {
+            rows_total: a.rows_total + b.rows_total,
+            rows_updated: a.rows_updated + b.rows_updated,
+            rows_removed: a.rows_removed + b.rows_removed,
+            rows_dropped: a.rows_dropped + b.rows_dropped,
+            memory_bytes: a.memory_bytes + b.memory_bytes,
+        })
+    }
+
+    fn collect(&mut self) {
+        let emitted = self.instances.iter_mut().flat_map(|instance| instance.out.take());
+        self.emitted.extend(emitted.filter_map(Chunk::into_rows));
+    }
+}
+
+/// The rows for each instance, as the exchange would split them.
+fn split(rows: &RecordBatch, route: Option<&Route>, instances: usize) -> Result<Vec<(usize, RecordBatch)>> {
+    let Some(Route::Keys(columns)) = route else { return Ok(vec![(0, rows.clone())]) };
+    let columns: Vec<ArrayRef> = columns.iter().map(|column| rows.column(*column).clone()).collect();
+    let mut hashes = Vec::new();
+    keys::route(&columns, rows.num_rows(), &mut hashes)?;
+    let mut parts = Vec::new();
+    for instance in 0..instances {
+        let mine = |row: &u32| keys::key_group(hashes[*row as usize]) % instances == instance;
+        let mine = UInt32Array::from_iter_values((0..rows.num_rows() as u32).filter(mine));
+        parts.push((instance, take_record_batch(rows, &mine)?));
+    }
+    parts.retain(|(_, rows)| rows.num_rows() > 0);
+    Ok(parts)
+}
+
+/// Rows of nullable 64-bit integers, by column name.
+///
+/// # Panics
+/// If the columns are of different lengths.
+pub fn ints(columns: &[(&str, &[Option<i64>])]) -> RecordBatch {
+    let column = |values: &[Option<i64>]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+    let columns = columns.iter().map(|(name, values)| (*name, column(values), true));
+    RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
+}
+
+/// The same rows with columns `times` as microsecond timestamps.
+///
+/// # Panics
+/// If they are no numbers.
+pub fn with_times(rows: RecordBatch, times: &[usize]) -> RecordBatch {
+    let timestamp = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+    let schema = rows.schema();
+    let columns = rows.columns().iter().enumerate().map(|(index, column)| {
+        let column = match times.contains(&index) {
+            true => cast(column, &timestamp).expect("a number is a timestamp"),
+            false => column.clone(),
+        };
+        (schema.field(index).name().clone(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
+}
+
+/// All rows as numbers, in order; columns must be numbers or timestamps.
+///
+/// # Panics
+/// For other columns.
+pub fn long_rows(batches: &[RecordBatch]) -> Vec<Vec<Option<i64>>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let longs = |column: &ArrayRef| cast(column, &DataType::Int64).expect("a number or timestamp");
+        let columns: Vec<ArrayRef> = batch.columns().iter().map(longs).collect();
+        let row = |row: usize| columns.iter().map(|c| c.as_primitive::<Int64Type>()).map(|c| value(c, row)).collect();
+        rows.extend((0..batch.num_rows()).map(row));
+    }
+    rows
+}
+
+fn value(column: &Int64Array, row: usize) -> Option<i64> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// All rows as numbers, sorted: equal for equal multisets.
+///
+/// # Panics
+/// As [`long_rows`].
+pub fn long_multiset(batches: &[RecordBatch]) -> Vec<Vec<Option<i64>>> {
+    let mut rows = long_rows(batches);
+    rows.sort();
+    rows
+}

@@ -1,0 +1,239 @@
+//! Runs a [`Logic`] in a real graph with several workers, on rows and watermarks from a script.
+//!
+//! In: per epoch the watermark of each input and the rows of each worker. Out: everything that left the operator with its
+//! time, each worker's snapshots, failures, and the first epoch that did not complete. What always holds: under
+//! [`Pace::Epoch`] an epoch starts when the one before has completed, as in the micro-batch driver; under [`Pace::Eager`]
+//! every worker runs ahead as fast as it can.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::RecordBatch;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::core::UnorderedInput;
+use timely::dataflow::operators::core::unordered_input::UnorderedHandle;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{ActivateCapability, Probe};
+use timely::worker::Worker;
+
+use crate::driver::{Observer, Place, StateMetrics, drive};
+use crate::exchange::Route;
+use crate::{Chunk, ChunkStream, Error, Logic, Pace, Time};
+
+/// What happens in one epoch.
+#[derive(Clone, Debug, Default)]
+pub struct ScriptEpoch {
+    /// The watermark of each input's rows of this epoch.
+    pub watermarks: Vec<i64>,
+    /// Rows: worker, port, rows. Workers without rows are fine.
+    pub rows: Vec<(usize, usize, RecordBatch)>,
+}
+
+/// A graph to run.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Number of workers.
+    pub workers: usize,
+    /// When results leave.
+    pub pace: Pace,
+    /// One route per input.
+    pub routes: Vec<Option<Route>>,
+    /// The watermark taken as delivered before the first row.
+    pub watermark: i64,
+    /// Epochs from 0 on.
+    pub epochs: Vec<ScriptEpoch>,
+}
+
+/// What came out.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// Rows with the time they carried.
+    pub rows: Vec<(Time, RecordBatch)>,
+    /// Worker, epoch and state of each snapshot.
+    pub snapshots: Vec<(usize, u64, Vec<RecordBatch>)>,
+    /// Messages of failures.
+    pub failures: Vec<String>,
+    /// The smallest epoch, and the smallest watermark of it, still possible behind the operator when all input was in.
+    pub frontier: Option<Time>,
+}
+
+impl Ran {
+    /// The rows that carried this epoch.
+    pub fn rows_of(&self, epoch: u64) -> Vec<RecordBatch> {
+        self.rows.iter().filter(|(time, _)| time.epoch == epoch).map(|(_, rows)| rows.clone()).collect()
+    }
+}
+
+enum Event {
+    Rows(Time, RecordBatch),
+    Snapshot(usize, u64, Vec<RecordBatch>),
+    Failed(String),
+    Frontier(Time),
+}
+
+struct Listener {
+    worker: usize,
+    events: Sender<Event>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Listener {
+    fn send(&self, event: Event) {
+        // The receiver outlives the workers.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Observer for Listener {
+    fn failed(&self, _: &str, error: Error) {
+        self.send(Event::Failed(error.to_string()));
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn wants_snapshot(&self, _: u64) -> bool {
+        true
+    }
+
+    fn snapshot(&self, _: &str, epoch: u64, state: Vec<RecordBatch>, _: StateMetrics) {
+        self.send(Event::Snapshot(self.worker, epoch, state));
+    }
+}
+
+/// Runs the script; `make` makes the logic of each worker.
+///
+/// # Panics
+/// If the workers cannot be started.
+pub fn run<L: Logic>(script: Script, make: impl Fn(usize) -> L + Send + Sync + 'static) -> Ran {
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
+    let failed = Arc::new(AtomicBool::new(false));
+    let config = timely::Config::process(script.workers);
+    let guards = timely::execute(config, move |worker| {
+        let events = sender.lock().expect("no worker panics while it clones").clone();
+        let listener = Rc::new(Listener { worker: worker.index(), events, failed: failed.clone() });
+        Runner::new(worker, &script, listener, make(worker.index())).play(worker, &script);
+    });
+    for result in guards.expect("threads can be started").join() {
+        result.expect("no worker panics");
+    }
+    gather(receiver)
+}
+
+fn gather(events: Receiver<Event>) -> Ran {
+    let mut ran = Ran::default();
+    for event in events.try_iter() {
+        match event {
+            Event::Rows(time, rows) => ran.rows.push((time, rows)),
+            Event::Snapshot(worker, epoch, state) => ran.snapshots.push((worker, epoch, state)),
+            Event::Failed(message) => ran.failures.push(message),
+            Event::Frontier(time) => ran.frontier = ran.frontier.into_iter().chain([time]).min(),
+        }
+    }
+    ran
+}
+
+type Handle = UnorderedHandle<Time, CapacityContainerBuilder<Chunk>>;
+
+struct Runner {
+    listener: Rc<Listener>,
+    inputs: Vec<(Handle, ActivateCapability<Time>)>,
+    probe: ProbeHandle<Time>,
+    dataflow: usize,
+}
+
+impl Runner {
+    fn new<L: Logic>(worker: &mut Worker, script: &Script, listener: Rc<Listener>, logic: L) -> Self {
+        let dataflow = worker.next_dataflow_index();
+        let place = Place {
+            name: "logic".to_owned(),
+            pace: script.pace,
+            epoch: 0,
+            watermark: script.watermark,
+            observer: listener.clone(),
+        };
+        let events = listener.clone();
+        let (inputs, probe) = worker.dataflow::<Time, _, _>(|scope| {
+            let mut inputs = Vec::new();
+            let mut streams = Vec::new();
+            for route in &script.routes {
+                let (input, stream) = scope.new_unordered_input::<CapacityContainerBuilder<Chunk>>();
+                inputs.push(input);
+                streams.push((stream, route.clone()));
+            }
+            (inputs, listen(drive(place, streams, logic), events))
+        });
+        Runner { listener, inputs, probe, dataflow }
+    }
+
+    fn play(mut self, worker: &mut Worker, script: &Script) {
+        for (epoch, step) in script.epochs.iter().enumerate() {
+            self.raise(epoch as u64, Some(&step.watermarks));
+            self.feed(worker.index(), step);
+            match script.pace {
+                Pace::Eager => {
+                    worker.step();
+                }
+                Pace::Epoch => {
+                    self.raise(epoch as u64 + 1, None);
+                    self.settle(worker, epoch as u64 + 1);
+                }
+            }
+        }
+        let end = script.epochs.len() as u64;
+        self.raise(end, None);
+        self.settle(worker, end);
+        (0..100).for_each(|_| {
+            worker.step();
+        });
+        if let Some(time) = self.frontier() {
+            self.listener.send(Event::Frontier(time));
+        }
+        if self.listener.failed.load(Ordering::Acquire) {
+            worker.drop_dataflow(self.dataflow);
+        }
+    }
+
+    fn raise(&mut self, epoch: u64, watermarks: Option<&[i64]>) {
+        for (port, (_, capability)) in self.inputs.iter_mut().enumerate() {
+            let now = *capability.time();
+            let watermark = watermarks.and_then(|all| all.get(port)).copied().unwrap_or(now.watermark);
+            capability.downgrade(&Time::new(epoch.max(now.epoch), watermark.max(now.watermark)));
+        }
+    }
+
+    fn feed(&mut self, worker: usize, step: &ScriptEpoch) {
+        for (_, port, rows) in step.rows.iter().filter(|(owner, _, _)| *owner == worker) {
+            let (handle, capability) = &mut self.inputs[*port];
+            handle.activate().session(capability).give_container(&mut Chunk::new(rows.clone(), 1, 0));
+        }
+    }
+
+    /// Steps until all epochs before this one are complete, or an operator failed.
+    fn settle(&self, worker: &mut Worker, epoch: u64) {
+        while !self.listener.failed.load(Ordering::Acquire) && self.frontier().is_some_and(|time| time.epoch < epoch) {
+            worker.step();
+        }
+    }
+
+    fn frontier(&self) -> Option<Time> {
+        self.probe.with_frontier(|frontier| frontier.iter().min().copied())
+    }
+}
+
+fn listen(stream: ChunkStream<'_>, listener: Rc<Listener>) -> ProbeHandle<Time> {
+    let stream = stream.unary::<CapacityContainerBuilder<Chunk>, _, _, _>(Pipeline, "listen", move |_, _| {
+        move |input, _| {
+            input.for_each(|time, chunk| {
+                if let Some(rows) = std::mem::take(chunk).into_rows() {
+                    listener.send(Event::Rows(*time.time(), rows));
+                }
+            });
+        }
+    });
+    let (probe, _) = stream.probe();
+    probe
+}
