@@ -10,14 +10,20 @@ mod charset;
 pub mod coerce;
 mod datetime;
 mod encoding;
+mod hash;
 pub mod interval;
+mod java_class;
+mod java_regex;
 pub mod kernel;
 mod like;
 mod mask;
+mod misc;
+mod regexp;
 mod rows;
 mod search;
 mod substring;
 mod text;
+mod url;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
@@ -120,9 +126,6 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 /// All families of scalar functions. A new family is one line here.
 const FAMILIES: &[&[Function]] = &[
     encoding::FUNCTIONS,
-    search::FUNCTIONS,
-    substring::FUNCTIONS,
-    text::FUNCTIONS,
     datetime::fields::FUNCTIONS,
     datetime::make::FUNCTIONS,
     datetime::now::FUNCTIONS,
@@ -130,6 +133,13 @@ const FAMILIES: &[&[Function]] = &[
     datetime::text::FUNCTIONS,
     datetime::truncate::FUNCTIONS,
     datetime::zones::FUNCTIONS,
+    hash::FUNCTIONS,
+    misc::FUNCTIONS,
+    regexp::FUNCTIONS,
+    search::FUNCTIONS,
+    substring::FUNCTIONS,
+    text::FUNCTIONS,
+    url::FUNCTIONS,
 ];
 
 /// The scalar function of this name (in any case).

@@ -1,0 +1,106 @@
+//! Functions about the query itself: typeof, version, current_user, uuid, monotonically_increasing_id, ...
+//!
+//! In: mostly nothing. Out: constants fixed when the query is analysed, or (uuid, ids) a new value at every row.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::{Int64Array, StringArray};
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{ColumnarValue, Expr, lit};
+
+use super::arguments::{coerced, constant, not_foldable};
+use super::kernel::Kernel;
+use super::{Call, Function, function};
+use crate::{Error, Result, types};
+
+/// The functions of this file.
+pub const FUNCTIONS: &[Function] = &[
+    function(&["typeof"], type_of),
+    function(&["version"], |call| text(call, env!("CARGO_PKG_VERSION"))),
+    function(&["current_user", "user", "session_user"], current_user),
+    function(&["current_catalog"], |call| text(call, "spark_catalog")),
+    function(&["current_database", "current_schema"], |call| text(call, "default")),
+    function(&["uuid"], uuid),
+    function(&["monotonically_increasing_id"], monotonically_increasing_id),
+    function(&["spark_partition_id"], spark_partition_id),
+    function(&["randstr"], randstr),
+];
+
+fn text(mut call: Call<'_>, value: &str) -> Result<Expr> {
+    call.values(0..=0)?;
+    Ok(lit(value))
+}
+
+fn type_of(mut call: Call<'_>) -> Result<Expr> {
+    let args = call.values(1..=1)?;
+    let data_type = args.first().map(|arg| call.type_of(arg)).transpose()?.unwrap_or(DataType::Null);
+    Ok(lit(types::simple_name(&data_type)))
+}
+
+fn current_user(call: Call<'_>) -> Result<Expr> {
+    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    text(call, name.as_deref().unwrap_or("unknown"))
+}
+
+/// Random texts of the same length (`uuid`) or of a given length.
+fn uuid(mut call: Call<'_>) -> Result<Expr> {
+    call.values(0..=0)?;
+    let kernel = Kernel::values("uuid", DataType::Utf8, |_, rows| {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let mut out = arrow::array::StringBuilder::with_capacity(rows, rows * 36);
+        (0..rows).for_each(|_| out.append_value(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer)));
+        Ok(ColumnarValue::Array(Arc::new(out.finish())))
+    });
+    Ok(kernel.volatile().call(Vec::new()))
+}
+
+/// Counts rows from 0; every call in a query counts for itself.
+fn monotonically_increasing_id(mut call: Call<'_>) -> Result<Expr> {
+    call.values(0..=0)?;
+    let next = AtomicI64::new(0);
+    let kernel = Kernel::values("monotonically_increasing_id", DataType::Int64, move |_, rows| {
+        let first = next.fetch_add(rows as i64, Ordering::Relaxed);
+        Ok(ColumnarValue::Array(Arc::new(Int64Array::from_iter_values(first..first + rows as i64))))
+    });
+    Ok(kernel.volatile().call(Vec::new()))
+}
+
+fn spark_partition_id(mut call: Call<'_>) -> Result<Expr> {
+    call.values(0..=0)?;
+    Ok(lit(0i32))
+}
+
+/// `randstr(length[, seed])`: letters and digits; with a seed the same column each time.
+fn randstr(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 1..=2, &[DataType::Int32, DataType::Int64])?;
+    let length = match args.first().map(constant).transpose()?.flatten() {
+        Some(ScalarValue::Int32(Some(length))) => usize::try_from(length).map_err(|_| negative_length(length))?,
+        _ => return Err(not_foldable(&call, "length")),
+    };
+    let seed = match args.get(1).map(constant).transpose()?.flatten() {
+        Some(ScalarValue::Int64(Some(seed))) => seed as u64,
+        _ => uuid::Uuid::new_v4().as_u128() as u64,
+    };
+    let state = AtomicI64::new(seed as i64);
+    let kernel = Kernel::values("randstr", DataType::Utf8, move |_, rows| {
+        let texts = (0..rows).map(|_| (0..length).map(|_| random_character(&state)).collect::<String>());
+        Ok(ColumnarValue::Array(Arc::new(StringArray::from_iter_values(texts))))
+    });
+    Ok(kernel.key(format!("{length} {seed}")).volatile().call(Vec::new()))
+}
+
+fn negative_length(length: i32) -> Error {
+    Error::query("INVALID_PARAMETER_VALUE.LENGTH", format!("the length should not be negative but is {length}"))
+}
+
+/// The next letter or digit of a SplitMix64 sequence.
+fn random_character(state: &AtomicI64) -> char {
+    const CHARACTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut word = (state.fetch_add(STEP as i64, Ordering::Relaxed) as u64).wrapping_add(STEP);
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    char::from(CHARACTERS[((word ^ word >> 31) % 62) as usize])
+}

@@ -1,0 +1,272 @@
+//! Functions over regular expressions in Java's syntax: rlike, regexp_replace, regexp_extract, split, ...
+//!
+//! In: STRING arguments. Out: BOOLEAN, INT, STRING or ARRAY<STRING> columns. A constant pattern is compiled when the query is
+//! analysed.
+
+use arrow::array::{ArrayRef, StringBuilder};
+use arrow::datatypes::{DataType, Int32Type};
+use datafusion::logical_expr::{Expr, lit};
+
+use super::arguments::{Compiled, coerced};
+use super::java_regex::{Pattern, Purpose, Replacement};
+use super::rows::{Rows, over_rows, put, put_char};
+use super::{Call, Function, function};
+use crate::{Error, Result, types};
+
+const INT: DataType = DataType::Int32;
+const STRING: DataType = DataType::Utf8;
+
+/// The functions of this file.
+pub const FUNCTIONS: &[Function] = &[
+    function(&["rlike", "regexp", "regexp_like"], rlike),
+    function(&["regexp_replace"], regexp_replace),
+    function(&["regexp_extract"], regexp_extract),
+    function(&["regexp_extract_all"], regexp_extract_all),
+    function(&["regexp_count"], regexp_count),
+    function(&["regexp_instr"], regexp_instr),
+    function(&["regexp_substr"], regexp_substr),
+    function(&["split"], split),
+];
+
+fn pattern(arg: &Expr, purpose: Purpose, function: &'static str) -> Result<Compiled<Pattern>> {
+    Compiled::new(&[arg], move |texts| Pattern::new(texts[0], purpose, function))
+}
+
+fn rlike(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 2..=2, &[STRING, STRING])?;
+    let pattern = pattern(&args[1], Purpose::Test, "rlike")?;
+    Ok(over_rows("rlike", DataType::Boolean, move |rows| {
+        let (text, regexp) = (rows.strings(0)?, rows.strings(1)?);
+        let mut pattern = pattern.start();
+        rows.try_give_booleans(|row| {
+            let (text, regexp) = (text.get(row)?, regexp.get(row)?);
+            Some(pattern.get(&[regexp]).map(|pattern| pattern.regex.is_match(text)))
+        })
+    })
+    .call(args))
+}
+
+fn regexp_replace(mut call: Call<'_>) -> Result<Expr> {
+    let mut args = coerced(&mut call, 3..=4, &[STRING, STRING, STRING, INT])?;
+    match args.get(3) {
+        None => args.push(lit(1)),
+        Some(position) => check_position(position)?,
+    }
+    let compiled = Compiled::new(&[&args[1], &args[2]], |texts| {
+        let pattern = Pattern::new(texts[0], Purpose::Find, "regexp_replace")?;
+        let replacement = Replacement::new(texts[1], &pattern);
+        Ok((pattern, replacement))
+    })?;
+    Ok(over_rows("regexp_replace", STRING, move |rows| {
+        let (text, regexp, replacement) = (rows.strings(0)?, rows.strings(1)?, rows.strings(2)?);
+        let position = rows.numbers::<Int32Type>(3)?;
+        let mut compiled = compiled.start();
+        rows.try_give_strings(|row, out| {
+            let (text, regexp, replacement) = (text.get(row)?, regexp.get(row)?, replacement.get(row)?);
+            let start = utf16_offset(text, position.get(row)?.saturating_sub(1));
+            let compiled = compiled.get(&[regexp, replacement]);
+            Some(compiled.and_then(|(pattern, replacement)| put_replaced(out, text, start, pattern, replacement)))
+        })
+    })
+    .call(args))
+}
+
+fn check_position(position: &Expr) -> Result<()> {
+    use datafusion::common::ScalarValue;
+    match super::arguments::constant(position)? {
+        Some(ScalarValue::Int32(Some(position))) if position < 1 => Err(Error::query(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            format!("the position of function 'regexp_replace' must be at least 1 but is {position}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The byte at which the UTF-16 unit `units` of Java's text begins; `None` if the text is not that long.
+fn utf16_offset(text: &str, units: i32) -> Option<usize> {
+    let mut left = i64::from(units);
+    for (index, character) in text.char_indices() {
+        if left <= 0 {
+            return Some(index);
+        }
+        left -= character.len_utf16() as i64;
+    }
+    (units == 0).then_some(text.len())
+}
+
+fn put_replaced(
+    out: &mut StringBuilder,
+    text: &str,
+    start: Option<usize>,
+    pattern: &Pattern,
+    replacement: &Replacement,
+) -> Result<()> {
+    let Some(start) = start else { return Ok(put(out, text)) };
+    let (before, text) = text.split_at(start);
+    put(out, before);
+    let mut copied = 0;
+    for found in pattern.captures(text) {
+        let Some(whole) = found.get(0) else { break };
+        put(out, &text[copied..whole.start()]);
+        replacement.expand(&found, |part| put(out, part))?;
+        copied = whole.end();
+    }
+    put(out, &text[copied..]);
+    Ok(())
+}
+
+/// The number of a group, checked against the pattern.
+fn group_index(index: i32, pattern: &Pattern, function: &str) -> Result<usize> {
+    let groups = pattern.groups();
+    usize::try_from(index).ok().filter(|index| *index <= groups).ok_or_else(|| {
+        Error::data(
+            "INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX",
+            format!("parameter 'idx' of function '{function}' should lie between 0 and {groups} but is {index}"),
+        )
+    })
+}
+
+fn regexp_extract(mut call: Call<'_>) -> Result<Expr> {
+    let mut args = coerced(&mut call, 2..=3, &[STRING, STRING, INT])?;
+    if args.len() == 2 {
+        args.push(lit(1));
+    }
+    let pattern = pattern(&args[1], Purpose::Find, "regexp_extract")?;
+    Ok(over_rows("regexp_extract", STRING, move |rows| {
+        let (text, regexp, index) = (rows.strings(0)?, rows.strings(1)?, rows.numbers::<Int32Type>(2)?);
+        let mut pattern = pattern.start();
+        rows.try_give_strings(|row, out| {
+            let (text, regexp, index) = (text.get(row)?, regexp.get(row)?, index.get(row)?);
+            Some(pattern.get(&[regexp]).and_then(|pattern| put_group(out, text, pattern, index)))
+        })
+    })
+    .call(args))
+}
+
+fn put_group(out: &mut StringBuilder, text: &str, pattern: &Pattern, index: i32) -> Result<()> {
+    if let Some(found) = pattern.regex.captures(text) {
+        let index = group_index(index, pattern, "regexp_extract")?;
+        put(out, found.get(index).map_or("", |group| group.as_str()));
+    }
+    Ok(())
+}
+
+fn regexp_extract_all(mut call: Call<'_>) -> Result<Expr> {
+    let mut args = coerced(&mut call, 2..=3, &[STRING, STRING, INT])?;
+    if args.len() == 2 {
+        args.push(lit(1));
+    }
+    let pattern = pattern(&args[1], Purpose::Find, "regexp_extract_all")?;
+    Ok(over_rows("regexp_extract_all", types::list(STRING), move |rows| {
+        let (text, regexp, index) = (rows.strings(0)?, rows.strings(1)?, rows.numbers::<Int32Type>(2)?);
+        let mut pattern = pattern.start();
+        rows.try_give_lists(|row, out| {
+            let (text, regexp, index) = (text.get(row)?, regexp.get(row)?, index.get(row)?);
+            Some(pattern.get(&[regexp]).and_then(|pattern| put_groups(out, text, pattern, index)))
+        })
+    })
+    .call(args))
+}
+
+fn put_groups(out: &mut StringBuilder, text: &str, pattern: &Pattern, index: i32) -> Result<()> {
+    for found in pattern.captures(text) {
+        let index = group_index(index, pattern, "regexp_extract_all")?;
+        out.append_value(found.get(index).map_or("", |group| group.as_str()));
+    }
+    Ok(())
+}
+
+/// An INT computed from a text and a pattern.
+fn to_int(mut call: Call<'_>, name: &'static str, arity: usize, value: fn(&Pattern, &str) -> i32) -> Result<Expr> {
+    let args = coerced(&mut call, 2..=arity, &[STRING, STRING, INT])?;
+    let pattern = pattern(&args[1], Purpose::Find, name)?;
+    Ok(over_rows(name, INT, move |rows| {
+        let (text, regexp) = (rows.strings(0)?, rows.strings(1)?);
+        let mut pattern = pattern.start();
+        rows.try_give::<Int32Type>(|row| {
+            let (text, regexp) = (text.get(row)?, regexp.get(row)?);
+            Some(pattern.get(&[regexp]).map(|pattern| value(pattern, text)))
+        })
+    })
+    .call(args))
+}
+
+fn regexp_count(call: Call<'_>) -> Result<Expr> {
+    to_int(call, "regexp_count", 2, |pattern, text| pattern.matches(text).count() as i32)
+}
+
+fn regexp_instr(call: Call<'_>) -> Result<Expr> {
+    to_int(call, "regexp_instr", 3, |pattern, text| match pattern.regex.find(text) {
+        Some(found) => text[..found.start()].encode_utf16().count() as i32 + 1,
+        None => 0,
+    })
+}
+
+fn regexp_substr(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 2..=2, &[STRING, STRING])?;
+    let pattern = pattern(&args[1], Purpose::Find, "regexp_substr")?;
+    Ok(over_rows("regexp_substr", STRING, move |rows| {
+        let (text, regexp) = (rows.strings(0)?, rows.strings(1)?);
+        let mut pattern = pattern.start();
+        rows.try_give_strings(|row, out| {
+            let (text, regexp) = (text.get(row)?, regexp.get(row)?);
+            let found = match pattern.get(&[regexp]) {
+                Ok(pattern) => pattern.regex.find(text).filter(|found| !found.is_empty())?,
+                Err(error) => return Some(Err(error)),
+            };
+            Some(Ok(put(out, found.as_str())))
+        })
+    })
+    .call(args))
+}
+
+fn split(mut call: Call<'_>) -> Result<Expr> {
+    let mut args = coerced(&mut call, 2..=3, &[STRING, STRING, INT])?;
+    if args.len() == 2 {
+        args.push(lit(-1));
+    }
+    let pattern = pattern(&args[1], Purpose::Find, "split")?;
+    Ok(over_rows("split", types::list(STRING), move |rows| split_rows(rows, &pattern)).call(args))
+}
+
+fn split_rows(rows: &Rows<'_>, pattern: &Compiled<Pattern>) -> Result<ArrayRef> {
+    let (text, regexp, limit) = (rows.strings(0)?, rows.strings(1)?, rows.numbers::<Int32Type>(2)?);
+    let mut pattern = pattern.start();
+    rows.try_give_lists(|row, out| {
+        let (text, regexp, limit) = (text.get(row)?, regexp.get(row)?, limit.get(row)?);
+        let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        if regexp.is_empty() && !text.is_empty() {
+            return Some(Ok(put_characters(out, text, limit)));
+        }
+        Some(pattern.get(&[regexp]).map(|pattern| put_parts(out, text, pattern, limit)))
+    })
+}
+
+/// Each character is a part; the last of `limit` parts takes the rest.
+fn put_characters(out: &mut StringBuilder, text: &str, limit: usize) {
+    for (count, (index, character)) in text.char_indices().enumerate() {
+        if count + 1 == limit {
+            return out.append_value(&text[index..]);
+        }
+        put_char(out, character);
+        out.append_value("");
+    }
+}
+
+/// The parts between the matches, as Java's `split` gives them: an empty match at the start makes no part.
+fn put_parts(out: &mut StringBuilder, text: &str, pattern: &Pattern, limit: usize) {
+    let mut from = 0;
+    let mut parts = 1;
+    for (start, end) in pattern.matches(text) {
+        if parts == limit {
+            break;
+        }
+        if end == 0 {
+            continue;
+        }
+        out.append_value(&text[from..start]);
+        from = end;
+        parts += 1;
+    }
+    out.append_value(&text[from..]);
+}
