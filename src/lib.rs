@@ -12,6 +12,7 @@ pub mod functions;
 pub mod options;
 pub mod plan;
 pub mod session;
+pub mod show;
 pub mod sinks;
 pub mod sources;
 pub mod sql;

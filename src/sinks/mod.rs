@@ -7,16 +7,24 @@
 //!                                      Sink::commit(epoch, prepared) … finish, idempotent: may be repeated after a crash
 //! ```
 
+pub mod channel;
+#[cfg(test)]
+mod conformance;
+pub mod console;
+pub mod foreach_batch;
+pub mod memory;
+pub mod noop;
+
 use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::Result;
 use crate::clock::SharedClock;
 use crate::conf::Conf;
-use crate::options::{OptionSpec, Options};
+use crate::options::{OptionSpec, Options, nearest, option};
+use crate::{Error, Result};
 
 pub use thalweg_operators::Pace;
 
@@ -129,6 +137,12 @@ pub struct Prepared {
 /// # Order of calls
 /// (`write`* `prepare`)*; each `prepare` closes an epoch, also without rows.
 pub trait Writer: Send {
+    /// The rows that follow belong to this epoch. A driver that knows the epoch calls it before the first rows of each; a
+    /// writer that was not told assumes the epoch after the one prepared last.
+    fn begin(&mut self, _epoch: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes rows of the epoch in progress. Under [`Pace::Eager`] they leave before this returns, where the sink can do so.
     fn write(&mut self, rows: &RecordBatch) -> Result<()>;
 
@@ -137,4 +151,87 @@ pub trait Writer: Send {
 }
 
 /// Every kind of sink. A new one is one file and one line here.
-pub static ALL: &[&dyn SinkProvider] = &[];
+pub static ALL: &[&dyn SinkProvider] =
+    &[&console::Console, &memory::Memory, &foreach_batch::ForeachBatch, &noop::Noop, &channel::Channel];
+
+/// The sink of this name, in any case.
+///
+/// # Errors
+/// `DATA_SOURCE_NOT_FOUND`, with the nearest name as a hint.
+pub fn lookup(name: &str) -> Result<&'static dyn SinkProvider> {
+    let named = |provider: &&&dyn SinkProvider| provider.names().iter().any(|known| known.eq_ignore_ascii_case(name));
+    ALL.iter().find(named).copied().ok_or_else(|| not_found(name))
+}
+
+fn not_found(name: &str) -> Error {
+    let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("failed to find the data source '{name}'"));
+    match nearest(name, ALL.iter().flat_map(|provider| provider.names().iter().copied())) {
+        Some(near) => error.hint(format!("Did you mean '{near}'?")),
+        None => error,
+    }
+}
+
+/// Options that every sink accepts because the query reads them.
+pub const QUERY_OPTIONS: &[OptionSpec] = &[option("checkpointLocation", "", "the folder of the query's checkpoint")];
+
+/// Refuses options that the sink does not have.
+pub(crate) fn check_options(provider: &dyn SinkProvider, spec: &SinkSpec) -> Result<()> {
+    let what = format!("sink '{}'", provider.names().first().copied().unwrap_or_default());
+    let mut known = provider.options();
+    known.push(QUERY_OPTIONS);
+    spec.options.check(&what, &known)
+}
+
+/// The condition of an error that ends a query cleanly: whoever reads the rows has gone (a closed pipe, a dropped receiver).
+pub const CLOSED: &str = "SINK_CLOSED";
+
+/// The error that ends the query cleanly because nobody reads its rows any more.
+pub(crate) fn closed(who: &str) -> Error {
+    Error::outside(format!("{who} was closed by its reader")).with_condition(CLOSED)
+}
+
+/// The function of a sink that calls one, of type `T`.
+pub(crate) fn function<T: Any + Send + Sync>(spec: &SinkSpec, name: &str) -> Result<Arc<T>> {
+    let found = spec.function.clone().and_then(|function| function.downcast::<T>().ok());
+    found.ok_or_else(|| {
+        Error::invalid(format!("sink '{name}' needs a function")).hint(format!("Start it with .{name}(...)."))
+    })
+}
+
+/// Runs a user's function; a panic becomes an error that says where.
+pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.at(what.to_owned())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(Error::data("FOREACH_USER_FUNCTION_ERROR", format!("the user's function panicked: {text}"))
+                .at(what.to_owned()))
+        }
+    }
+}
+
+/// The rows that writers collected for an epoch, in the order of the workers.
+pub(crate) fn collected(prepared: Vec<Prepared>) -> Vec<RecordBatch> {
+    let payloads = prepared.into_iter().filter_map(|prepared| prepared.payload);
+    payloads.filter_map(|payload| payload.downcast::<Vec<RecordBatch>>().ok()).flat_map(|rows| *rows).collect()
+}
+
+/// A writer that collects an epoch's rows as its payload, for [`collected`].
+#[derive(Default)]
+pub(crate) struct Collecting {
+    rows: Vec<RecordBatch>,
+}
+
+impl Writer for Collecting {
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.rows.push(rows.clone());
+        Ok(())
+    }
+
+    fn prepare(&mut self, _epoch: u64) -> Result<Prepared> {
+        let rows = std::mem::take(&mut self.rows);
+        let count = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+        Ok(Prepared { rows: count, payload: Some(Box::new(rows)), ..Prepared::default() })
+    }
+}

@@ -414,9 +414,9 @@ impl Source for MemorySource {
         Ok(None)
     }
 
-    fn prepare_available_now(&mut self) -> Result<bool> {
+    fn freeze(&mut self) -> Result<()> {
         self.goal = Some(self.ends());
-        Ok(true)
+        Ok(())
     }
 
     fn commit(&mut self, offset: &Offset) -> Result<()> {
@@ -488,6 +488,7 @@ impl Reader for MemoryReader {
         let nothing =
             |rows: &mut Rows| rows.end <= self.next && !rows.closed && !self.interrupted.load(Ordering::Acquire);
         let (rows, _) = target.readable.wait_timeout_while(rows, wait, nothing).unwrap_or_else(PoisonError::into_inner);
+        self.interrupted.store(false, Ordering::Release);
         let next = if self.stream.0.replay { self.next } else { self.next.max(rows.start()) };
         let (piece, closed) = (rows.piece(next, end), rows.closed);
         drop(rows);

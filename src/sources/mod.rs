@@ -113,11 +113,9 @@ pub trait Source: Send {
     /// A decoder for what its readers give as [`Read::Frames`]; each worker has one. `None` if readers give rows.
     fn decoder(&self) -> Result<Option<Box<dyn Decoder>>>;
 
-    /// From now on [`Source::latest`] offers only what exists now and then `None` (trigger available now), in batches of
-    /// the usual size. False if the source can't: then the driver runs one batch with [`Limit::Everything`].
-    fn prepare_available_now(&mut self) -> Result<bool> {
-        Ok(false)
-    }
+    /// From now on [`Source::latest`] offers only what exists now, in batches of the usual size, and then `None` (trigger
+    /// available now).
+    fn freeze(&mut self) -> Result<()>;
 
     /// Nothing up to `offset` will be read again.
     fn commit(&mut self, _offset: &Offset) -> Result<()> {
@@ -156,7 +154,8 @@ pub trait Reader: Send {
     /// The place after what was handed over so far.
     fn offset(&self) -> Offset;
 
-    /// Something another thread can call to end a `next` that waits (at the query's stop).
+    /// Something another thread can call, any time and often, to end one `next` that waits (when an epoch closes, at the
+    /// query's stop). Nothing is lost by it.
     fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
         None
     }

@@ -1,6 +1,7 @@
 //! A wait that another thread can end: how a reader without news sleeps.
 //!
-//! In: the longest wait. Out: nothing. Once interrupted it never waits again, so a stopping query is never held up.
+//! In: the longest wait. Out: nothing. An interruption
+//! ends one sleep: the present one, or the next.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,8 @@ impl Pause {
     /// Sleeps for at most `wait`, shorter if interrupted.
     pub(super) fn sleep(&self, wait: Duration) {
         let interrupted = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.0.1.wait_timeout_while(interrupted, wait, |interrupted| !*interrupted));
+        let slept = self.0.1.wait_timeout_while(interrupted, wait, |interrupted| !*interrupted);
+        *slept.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
     /// What another thread calls to end the sleep.

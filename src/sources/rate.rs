@@ -254,9 +254,9 @@ impl Source for RateSource {
         Ok(None)
     }
 
-    fn prepare_available_now(&mut self) -> Result<bool> {
+    fn freeze(&mut self) -> Result<()> {
         self.goal = Some(self.seconds());
-        Ok(true)
+        Ok(())
     }
 
     fn poll_interval(&self) -> Option<Duration> {

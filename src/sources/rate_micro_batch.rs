@@ -166,9 +166,9 @@ impl Source for Generator {
         Ok(None)
     }
 
-    fn prepare_available_now(&mut self) -> Result<bool> {
+    fn freeze(&mut self) -> Result<()> {
         self.goal = Some(None);
-        Ok(true)
+        Ok(())
     }
 
     fn poll_interval(&self) -> Option<Duration> {

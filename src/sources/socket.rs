@@ -18,7 +18,6 @@ mod buffer;
 use std::io::{ErrorKind, Read as _};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, TimestampMicrosecondArray};
@@ -256,9 +255,9 @@ impl Source for SocketSource {
         Ok(None)
     }
 
-    fn prepare_available_now(&mut self) -> Result<bool> {
+    fn freeze(&mut self) -> Result<()> {
         self.goal = Some(self.buffer(0)?.count()?);
-        Ok(true)
+        Ok(())
     }
 
     fn commit(&mut self, offset: &Offset) -> Result<()> {
@@ -288,7 +287,6 @@ struct DirectReader {
     lines: u64,
     timeout: Duration,
     ended: bool,
-    interrupted: Arc<AtomicBool>,
     place: String,
 }
 
@@ -303,7 +301,6 @@ impl DirectReader {
             lines,
             timeout: Duration::ZERO,
             ended: false,
-            interrupted: Arc::default(),
             place: source.place(),
         })
     }
@@ -316,7 +313,6 @@ impl DirectReader {
             self.timeout = wait;
         }
         match self.stream.read(&mut self.block) {
-            Ok(0) if self.interrupted.load(Ordering::Acquire) => Ok(None),
             Ok(count) => Ok(Some(count)),
             Err(error) if is_timeout(&error) => Ok(None),
             Err(error) => Err(Error::from(error).at(self.place.clone())),
@@ -350,15 +346,6 @@ impl Reader for DirectReader {
 
     fn offset(&self) -> Offset {
         write_offset(self.lines)
-    }
-
-    fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
-        let stream = self.stream.try_clone().ok()?;
-        let interrupted = Arc::clone(&self.interrupted);
-        Some(Arc::new(move || {
-            interrupted.store(true, Ordering::Release);
-            drop(stream.shutdown(Shutdown::Both));
-        }))
     }
 }
 
