@@ -185,6 +185,22 @@ impl From<Error> for arrow::error::ArrowError {
     }
 }
 
+impl From<thalweg_operators::Error> for Error {
+    /// Errors of ours that travelled through an operator come out as they were.
+    fn from(error: thalweg_operators::Error) -> Self {
+        use thalweg_operators::Error as E;
+        match error {
+            E::Data { condition, message } => Error::data(condition, message),
+            E::Outside(inner) => match inner.downcast_ref::<Error>() {
+                Some(ours) => ours.clone(),
+                None => Error::internal(inner.to_string()),
+            },
+            E::Arrow(inner) => Error::internal(inner.to_string()),
+            E::Internal(message) => Error::internal(message),
+        }
+    }
+}
+
 fn from_external(inner: Box<dyn std::error::Error + Send + Sync>) -> Error {
     match inner.downcast::<Error>() {
         Ok(ours) => *ours,

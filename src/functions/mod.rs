@@ -4,6 +4,7 @@
 //! `bind` that checks the arguments by Spark's rules, inserts Spark's implicit casts and returns a DataFusion expression of
 //! exactly Spark's result type. After binding, DataFusion's own type coercion finds nothing left to do.
 
+pub mod aggregate;
 mod arguments;
 pub mod cast;
 mod charset;
