@@ -6,6 +6,7 @@
 
 mod columns;
 pub mod compression;
+pub mod csv;
 pub mod encoding;
 pub mod frames;
 pub mod json;
@@ -157,7 +158,7 @@ pub trait Format: Send + Sync {
 }
 
 /// All formats. A new format is one line here.
-pub static ALL: &[&dyn Format] = &[&text::Text, &json::Json];
+pub static ALL: &[&dyn Format] = &[&text::Text, &json::Json, &csv::Csv];
 
 /// The format of this name, in any case.
 ///

@@ -44,11 +44,6 @@ impl Rows {
         fields.filter(|(at, _)| Some(*at) != self.corrupt_at).map(|(_, field)| field.clone()).collect()
     }
 
-    /// True if malformed records are wanted as text.
-    pub(crate) fn keeps_corrupt_records(&self) -> bool {
-        self.corrupt.is_some()
-    }
-
     /// Number of finished rows.
     pub(crate) fn len(&self) -> usize {
         self.count

@@ -54,6 +54,11 @@ impl Times {
         })
     }
 
+    /// True if a date pattern is set, so that only its texts are dates.
+    pub(crate) fn has_date_pattern(&self) -> bool {
+        self.date.is_some()
+    }
+
     /// Days since 1970.
     pub(crate) fn read_date(&self, text: &str) -> Option<i32> {
         let Some(pattern) = &self.date else { return parse_date_text(text) };
