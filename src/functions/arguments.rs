@@ -27,6 +27,14 @@ pub fn coerced(call: &mut Call<'_>, count: RangeInclusive<usize>, types: &[DataT
     args.into_iter().zip(types).map(|(arg, to)| coerce::implicit(arg, to, call.schema, call.conf)).collect()
 }
 
+/// The arguments of a call whose number was checked, as an array.
+///
+/// # Errors
+/// An internal error if there are not `N`.
+pub fn fixed<const N: usize>(args: Vec<Expr>) -> Result<[Expr; N]> {
+    args.try_into().map_err(|_| Error::internal("a function got another number of arguments than it checked"))
+}
+
 /// The type of argument `i`, if there is such an argument.
 pub fn argument_type(call: &Call<'_>, i: usize) -> Result<Option<DataType>> {
     match call.args.get(i) {

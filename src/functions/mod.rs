@@ -6,22 +6,30 @@
 
 pub mod aggregate;
 mod arguments;
+mod array;
+mod array_edit;
+mod array_make;
+mod array_sets;
 pub mod cast;
 mod charset;
 pub mod coerce;
 mod datetime;
 mod encoding;
 mod hash;
+mod higher_order;
 pub mod interval;
 mod java_class;
 mod java_regex;
 pub mod kernel;
 mod like;
+mod lists;
+mod map;
 mod mask;
 mod misc;
 mod regexp;
 mod rows;
 mod search;
+mod struct_;
 mod substring;
 mod text;
 mod url;
@@ -127,6 +135,13 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 /// All families of scalar functions. A new family is one line here.
 const FAMILIES: &[&[Function]] = &[
     encoding::FUNCTIONS,
+    array::FUNCTIONS,
+    array_edit::FUNCTIONS,
+    array_make::FUNCTIONS,
+    array_sets::FUNCTIONS,
+    higher_order::FUNCTIONS,
+    map::FUNCTIONS,
+    struct_::FUNCTIONS,
     datetime::fields::FUNCTIONS,
     datetime::make::FUNCTIONS,
     datetime::now::FUNCTIONS,

@@ -10,6 +10,7 @@ use arrow::datatypes::{
 use datafusion::logical_expr::Expr;
 
 use super::{Micros, constant_text, date, primitive, timestamp, unary};
+use crate::functions::arguments::fixed;
 use crate::functions::kernel::Kernel;
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{
@@ -61,7 +62,7 @@ enum TimeField {
 }
 
 fn of_date(mut call: Call<'_>, field: DateField) -> Result<Expr> {
-    let [source] = one(call.values(1..=1)?)?;
+    let [source] = fixed(call.values(1..=1)?)?;
     let source = date(&call, source)?;
     Ok(date_field(field).call(vec![source]))
 }
@@ -90,7 +91,7 @@ fn date_value(field: DateField, days: i64) -> i64 {
 }
 
 fn of_time(mut call: Call<'_>, field: TimeField) -> Result<Expr> {
-    let [source] = one(call.values(1..=1)?)?;
+    let [source] = fixed(call.values(1..=1)?)?;
     time_field(&call, source, field)
 }
 
@@ -123,7 +124,7 @@ fn seconds_with_fraction(call: &Call<'_>, source: Expr) -> Result<Expr> {
 }
 
 fn name_of(mut call: Call<'_>, which: &'static str) -> Result<Expr> {
-    let [source] = one(call.values(1..=1)?)?;
+    let [source] = fixed(call.values(1..=1)?)?;
     let source = date(&call, source)?;
     let kernel = Kernel::arrays(which, DataType::Utf8, move |args| {
         let dates = primitive::<Date32Type>(args, 0)?;
@@ -141,7 +142,7 @@ fn name_of(mut call: Call<'_>, which: &'static str) -> Result<Expr> {
 
 /// `extract(field FROM source)`, with the field as a string constant in front.
 fn extract(mut call: Call<'_>) -> Result<Expr> {
-    let [field, source] = one(call.values(2..=2)?)?;
+    let [field, source] = fixed(call.values(2..=2)?)?;
     let Some(Some(name)) = constant_text(&field) else {
         return Err(Error::query("NON_FOLDABLE_ARGUMENT", format!("the field of '{}' must be a constant", call.name)));
     };
@@ -217,13 +218,8 @@ fn year_month_field(name: &str, source: Expr) -> Option<Expr> {
 
 /// Seconds, milliseconds or microseconds since 1970, rounded down.
 pub(super) fn unix(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<Expr> {
-    let [source] = one(call.values(1..=1)?)?;
+    let [source] = fixed(call.values(1..=1)?)?;
     let source = call.implicit(source, &crate::types::timestamp())?;
     let kernel = unary::<Micros, Int64Type>(name, DataType::Int64, move |micros| Ok(Some(micros.div_euclid(unit))));
     Ok(kernel.call(vec![source]))
-}
-
-/// The arguments as an array; their number was checked.
-pub(super) fn one<const N: usize>(args: Vec<Expr>) -> Result<[Expr; N]> {
-    args.try_into().map_err(|_| Error::internal("a function got another number of arguments than it checked"))
 }

@@ -7,9 +7,10 @@ use arrow::datatypes::{
 };
 use datafusion::logical_expr::{Expr, lit};
 
-use super::fields::{one, unix};
+use super::fields::unix;
 use super::zones::Zones;
 use super::{Micros, collect, primitive, strings, to_date, unary};
+use crate::functions::arguments::fixed;
 use crate::functions::coerce::{is_decimal, is_floating, is_integral};
 use crate::functions::kernel::Kernel;
 use crate::functions::{Call, Function, coerce, function};
@@ -56,7 +57,7 @@ fn casts<const N: usize>(call: &Call<'_>, args: [Expr; N], to: &DataType) -> Res
 }
 
 fn make_date(mut call: Call<'_>) -> Result<Expr> {
-    let args: [Expr; 3] = one(call.values(3..=3)?)?;
+    let args: [Expr; 3] = fixed(call.values(3..=3)?)?;
     let args = casts(&call, args, &DataType::Int32)?;
     let ansi = call.conf.ansi();
     let kernel = Kernel::arrays("make_date", DataType::Date32, move |args| {
@@ -79,7 +80,7 @@ fn make_timestamp(mut call: Call<'_>, local: bool, lenient: bool) -> Result<Expr
     let mut args = call.values(6..=if local { 6 } else { 7 })?;
     let zone = if args.len() == 7 { args.pop() } else { None };
     let seconds = args.pop().ok_or_else(|| Error::internal("the seconds are missing"))?;
-    let mut args = casts::<5>(&call, one(args)?, &DataType::Int32)?;
+    let mut args = casts::<5>(&call, fixed(args)?, &DataType::Int32)?;
     args.push(call.implicit(seconds, &DataType::Decimal128(16, 6))?);
     let zone = zone.unwrap_or_else(|| lit(if local { "UTC" } else { call.conf.time_zone() }));
     args.push(call.implicit(zone, &DataType::Utf8)?);
@@ -179,7 +180,7 @@ fn day_time(numbers: &[i64], seconds: i64) -> Option<i64> {
 }
 
 fn make_year_month_interval(mut call: Call<'_>) -> Result<Expr> {
-    let args: [Expr; 2] = one(padded(&mut call, 2)?)?;
+    let args: [Expr; 2] = fixed(padded(&mut call, 2)?)?;
     let args = casts(&call, args, &DataType::Int32)?;
     let result = DataType::Interval(IntervalUnit::YearMonth);
     let kernel =
@@ -222,7 +223,7 @@ fn long_overflow(name: &str) -> Error {
 }
 
 fn timestamp_of(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<Expr> {
-    let [number] = one(call.values(1..=1)?)?;
+    let [number] = fixed(call.values(1..=1)?)?;
     let from = call.type_of(&number)?;
     if !is_integral(&from) && from != DataType::Null {
         return Err(coerce::unexpected(&number, &from, "\"INTEGRAL\""));
@@ -239,7 +240,7 @@ fn times_unit(name: &'static str, unit: i64) -> Kernel {
 
 /// Whole seconds, decimals of up to six digits, or doubles, of which NaN and infinity are null.
 fn timestamp_seconds(mut call: Call<'_>) -> Result<Expr> {
-    let [number] = one(call.values(1..=1)?)?;
+    let [number] = fixed(call.values(1..=1)?)?;
     let from = call.type_of(&number)?;
     if is_floating(&from) {
         let kernel = unary::<Float64Type, Micros>("timestamp_seconds", types::timestamp(), |seconds| {
@@ -273,7 +274,7 @@ fn decimal_micros(seconds: i128, scale: i32) -> Option<i64> {
 }
 
 fn date_from_unix_date(mut call: Call<'_>) -> Result<Expr> {
-    let [days] = one(call.values(1..=1)?)?;
+    let [days] = fixed(call.values(1..=1)?)?;
     let days = call.implicit(days, &DataType::Int32)?;
     let kernel = unary::<Int32Type, Date32Type>("date_from_unix_date", DataType::Date32, |days| Ok(Some(days)));
     Ok(kernel.call(vec![days]))

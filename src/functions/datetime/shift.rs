@@ -4,10 +4,10 @@ use arrow::array::BooleanArray;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type};
 use datafusion::logical_expr::{Expr, lit};
 
-use super::fields::one;
 use super::{
     Micros, binary, collect, constant_text, date, overflow, primitive, session_zone, strings, timestamp, to_date, unary,
 };
+use crate::functions::arguments::fixed;
 use crate::functions::kernel::{Kernel, downcast};
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{
@@ -37,7 +37,7 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 fn move_days(mut call: Call<'_>, sign: i32) -> Result<Expr> {
-    let [start, days] = one(call.values(2..=2)?)?;
+    let [start, days] = fixed(call.values(2..=2)?)?;
     let start = date(&call, start)?;
     let days = whole_days(&call, days)?;
     Ok(days_later(sign).call(vec![start, days]))
@@ -61,7 +61,7 @@ fn whole_days(call: &Call<'_>, days: Expr) -> Result<Expr> {
 }
 
 fn date_difference(mut call: Call<'_>) -> Result<Expr> {
-    let [end, start] = one(call.values(2..=2)?)?;
+    let [end, start] = fixed(call.values(2..=2)?)?;
     let (end, start) = (date(&call, end)?, date(&call, start)?);
     let kernel = binary::<Date32Type, Date32Type, Int32Type>("datediff", DataType::Int32, |end, start| {
         Ok(Some(end.wrapping_sub(start)))
@@ -70,7 +70,7 @@ fn date_difference(mut call: Call<'_>) -> Result<Expr> {
 }
 
 fn add_months(mut call: Call<'_>) -> Result<Expr> {
-    let [start, months] = one(call.values(2..=2)?)?;
+    let [start, months] = fixed(call.values(2..=2)?)?;
     let (start, months) = (date(&call, start)?, call.implicit(months, &DataType::Int32)?);
     let kernel = binary::<Date32Type, Int32Type, Date32Type>("add_months", DataType::Date32, |start, months| {
         to_date(months_later(i64::from(start), i64::from(months))).map(Some)
@@ -79,7 +79,7 @@ fn add_months(mut call: Call<'_>) -> Result<Expr> {
 }
 
 fn last_day(mut call: Call<'_>) -> Result<Expr> {
-    let [start] = one(call.values(1..=1)?)?;
+    let [start] = fixed(call.values(1..=1)?)?;
     let kernel = unary::<Date32Type, Date32Type>("last_day", DataType::Date32, |days| {
         to_date(last_day_of_month(i64::from(days))).map(Some)
     });
@@ -87,7 +87,7 @@ fn last_day(mut call: Call<'_>) -> Result<Expr> {
 }
 
 fn next_day(mut call: Call<'_>) -> Result<Expr> {
-    let [start, name] = one(call.values(2..=2)?)?;
+    let [start, name] = fixed(call.values(2..=2)?)?;
     let (start, name) = (date(&call, start)?, call.implicit(name, &DataType::Utf8)?);
     let ansi = call.conf.ansi();
     let kernel = Kernel::arrays("next_day", DataType::Date32, move |args| {
@@ -127,7 +127,7 @@ fn weekday_named(name: &str) -> Option<i64> {
 fn months_between(mut call: Call<'_>) -> Result<Expr> {
     let mut args = call.values(2..=3)?;
     let round = if args.len() == 3 { args.pop().unwrap_or_else(|| lit(true)) } else { lit(true) };
-    let [end, start] = one(args)?;
+    let [end, start] = fixed(args)?;
     let exact = types::timestamp();
     let args =
         vec![call.implicit(end, &exact)?, call.implicit(start, &exact)?, call.implicit(round, &DataType::Boolean)?];
@@ -194,7 +194,7 @@ fn unit(call: &Call<'_>, expr: &Expr) -> Result<Unit> {
 }
 
 fn timestamp_add(mut call: Call<'_>) -> Result<Expr> {
-    let [unit_name, quantity, start] = one(call.values(3..=3)?)?;
+    let [unit_name, quantity, start] = fixed(call.values(3..=3)?)?;
     let unit = unit(&call, &unit_name)?;
     let quantity = call.implicit(quantity, &DataType::Int64)?;
     let (start, zone) = timestamp(&call, start)?;
@@ -226,7 +226,7 @@ pub(in crate::functions) fn plus(start: i64, months: i64, days: i64, micros: i64
 }
 
 fn timestamp_diff(mut call: Call<'_>) -> Result<Expr> {
-    let [unit_name, start, end] = one(call.values(3..=3)?)?;
+    let [unit_name, start, end] = fixed(call.values(3..=3)?)?;
     let unit = unit(&call, &unit_name)?;
     let ((start, zone), (end, end_zone)) = (timestamp(&call, start)?, timestamp(&call, end)?);
     let key = format!("{unit:?},{},{}", zone.name(), end_zone.name());

@@ -8,9 +8,9 @@ use arrow::array::{Array, ArrayRef, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use datafusion::logical_expr::{Expr, lit};
 
-use super::fields::one;
 use super::now::unix_now;
 use super::{Micros, collect, constant_text, overflow, primitive, session_zone, strings, timestamp, unary};
+use crate::functions::arguments::fixed;
 use crate::functions::cast::{self, Mode};
 use crate::functions::kernel::Kernel;
 use crate::functions::{Call, Function, coerce, function};
@@ -113,7 +113,7 @@ fn read(mut call: Call<'_>, name: &'static str, target: Target) -> Result<Expr> 
     let lenient = name.starts_with("try_");
     let mut args = call.values(1..=2)?;
     let pattern = if args.len() == 2 { args.pop() } else { None };
-    let [source] = one(args)?;
+    let [source] = fixed(args)?;
     let mode = if lenient { Mode::Try } else { Mode::of(call.conf) };
     let is_text = matches!(call.type_of(&source)?, DataType::Utf8 | DataType::Null);
     match pattern {
@@ -163,7 +163,7 @@ fn read_one(target: Target, pattern: &Pattern, text: &str, zone: &Zone, strict: 
 }
 
 fn date_format(mut call: Call<'_>) -> Result<Expr> {
-    let [source, pattern] = one(call.values(2..=2)?)?;
+    let [source, pattern] = fixed(call.values(2..=2)?)?;
     let (source, zone) = timestamp(&call, source)?;
     let pattern = call.implicit(pattern, &DataType::Utf8)?;
     print(source, pattern, zone, "date_format")
@@ -172,7 +172,7 @@ fn date_format(mut call: Call<'_>) -> Result<Expr> {
 fn from_unixtime(mut call: Call<'_>) -> Result<Expr> {
     let mut args = call.values(1..=2)?;
     args.resize(2, lit(DEFAULT_PATTERN));
-    let [seconds, pattern] = one(args)?;
+    let [seconds, pattern] = fixed(args)?;
     let seconds = call.implicit(seconds, &DataType::Int64)?;
     let pattern = call.implicit(pattern, &DataType::Utf8)?;
     let instants = unary::<Int64Type, Micros>("timestamp_seconds", types::timestamp(), |seconds| {
@@ -211,7 +211,7 @@ fn unix_timestamp(mut call: Call<'_>) -> Result<Expr> {
         return Ok(unix_now());
     }
     args.resize(2, lit(DEFAULT_PATTERN));
-    let [source, pattern] = one(args)?;
+    let [source, pattern] = fixed(args)?;
     match call.type_of(&source)? {
         DataType::Utf8 | DataType::Null => {
             read_by_pattern(&call, "to_unix_timestamp", Target::Seconds, source, pattern, false)

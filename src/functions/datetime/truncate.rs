@@ -3,8 +3,8 @@
 use arrow::datatypes::{DataType, Date32Type};
 use datafusion::logical_expr::Expr;
 
-use super::fields::one;
 use super::{Micros, collect, date, overflow, primitive, session_zone, strings, to_date};
+use crate::functions::arguments::fixed;
 use crate::functions::kernel::Kernel;
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{
@@ -64,7 +64,7 @@ impl<'a> Levels<'a> {
 }
 
 fn trunc(mut call: Call<'_>) -> Result<Expr> {
-    let [source, unit] = one(call.values(2..=2)?)?;
+    let [source, unit] = fixed(call.values(2..=2)?)?;
     let (source, unit) = (date(&call, source)?, call.implicit(unit, &DataType::Utf8)?);
     let kernel = Kernel::arrays("trunc", DataType::Date32, |args| {
         let (dates, units) = (primitive::<Date32Type>(args, 0)?, strings(args, 1)?);
@@ -83,7 +83,7 @@ fn trunc(mut call: Call<'_>) -> Result<Expr> {
 }
 
 fn date_trunc(mut call: Call<'_>) -> Result<Expr> {
-    let [unit, source] = one(call.values(2..=2)?)?;
+    let [unit, source] = fixed(call.values(2..=2)?)?;
     let unit = call.implicit(unit, &DataType::Utf8)?;
     let source = call.implicit(source, &types::timestamp())?;
     let zone = session_zone(call.conf)?;

@@ -4,8 +4,8 @@ use arrow::array::StringArray;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, lit};
 
-use super::fields::one;
 use super::{Micros, collect, constant_text, overflow, primitive, strings};
+use crate::functions::arguments::fixed;
 use crate::functions::kernel::Kernel;
 use crate::functions::{Call, Function, function};
 use crate::types::zone::Zone;
@@ -50,7 +50,7 @@ fn check_constant(zone: &Expr) -> Result<()> {
 }
 
 fn shifted(mut call: Call<'_>, name: &'static str, shift: fn(i64, &Zone) -> Option<i64>) -> Result<Expr> {
-    let [source, zone] = one(call.values(2..=2)?)?;
+    let [source, zone] = fixed(call.values(2..=2)?)?;
     let source = call.implicit(source, &types::timestamp())?;
     let zone = call.implicit(zone, &DataType::Utf8)?;
     check_constant(&zone)?;
@@ -71,7 +71,7 @@ fn convert(mut call: Call<'_>) -> Result<Expr> {
     if args.len() == 2 {
         args.insert(0, lit(call.conf.time_zone()));
     }
-    let [from, to, source] = one(args)?;
+    let [from, to, source] = fixed(args)?;
     let (from, to) = (call.implicit(from, &DataType::Utf8)?, call.implicit(to, &DataType::Utf8)?);
     let source = call.implicit(source, &types::timestamp_ntz())?;
     check_constant(&from)?;
