@@ -3,6 +3,7 @@
 //! A query is written once (DataFrame API or SQL), compiles to one timely dataflow graph, and runs under two drivers:
 //! *continuous* (each record flows through the moment it arrives) and *micro-batch* (epochs are Spark's batches).
 
+pub(crate) mod checkpoint;
 pub mod clock;
 pub mod conf;
 pub mod error;
@@ -11,6 +12,8 @@ pub mod formats;
 pub mod functions;
 pub mod options;
 pub mod plan;
+pub mod query;
+pub(crate) mod render;
 pub mod session;
 pub mod show;
 pub mod sinks;

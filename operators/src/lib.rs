@@ -15,6 +15,7 @@ pub mod event_time;
 pub mod exchange;
 pub mod expiry;
 pub mod harness;
+pub mod group;
 pub mod keys;
 pub mod limit;
 pub mod snapshot;

@@ -13,6 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 
+use super::batch::kernels::Expand;
 use super::scan::ScanTable;
 
 /// A query as a graph of operators, ready to run.
@@ -93,14 +94,6 @@ pub enum Step {
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
     /// An extension node without state: explode, window assignment. The kernel is the batch engine's.
     Expand(Arc<dyn Expand>),
-}
-
-/// A stateless kernel that may change the number of rows; shared by batch and stream.
-pub trait Expand: Send + Sync {
-    /// One line for `explain`.
-    fn describe(&self) -> String;
-    /// Rows in, rows out.
-    fn expand(&self, rows: &arrow::array::RecordBatch) -> crate::Result<arrow::array::RecordBatch>;
 }
 
 /// Grouped aggregation: the input is projected to keys, arguments, filters, closing time.

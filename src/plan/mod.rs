@@ -4,5 +4,10 @@
 //! but for [`batch`], which hands a static plan to DataFusion.
 
 pub mod batch;
+pub mod check;
+pub mod dataflow;
+pub mod lower;
 pub mod nodes;
+pub mod optimize;
 pub mod scan;
+pub mod time_range;

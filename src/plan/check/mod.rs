@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan};
 
 use super::nodes::{Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
 use super::scan::is_streaming;
+use crate::functions::aggregate::as_stream_aggregate;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
@@ -172,7 +173,7 @@ fn chained(plan: &LogicalPlan) -> bool {
 fn is_distinct(expr: &Expr) -> bool {
     let mut distinct = false;
     let visited = expr.apply(|e| {
-        distinct |= matches!(e, Expr::AggregateFunction(call) if call.params.distinct);
+        distinct |= matches!(e, Expr::AggregateFunction(_)) && as_stream_aggregate(e).is_some_and(|call| call.distinct);
         Ok(TreeNodeRecursion::Continue)
     });
     debug_assert!(visited.is_ok(), "the visitor does not fail");
