@@ -5,7 +5,7 @@
 //! can match a right row that is still to come only while `left time + most right lead > watermark`; Spark counts in
 //! milliseconds and takes one off where the comparison is inclusive, so do we.
 
-use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use datafusion::scalar::ScalarValue;

@@ -163,7 +163,7 @@ impl Graph {
         }
         if let Some(guards) = self.guards.take() {
             // Panics of workers have been reported as events.
-            guards.join().for_each(drop);
+            guards.join().into_iter().for_each(drop);
         }
     }
 }

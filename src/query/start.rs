@@ -104,8 +104,9 @@ fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::arra
     let one = |plan: &LogicalPlan| {
         let schema = lower::arrow_schema(plan.schema());
         let batches = crate::plan::batch::collect_blocking(plan.clone(), conf)?;
-        let columns = arrow::compute::concat_batches(&batches.first().map_or(schema.clone(), |batch| batch.schema()), &batches)?;
-        Ok(columns.with_schema(schema).unwrap_or(columns))
+        let given = batches.first().map_or(schema.clone(), |batch| batch.schema());
+        let all = arrow::compute::concat_batches(&given, &batches)?;
+        crate::render::conform(all.columns().to_vec(), &schema, all.num_rows())
     };
     plans.iter().map(one).collect()
 }

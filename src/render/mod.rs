@@ -19,7 +19,7 @@ use thalweg_operators::exchange::Route;
 use thalweg_operators::source::source;
 use thalweg_operators::stateless::stateless;
 use thalweg_operators::watermark::{EventClock, Watermark};
-use thalweg_operators::{ChunkStream, Logic, Pace, Time};
+use thalweg_operators::{ChunkStream, Logic, Output, Pace, Time};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
@@ -30,6 +30,7 @@ use crate::{Error, Result};
 pub(crate) use lane::{Gauge, Lane, LaneSender, Message, lane};
 pub(crate) use observer::{Event, EventObserver, Outcome};
 pub(crate) use sink::SinkLogic;
+pub(crate) use steps::conform;
 
 /// What all workers of a query share.
 pub(crate) struct Shared {
@@ -130,8 +131,9 @@ impl Worker {
     }
 
     fn stateful<'scope>(&self, node: &Node, inputs: Vec<ChunkStream<'scope>>) -> Result<ChunkStream<'scope>> {
-        let context = stateful::Context { index: self.index, watermark: self.shared.watermark };
-        let (mut logic, routes) = stateful::logic(node, &context)?;
+        let (mut logic, routes) = stateful::logic(node, &stateful::Context { index: self.index })?;
+        // What was delivered before a restart holds before the state comes back, so that nothing is closed twice.
+        logic.on_watermark(&vec![self.shared.watermark; routes.len()], &mut Output::new(self.shared.pace))?;
         if let Some(state) = self.shared.state.get(&node.id) {
             logic.restore(stateful::own_groups(state, self.index, self.peers, &routes)?).map_err(Error::from)?;
         }

@@ -13,7 +13,6 @@ use crate::{Error, Result};
 /// What a logic needs to know of its worker.
 pub(super) struct Context {
     pub index: usize,
-    pub watermark: i64,
 }
 
 /// The logic of a stateful node and the route of each input.
@@ -33,8 +32,8 @@ fn group(node: &Node, group: &Group, context: &Context) -> Result<(Box<dyn Logic
         output: node.schema.clone(),
     };
     let logic: Box<dyn Logic> = match group.window {
-        Some(window) => Box::new(Windowed::new(spec, window, context.watermark)),
-        None => Box::new(Keyed::new(spec, group.time, context.watermark, context.index == 0)?),
+        Some(window) => Box::new(Windowed::new(spec, window)),
+        None => Box::new(Keyed::new(spec, group.time, context.index == 0)?),
     };
     Ok((logic, vec![route(&group.keys)]))
 }

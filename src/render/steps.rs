@@ -50,7 +50,7 @@ pub(super) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Resu
 
 /// Columns as rows of `schema`. Types that differ in nothing but names of nested fields, nullability or string layout are
 /// brought to the schema's.
-pub(super) fn conform(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
+pub(crate) fn conform(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
     let same = |(column, field): (ArrayRef, &Arc<arrow::datatypes::Field>)| match column.data_type() == field.data_type() {
         true => Ok(column),
         false => Ok(cast(&column, field.data_type())?),

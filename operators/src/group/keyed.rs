@@ -28,9 +28,9 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// `time`: column with each row's closing time, if an event time is among the keys. `watermark`: taken as delivered.
+    /// `time`: column with each row's closing time, if an event time is among the keys.
     /// `owns_global`: this worker owns the group of an aggregation without keys.
-    pub fn new(spec: GroupSpec, time: Option<usize>, watermark: i64, owns_global: bool) -> Result<Self> {
+    pub fn new(spec: GroupSpec, time: Option<usize>, owns_global: bool) -> Result<Self> {
         let mut table = Table::new(&spec)?;
         let owns_global = owns_global && spec.keys.is_empty();
         if owns_global {
@@ -42,7 +42,7 @@ impl Keyed {
             table,
             closing: BTreeMap::new(),
             closes: Vec::new(),
-            watermark,
+            watermark: NO_WATERMARK,
             owns_global,
             groups: Vec::new(),
             metrics: StateMetrics::default(),

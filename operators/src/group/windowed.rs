@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Fields, TimestampMicrosecondType};
 use super::table::{Table, buckets};
 use super::{GroupSpec, Mode, emit};
 use crate::driver::{Logic, StateMetrics};
+use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
 
 /// Windows over a timestamp column; all times in microseconds. Invariant: `0 < slide <= length`.
@@ -84,15 +85,15 @@ pub struct Windowed {
 }
 
 impl Windowed {
-    /// `watermark` is taken as delivered before the first row.
-    pub fn new(spec: GroupSpec, window: WindowSpec, watermark: i64) -> Self {
+    /// Aggregates into the windows of `window`.
+    pub fn new(spec: GroupSpec, window: WindowSpec) -> Self {
         let cells = if spec.mode == Mode::Append { window.slices() } else { window };
         Windowed {
             spec,
             window,
             cells,
             tables: BTreeMap::new(),
-            watermark,
+            watermark: NO_WATERMARK,
             groups: Vec::new(),
             starts: Vec::new(),
             metrics: StateMetrics::default(),

@@ -75,3 +75,17 @@ pub async fn collect(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>>
     }
     Ok(batches)
 }
+
+/// Runs a static plan on a thread of its own and waits, so that it works inside an async runtime too.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_blocking(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>> {
+    let conf = conf.clone();
+    let run = move || -> Result<Vec<RecordBatch>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(collect(plan, &conf))
+    };
+    let thread = std::thread::Builder::new().name("thalweg-batch".into()).spawn(run)?;
+    thread.join().unwrap_or_else(|_| Err(Error::internal("a batch query panicked")))
+}

@@ -6,7 +6,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
-use datafusion::prelude::lit;
 use thalweg_operators::group::{AggregateCall, WindowSpec};
 
 use super::super::dataflow::{Group, Kind, Node, Session, Step};
@@ -57,18 +56,18 @@ impl Lowering {
         self.step(input, step, &schema)
     }
 
-    pub(super) fn session_aggregate(&mut self, node: &SessionAggregate) -> Result<Node> {
+    pub(super) fn session_aggregate(&mut self, node: &SessionAggregate, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
         let mut columns = Columns::new(node.input.schema());
         let session = Expr::Column(node.session.clone());
         let keys = columns.add_all(&node.keys)?;
-        let start = columns.add(&get_field(session.clone(), lit("start")))?;
-        let end = columns.add(&get_field(session, lit("end")))?;
+        let start = columns.add(&get_field(session.clone(), "start"))?;
+        let end = columns.add(&get_field(session, "end"))?;
         let aggregates = columns.calls(&node.aggregates)?;
         let position = node.keys.len();
         let session = Session { keys, bounds: (start, end), aggregates, position, mode: self.group_mode() };
         let input = self.project(input, columns);
-        Ok(self.add("session", Kind::Session(session), vec![input], arrow_schema(node.schema_ref())))
+        Ok(self.add("session", Kind::Session(session), vec![input], arrow_schema(plan.schema())))
     }
 }
 
@@ -151,7 +150,7 @@ fn closing_time(aggregate: &Aggregate) -> Option<Expr> {
 /// An event-time column as a time: windows count by their end.
 pub(super) fn event_time(expr: Expr, data_type: &DataType) -> Expr {
     match data_type {
-        DataType::Struct(_) => get_field(expr, lit("end")),
+        DataType::Struct(_) => get_field(expr, "end"),
         _ => expr,
     }
 }

@@ -59,17 +59,17 @@ impl Lowering {
 
     fn extension(&mut self, node: &dyn std::any::Any, plan: &LogicalPlan) -> Result<Node> {
         if let Some(node) = node.downcast_ref::<Watermark>() {
-            self.watermark(node)
+            self.watermark(node, plan)
         } else if let Some(node) = node.downcast_ref::<Deduplicate>() {
             self.deduplicate(node)
         } else if let Some(node) = node.downcast_ref::<Generate>() {
-            self.generate(node)
+            self.generate(node, plan)
         } else if let Some(node) = node.downcast_ref::<TimeWindow>() {
-            self.time_window(node)
+            self.time_window(node, plan)
         } else if let Some(node) = node.downcast_ref::<SessionWindow>() {
-            self.session_window(node)
+            self.session_window(node, plan)
         } else if let Some(node) = node.downcast_ref::<SessionAggregate>() {
-            self.session_aggregate(node)
+            self.session_aggregate(node, plan)
         } else {
             Err(unsupported(plan))
         }
@@ -92,11 +92,11 @@ impl Lowering {
         })
     }
 
-    fn watermark(&mut self, node: &Watermark) -> Result<Node> {
+    fn watermark(&mut self, node: &Watermark, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
         self.watermarks.push(node.delay_micros);
         let kind = Kind::Watermark { clock: self.watermarks.len() - 1, column: node.index()? };
-        Ok(self.add("watermark", kind, vec![input], arrow_schema(&node.schema_ref())))
+        Ok(self.add("watermark", kind, vec![input], arrow_schema(plan.schema())))
     }
 
     fn deduplicate(&mut self, node: &Deduplicate) -> Result<Node> {
@@ -171,7 +171,7 @@ impl Lowering {
 }
 
 /// The Arrow schema with every column nullable, as streams have it.
-pub(super) fn arrow_schema(schema: &DFSchema) -> SchemaRef {
+pub(crate) fn arrow_schema(schema: &DFSchema) -> SchemaRef {
     let nullable = |field: &Arc<arrow::datatypes::Field>| field.as_ref().clone().with_nullable(true);
     Arc::new(Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>()))
 }

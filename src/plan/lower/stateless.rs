@@ -2,7 +2,7 @@
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, FetchType, Filter, Limit, Projection, SkipType};
+use datafusion::logical_expr::{Expr, FetchType, Filter, Limit, LogicalPlan, Projection, SkipType};
 use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
 
 use super::super::dataflow::{Kind, Node, Sort, Step};
@@ -25,22 +25,22 @@ impl Lowering {
         Ok(self.step(input, step, filter.input.schema()))
     }
 
-    pub(super) fn generate(&mut self, node: &Generate) -> Result<Node> {
+    pub(super) fn generate(&mut self, node: &Generate, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
         let step = Step::Expand(super::super::batch::kernels::generate(node)?);
-        Ok(self.step(input, step, node.schema_ref()))
+        Ok(self.step(input, step, plan.schema()))
     }
 
-    pub(super) fn time_window(&mut self, node: &TimeWindow) -> Result<Node> {
+    pub(super) fn time_window(&mut self, node: &TimeWindow, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
         let step = Step::Expand(super::super::batch::kernels::time_window(node)?);
-        Ok(self.step(input, step, node.schema_ref()))
+        Ok(self.step(input, step, plan.schema()))
     }
 
-    pub(super) fn session_window(&mut self, node: &SessionWindow) -> Result<Node> {
+    pub(super) fn session_window(&mut self, node: &SessionWindow, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
         let step = Step::Expand(super::super::batch::kernels::session_window(node)?);
-        Ok(self.step(input, step, node.schema_ref()))
+        Ok(self.step(input, step, plan.schema()))
     }
 
     pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {

@@ -1,0 +1,259 @@
+//! Joins of streams with static tables and with streams.
+//!
+//! Both sides are given their columns and behind them the key expressions that are no plain columns; the operator sees indexes
+//! only, and a projection behind it leaves the helper columns out again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, ExprSchemable, Join as LogicalJoin, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::super::dataflow::{Eviction, Join, Kind, Node, StaticJoin, Step};
+use super::super::nodes::{QualifiedField, qualified_fields};
+use super::super::scan::is_streaming;
+use super::super::time_range::JoinTimes;
+use super::aggregate::event_time;
+use super::{Lowering, arrow_schema, expression};
+use crate::Result;
+
+/// One side of a join: its columns, then helper columns.
+struct Side {
+    /// Expressions behind the columns, with their names.
+    extra: Vec<Expr>,
+    schema: DFSchema,
+    width: usize,
+}
+
+impl Side {
+    fn new(schema: &DFSchema) -> Self {
+        Side { extra: Vec::new(), width: schema.fields().len(), schema: schema.clone() }
+    }
+
+    /// Index of an expression's column; made if it is not a column of the side.
+    fn column(&mut self, expr: &Expr, base: &DFSchema) -> Result<usize> {
+        if let Expr::Column(column) = expr {
+            return Ok(base.index_of_column(column)?);
+        }
+        if let Some(known) = self.extra.iter().position(|known| known == expr) {
+            return Ok(self.width + known);
+        }
+        self.extra.push(expr.clone());
+        let field = expr.to_field(base)?.1;
+        let name = format!("_key_{}_{}", self.width, self.extra.len());
+        let mut fields = qualified_fields(&self.schema);
+        fields.push((None, Arc::new(Field::new(name, field.data_type().clone(), true)) as FieldRef));
+        self.schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
+        Ok(self.width + self.extra.len() - 1)
+    }
+
+    fn total(&self) -> usize {
+        self.width + self.extra.len()
+    }
+}
+
+impl Lowering {
+    pub(super) fn join(&mut self, join: &LogicalJoin) -> Result<Node> {
+        match (is_streaming(&join.left), is_streaming(&join.right)) {
+            (true, true) => self.stream_join(join),
+            (stream_left, _) => self.static_join(join, stream_left),
+        }
+    }
+
+    fn static_join(&mut self, join: &LogicalJoin, stream_left: bool) -> Result<Node> {
+        let (mut left, mut right) = (Side::new(join.left.schema()), Side::new(join.right.schema()));
+        let mut on = Vec::new();
+        for (l, r) in &join.on {
+            let pair = (left.column(l, join.left.schema())?, right.column(r, join.right.schema())?);
+            on.push(if stream_left { pair } else { (pair.1, pair.0) });
+        }
+        let joined = joined_schema(&left, &right)?;
+        let condition = join.filter.as_ref().map(|filter| expression::physical(filter, &joined)).transpose()?;
+        let (stream, table) = if stream_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+        let (stream_side, table_side) = if stream_left { (&left, &right) } else { (&right, &left) };
+        let input = self.node(stream)?;
+        let input = self.extend(input, stream_side, stream.schema())?;
+        self.statics.push(extended_plan(table, table_side)?);
+        let kind = Kind::StaticJoin(StaticJoin {
+            table: self.statics.len() - 1,
+            kind: join.join_type,
+            stream_left,
+            on,
+            null_safe: join.null_equality == NullEquality::NullEqualsNull,
+            condition,
+            joined: arrow_schema(&joined),
+        });
+        self.joined(join, kind, vec![input], &left, &right)
+    }
+
+    fn stream_join(&mut self, join: &LogicalJoin) -> Result<Node> {
+        let times = JoinTimes::of(join)?;
+        let schemas = [join.left.schema(), join.right.schema()];
+        let mut sides = [Side::new(schemas[0]), Side::new(schemas[1])];
+        let mut on = Vec::new();
+        for (l, r) in &join.on {
+            on.push((sides[0].column(l, schemas[0])?, sides[1].column(r, schemas[1])?));
+        }
+        let mut event_times = [None, None];
+        for i in 0..2 {
+            event_times[i] = times.columns[i].map(|column| time_column(&mut sides[i], schemas[i], column)).transpose()?;
+        }
+        let evictions = [0, 1].map(|i| eviction(&times, i, join, &sides[i], event_times));
+        let [evict_left, evict_right] = evictions;
+        let joined = joined_schema(&sides[0], &sides[1])?;
+        let (prefilters, condition) = split_condition(join, &sides, &joined)?;
+        let kind = Kind::Join(Box::new(Join {
+            kind: join.join_type,
+            on,
+            condition,
+            joined: arrow_schema(&joined),
+            prefilters,
+            times: event_times,
+            evictions: [evict_left?, evict_right?],
+            holdback: times.holdback(join.join_type),
+        }));
+        let mut inputs = Vec::new();
+        for (plan, side) in [&join.left, &join.right].into_iter().zip(&sides) {
+            let input = self.node(plan)?;
+            inputs.push(self.extend(input, side, plan.schema())?);
+        }
+        self.joined(join, kind, inputs, &sides[0], &sides[1])
+    }
+
+    /// Projects a side to its columns and helper columns.
+    fn extend(&mut self, input: Node, side: &Side, base: &DFSchema) -> Result<Node> {
+        if side.extra.is_empty() {
+            return Ok(input);
+        }
+        let mut columns = expression::columns(base.as_arrow(), 0..side.width);
+        columns.extend(expression::physical_all(&side.extra, base)?);
+        let step = Step::Project(columns, arrow_schema(&side.schema));
+        Ok(self.step(input, step, &side.schema))
+    }
+
+    /// Adds the operator, and behind it the projection that leaves helper columns out.
+    fn joined(&mut self, join: &LogicalJoin, kind: Kind, inputs: Vec<Node>, left: &Side, right: &Side) -> Result<Node> {
+        let name = if matches!(kind, Kind::Join(_)) { "join" } else { "static-join" };
+        let shown = shown_fields(join.join_type, left, right);
+        let schema: SchemaRef = Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
+        let node = self.add(name, kind, inputs, nullable(&schema));
+        if left.extra.is_empty() && right.extra.is_empty() {
+            return Ok(Node { schema: arrow_schema(&join.schema), ..node });
+        }
+        let kept: Vec<usize> = kept_columns(join.join_type, left, right);
+        let columns: Vec<Arc<dyn PhysicalExpr>> =
+            kept.iter().flat_map(|&i| expression::columns(&schema, i..i + 1)).collect();
+        let step = Step::Project(columns, arrow_schema(&join.schema));
+        Ok(self.step(node, step, &join.schema))
+    }
+}
+
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn left_only(kind: JoinType) -> bool {
+    matches!(kind, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark)
+}
+
+fn right_only(kind: JoinType) -> bool {
+    matches!(kind, JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark)
+}
+
+/// The operator's output fields.
+fn shown_fields(kind: JoinType, left: &Side, right: &Side) -> Vec<QualifiedField> {
+    let (left, right) = (qualified_fields(&left.schema), qualified_fields(&right.schema));
+    match kind {
+        kind if left_only(kind) => left,
+        kind if right_only(kind) => right,
+        _ => left.into_iter().chain(right).collect(),
+    }
+}
+
+/// Which of the operator's output columns are no helper columns.
+fn kept_columns(kind: JoinType, left: &Side, right: &Side) -> Vec<usize> {
+    match kind {
+        kind if left_only(kind) => (0..left.width).collect(),
+        kind if right_only(kind) => (0..right.width).collect(),
+        _ => (0..left.width).chain(left.total()..left.total() + right.width).collect(),
+    }
+}
+
+fn joined_schema(left: &Side, right: &Side) -> Result<DFSchema> {
+    let fields = qualified_fields(&left.schema).into_iter().chain(qualified_fields(&right.schema)).collect();
+    Ok(DFSchema::new_with_metadata(fields, HashMap::new())?)
+}
+
+/// The static plan with its helper columns.
+fn extended_plan(plan: &LogicalPlan, side: &Side) -> Result<LogicalPlan> {
+    if side.extra.is_empty() {
+        return Ok(plan.clone());
+    }
+    let columns = qualified_fields(plan.schema()).into_iter().map(|(qualifier, field)| {
+        Expr::Column(datafusion::common::Column::new(qualifier, field.name()))
+    });
+    let named = side.schema.fields().iter().skip(side.width);
+    let extra = side.extra.iter().zip(named).map(|(expr, field)| expr.clone().alias(field.name()));
+    Ok(LogicalPlanBuilder::from(plan.clone()).project(columns.chain(extra).collect::<Vec<_>>())?.build()?)
+}
+
+/// The column with a side's event time as a timestamp; a window counts by its end.
+fn time_column(side: &mut Side, base: &DFSchema, column: usize) -> Result<usize> {
+    let (qualifier, field) = base.qualified_field(column);
+    let expr = Expr::Column(datafusion::common::Column::new(qualifier.cloned(), field.name()));
+    match field.data_type() {
+        DataType::Struct(_) => side.column(&event_time(expr, field.data_type()), base),
+        _ => Ok(column),
+    }
+}
+
+/// When a stored row of side `i` can match nothing any more.
+fn eviction(
+    times: &JoinTimes,
+    i: usize,
+    join: &LogicalJoin,
+    side: &Side,
+    event_times: [Option<usize>; 2],
+) -> Result<Option<Eviction>> {
+    let column = |index: usize| expression::columns(side.schema.as_arrow(), index..index + 1).remove(0);
+    if let Some(key) = times.keys[0].or(times.keys[1]) {
+        // Spark: a watermark on one side's key column bounds both sides by the key's value.
+        let (left, right) = &join.on[key];
+        let expr = if i == 0 { left } else { right };
+        let base = if i == 0 { join.left.schema() } else { join.right.schema() };
+        let time = event_time(expr.clone(), &expr.get_type(base)?);
+        return Ok(Some(Eviction { value: expression::physical(&time, base)?, delay: 0 }));
+    }
+    let bound = event_times[1 - i].and(times.delays[i]).zip(event_times[i]);
+    Ok(bound.map(|(delay, index)| Eviction { value: column(index), delay }))
+}
+
+type Prefilters = [Option<Arc<dyn PhysicalExpr>>; 2];
+
+/// Conditions on one side alone, and the rest over both sides.
+fn split_condition(
+    join: &LogicalJoin,
+    sides: &[Side; 2],
+    joined: &DFSchema,
+) -> Result<(Prefilters, Option<Arc<dyn PhysicalExpr>>)> {
+    let (mut of_side, mut rest) = ([Vec::new(), Vec::new()], Vec::new());
+    for conjunct in join.filter.iter().cloned().flat_map(split_conjunction_owned) {
+        let columns = conjunct.column_refs();
+        let within = |schema: &DFSchema| columns.iter().all(|column| schema.has_column(column));
+        match (within(join.left.schema()), within(join.right.schema())) {
+            (true, false) => of_side[0].push(conjunct),
+            (false, true) => of_side[1].push(conjunct),
+            _ => rest.push(conjunct),
+        }
+    }
+    let physical = |exprs: Vec<Expr>, schema: &DFSchema| -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        conjunction(exprs).map(|expr| expression::physical(&expr, schema)).transpose()
+    };
+    let [left, right] = of_side;
+    let prefilters = [physical(left, &sides[0].schema)?, physical(right, &sides[1].schema)?];
+    Ok((prefilters, physical(rest, joined)?))
+}
