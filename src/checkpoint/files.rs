@@ -20,7 +20,8 @@ pub(super) fn write_durable(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().ok_or_else(|| Error::internal("a checkpoint file has no folder"))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.tmp", uuid::Uuid::new_v4()));
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_folder(folder));
+    let written =
+        write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_folder(folder));
     written.map_err(|e| {
         // The temporary file is of no use; if it can't be removed, the next start ignores it.
         let _ = fs::remove_file(&temporary);

@@ -195,8 +195,10 @@ fn versioned<'a>(path: &Path, text: &'a str) -> Result<impl Iterator<Item = &'a 
     let mut lines = text.lines();
     match lines.next() {
         Some("v1") => Ok(lines),
-        Some(version) if version.starts_with('v') => Err(damaged(path, &format!("its version '{version}' is not known")))
-            .map_err(|e: Error| e.hint("It was written by a newer version.")),
+        Some(version) if version.starts_with('v') => {
+            Err(damaged(path, &format!("its version '{version}' is not known")))
+                .map_err(|e: Error| e.hint("It was written by a newer version."))
+        }
         _ => Err(damaged(path, "it has no version line")),
     }
 }

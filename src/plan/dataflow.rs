@@ -214,7 +214,9 @@ impl DataflowPlan {
 
     /// True if results depend on the order of rows, so that a source must not be read by several workers at once.
     pub fn depends_on_order(&self) -> bool {
-        self.nodes().iter().any(|node| matches!(node.kind, Kind::Dedup(_) | Kind::Limit(_) | Kind::Group(_) | Kind::Session(_)))
+        self.nodes()
+            .iter()
+            .any(|node| matches!(node.kind, Kind::Dedup(_) | Kind::Limit(_) | Kind::Group(_) | Kind::Session(_)))
     }
 }
 
@@ -270,11 +272,7 @@ fn describe_join(join: &Join) -> String {
 }
 
 fn describe_bound(bounded: bool) -> &'static str {
-    if bounded {
-        "state bounded by watermark"
-    } else {
-        "state unbounded because no watermark limits it"
-    }
+    if bounded { "state bounded by watermark" } else { "state unbounded because no watermark limits it" }
 }
 
 impl Step {

@@ -174,7 +174,9 @@ fn linear(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<Linear> {
         Expr::Alias(alias) => linear(&alias.expr, schemas),
         Expr::Column(column) => linear_column(column, schemas),
         Expr::Literal(value, _) => Some(Linear { constant: constant_micros(value)?, ..Default::default() }),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => combine(linear(left, schemas)?, *op, linear(right, schemas)?),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            combine(linear(left, schemas)?, *op, linear(right, schemas)?)
+        }
         Expr::ScalarFunction(call) => {
             let op = shift_operator(call.func.name())?;
             let [time, interval] = call.args.as_slice() else { return None };
@@ -193,7 +195,8 @@ fn combine(left: Linear, op: Operator, right: Linear) -> Option<Linear> {
 }
 
 fn linear_column(column: &Column, schemas: [&DFSchema; 2]) -> Option<Linear> {
-    let marked = |schema: &DFSchema| schema.field_from_column(column).is_ok_and(|f| watermark_delay_millis(f).is_some());
+    let marked =
+        |schema: &DFSchema| schema.field_from_column(column).is_ok_and(|f| watermark_delay_millis(f).is_some());
     match (marked(schemas[0]), marked(schemas[1])) {
         (true, false) => Some(Linear { left: 1, ..Default::default() }),
         (false, true) => Some(Linear { right: 1, ..Default::default() }),

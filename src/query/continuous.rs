@@ -25,7 +25,8 @@ pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
     let signals = Arc::new(Signals::default());
     signals.epoch.store(execution.epoch, Ordering::Release);
     let (sender, reports) = unbounded();
-    let mut continuous = Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports, replay: None };
+    let mut continuous =
+        Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports, replay: None };
     continuous.replay = execution.replay.take();
     continuous.open(execution, &sender)?;
     execution.state.set_status("Processing new data", true, true);
@@ -55,7 +56,8 @@ impl Continuous {
             self.readers.push(Vec::new());
             for (n, (reader, lanes)) in opened.into_iter().zip(deal(lanes, self.counts[scan])).enumerate() {
                 let clock = execution.setup.clock.clone();
-                let running = Running::start(reader, (scan, n), lanes, self.signals.clone(), clock, sender.clone(), wait)?;
+                let running =
+                    Running::start(reader, (scan, n), lanes, self.signals.clone(), clock, sender.clone(), wait)?;
                 self.readers[scan].push(running);
             }
         }
@@ -101,7 +103,8 @@ impl Continuous {
 
     /// Until every reader has found nothing to read, twice since now.
     fn wait_until_idle(&self, execution: &mut Execution) -> Result<()> {
-        let counts = || self.readers.iter().flatten().map(|reader| Execution::idle_count(&reader.idle)).collect::<Vec<_>>();
+        let counts =
+            || self.readers.iter().flatten().map(|reader| Execution::idle_count(&reader.idle)).collect::<Vec<_>>();
         let goal: Vec<u64> = counts().iter().map(|count| count + 2).collect();
         while counts().iter().zip(&goal).any(|(now, goal)| now < goal) && !execution.stopping() {
             self.check(execution)?;

@@ -166,7 +166,13 @@ impl Execution {
         let metadata = OffsetMetadata {
             batch_watermark_ms: millis(batch.watermark),
             batch_timestamp_ms: self.setup.clock.wall_micros() / 1000,
-            conf: self.setup.conf.iter().filter(|(key, _)| recorded_conf(key)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            conf: self
+                .setup
+                .conf
+                .iter()
+                .filter(|(key, _)| recorded_conf(key))
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
         };
         checkpoint.write_offsets(batch.epoch, &OffsetRecord { metadata, offsets: batch.ends.clone() })
     }
@@ -245,7 +251,10 @@ fn millis(watermark: i64) -> i64 {
 fn recorded_conf(key: &str) -> bool {
     matches!(
         key,
-        "spark.sql.shuffle.partitions" | "spark.sql.streaming.multipleWatermarkPolicy" | "spark.sql.session.timeZone" | "spark.sql.ansi.enabled"
+        "spark.sql.shuffle.partitions"
+            | "spark.sql.streaming.multipleWatermarkPolicy"
+            | "spark.sql.session.timeZone"
+            | "spark.sql.ansi.enabled"
     )
 }
 
@@ -356,8 +365,11 @@ impl Start {
             return Ok(());
         }
         let (then, now) = (record.offsets.len(), self.offsets.len());
-        Err(Error::query("STREAMING_CHECKPOINT_SOURCES_CHANGED", format!("the checkpoint knows {then} sources but the query has {now}"))
-            .hint("Start with another checkpointLocation."))
+        Err(Error::query(
+            "STREAMING_CHECKPOINT_SOURCES_CHANGED",
+            format!("the checkpoint knows {then} sources but the query has {now}"),
+        )
+        .hint("Start with another checkpointLocation."))
     }
 }
 

@@ -78,10 +78,28 @@ impl Graph {
         let (sender, events) = unbounded();
         let abort = Arc::new(AtomicBool::new(false));
         let wakers = Arc::new(Mutex::new(Vec::new()));
-        let crew = Crew { shared: shared.clone(), parcels: Mutex::new(parcels.into_iter().map(Some).collect()), events: sender, abort: abort.clone(), wakers: wakers.clone(), schema, snapshots };
+        let crew = Crew {
+            shared: shared.clone(),
+            parcels: Mutex::new(parcels.into_iter().map(Some).collect()),
+            events: sender,
+            abort: abort.clone(),
+            wakers: wakers.clone(),
+            schema,
+            snapshots,
+        };
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
         let guards = timely::execute(config, move |worker| crew.run(worker)).map_err(Error::internal)?;
-        Ok(Graph { lanes, gauges, shared, events, pending: BTreeMap::new(), workers, abort, wakers, guards: Some(guards) })
+        Ok(Graph {
+            lanes,
+            gauges,
+            shared,
+            events,
+            pending: BTreeMap::new(),
+            workers,
+            abort,
+            wakers,
+            guards: Some(guards),
+        })
     }
 
     /// What the workers share: plan and clocks.
@@ -254,6 +272,7 @@ impl Crew {
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     Error::internal(format!("a worker panicked: {}", text.unwrap_or_else(|| "no message".into())))
 }

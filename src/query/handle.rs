@@ -36,7 +36,15 @@ pub(super) struct Parts {
 impl StreamingQuery {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id, run_id, name, explained, state, thread, stop_timeout } = parts;
-        StreamingQuery(Arc::new(Inner { id, run_id, name, explained, state, thread: Mutex::new(Some(thread)), stop_timeout }))
+        StreamingQuery(Arc::new(Inner {
+            id,
+            run_id,
+            name,
+            explained,
+            state,
+            thread: Mutex::new(Some(thread)),
+            stop_timeout,
+        }))
     }
 
     /// The same over all runs on one checkpoint.

@@ -28,7 +28,10 @@ pub(crate) fn pump_all(
     stopped: &(dyn Fn() -> bool + Sync),
 ) -> Result<()> {
     if readers.len() <= 1 {
-        return readers.into_iter().enumerate().try_for_each(|(i, reader)| pump(reader, lanes, i, spread, clock, stopped));
+        return readers
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(i, reader)| pump(reader, lanes, i, spread, clock, stopped));
     }
     std::thread::scope(|scope| {
         let threads: Vec<_> = readers
@@ -36,7 +39,9 @@ pub(crate) fn pump_all(
             .enumerate()
             .map(|(i, reader)| scope.spawn(move || pump(reader, lanes, i, spread, clock, stopped)))
             .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a reader panicked"))))
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a reader panicked"))))
     })
 }
 
@@ -111,7 +116,8 @@ impl Running {
     ) -> Result<Self> {
         let interrupt = reader.interrupt();
         let idle = Arc::new(AtomicU64::new(0));
-        let mut pump = Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch: 0 };
+        let mut pump =
+            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch: 0 };
         let name = format!("thalweg-read-{}-{}", number.0, number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
         Ok(Running { thread: Some(thread), interrupt, idle })

@@ -73,7 +73,11 @@ pub(crate) fn progress(
         event_time: event_time(batch, event_times),
         state_operators: state_operators(result, setup.workers as u64),
         sources,
-        sink: SinkProgress { description: execution.sink.description(), num_output_rows: result.rows, metrics: Map::new() },
+        sink: SinkProgress {
+            description: execution.sink.description(),
+            num_output_rows: result.rows,
+            metrics: Map::new(),
+        },
         observed_metrics: Map::new(),
         latency: latency(result),
     }

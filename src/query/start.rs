@@ -96,8 +96,11 @@ fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Result<()> {
         return Ok(());
     }
     let name = provider.names()[0];
-    Err(Error::query("STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", format!("sink '{name}' does not take output mode '{mode:?}'"))
-        .hint(format!("It takes {:?}.", provider.modes())))
+    Err(Error::query(
+        "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE",
+        format!("sink '{name}' does not take output mode '{mode:?}'"),
+    )
+    .hint(format!("It takes {:?}.", provider.modes())))
 }
 
 fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::array::RecordBatch>> {

@@ -175,7 +175,10 @@ impl QueryState {
         let running = |inner: &mut Inner| inner.ended.is_none();
         let inner = match limit {
             Some(limit) => {
-                self.changed.wait_timeout_while(inner, limit, running).unwrap_or_else(std::sync::PoisonError::into_inner).0
+                self.changed
+                    .wait_timeout_while(inner, limit, running)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .0
             }
             None => self.changed.wait_while(inner, running).unwrap_or_else(std::sync::PoisonError::into_inner),
         };

@@ -28,7 +28,7 @@ use crate::plan::dataflow::{DataflowPlan, Kind, Node};
 use crate::{Error, Result};
 
 pub(crate) use lane::{Gauge, Lane, LaneSender, Message, lane};
-pub(crate) use observer::{Event, EventObserver, Outcome};
+pub(crate) use observer::{Event, EventObserver};
 pub(crate) use sink::SinkLogic;
 pub(crate) use steps::conform;
 
@@ -111,7 +111,13 @@ impl Worker {
         Ok(scope.concatenate(streams))
     }
 
-    fn watermark<'scope>(&self, node: &Node, clock: usize, column: usize, input: ChunkStream<'scope>) -> ChunkStream<'scope> {
+    fn watermark<'scope>(
+        &self,
+        node: &Node,
+        clock: usize,
+        column: usize,
+        input: ChunkStream<'scope>,
+    ) -> ChunkStream<'scope> {
         let delay = self.shared.plan.watermarks[clock];
         let partitions = self.partitions(node);
         let clock = Arc::clone(&self.shared.clocks[clock]);

@@ -4,10 +4,13 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt8Type;
 use thalweg_operators::Logic;
+use thalweg_operators::dedup::{self, Retention};
 use thalweg_operators::exchange::Route;
 use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
+use thalweg_operators::limit::Limit;
+use thalweg_operators::sort::{self, SortKey};
 
-use crate::plan::dataflow::{Group, Kind, Node};
+use crate::plan::dataflow::{Dedup, Group, Kind, Node, Sort};
 use crate::{Error, Result};
 
 /// What a logic needs to know of its worker.
@@ -15,15 +18,20 @@ pub(super) struct Context {
     pub index: usize,
 }
 
+type Made = (Box<dyn Logic>, Vec<Route>);
+
 /// The logic of a stateful node and the route of each input.
-pub(super) fn logic(node: &Node, context: &Context) -> Result<(Box<dyn Logic>, Vec<Route>)> {
+pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
     match &node.kind {
         Kind::Group(group) => self::group(node, group, context),
+        Kind::Dedup(dedup) => self::dedup(node, dedup),
+        Kind::Limit(limit) => Ok((Box::new(Limit::new(*limit as u64, 0, false)), vec![Route::Single])),
+        Kind::Sort(sort) => Ok((self::sort(sort), vec![Route::Single])),
         _ => Err(Error::unsupported(format!("no operator runs '{}' yet", node.id))),
     }
 }
 
-fn group(node: &Node, group: &Group, context: &Context) -> Result<(Box<dyn Logic>, Vec<Route>)> {
+fn group(node: &Node, group: &Group, context: &Context) -> Result<Made> {
     let spec = GroupSpec {
         keys: group.keys.clone(),
         aggregates: group.aggregates.clone(),
@@ -36,6 +44,26 @@ fn group(node: &Node, group: &Group, context: &Context) -> Result<(Box<dyn Logic
         None => Box::new(Keyed::new(spec, group.time, context.index == 0)?),
     };
     Ok((logic, vec![route(&group.keys)]))
+}
+
+fn dedup(node: &Node, dedup: &Dedup) -> Result<Made> {
+    let retention = match (dedup.time, dedup.within) {
+        (None, _) => Retention::Forever,
+        (Some(event_time), Some(delay)) => Retention::Within { event_time, delay },
+        (Some(event_time), None) if dedup.keys.contains(&event_time) => Retention::EventTimeKey { event_time },
+        (Some(event_time), None) => Retention::ForeverInTime { event_time },
+    };
+    let logic = dedup::Dedup::new(&node.inputs[0].schema, dedup.keys.clone(), retention)?;
+    Ok((Box::new(logic), vec![route(&dedup.keys)]))
+}
+
+/// Without keys it is a limit that starts afresh in each epoch.
+fn sort(sort: &Sort) -> Box<dyn Logic> {
+    if let (true, Some(limit)) = (sort.keys.is_empty(), sort.limit) {
+        return Box::new(Limit::new(limit as u64, sort.offset as u64, true));
+    }
+    let key = |&(column, descending, nulls_first): &(usize, bool, bool)| SortKey { column, descending, nulls_first };
+    Box::new(sort::Sort::new(sort.keys.iter().map(key).collect(), sort.width, sort.limit, sort.offset))
 }
 
 fn route(keys: &[usize]) -> Route {

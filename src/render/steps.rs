@@ -51,10 +51,11 @@ pub(super) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Resu
 /// Columns as rows of `schema`. Types that differ in nothing but names of nested fields, nullability or string layout are
 /// brought to the schema's.
 pub(crate) fn conform(columns: Vec<ArrayRef>, schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
-    let same = |(column, field): (ArrayRef, &Arc<arrow::datatypes::Field>)| match column.data_type() == field.data_type() {
-        true => Ok(column),
-        false => Ok(cast(&column, field.data_type())?),
-    };
+    let same =
+        |(column, field): (ArrayRef, &Arc<arrow::datatypes::Field>)| match column.data_type() == field.data_type() {
+            true => Ok(column),
+            false => Ok(cast(&column, field.data_type())?),
+        };
     let columns = columns.into_iter().zip(schema.fields()).map(same).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)

@@ -122,11 +122,6 @@ pub trait Source: Send {
         Ok(())
     }
 
-    /// Nothing that arrives later counts for [`Source::latest`] (trigger available now).
-    fn freeze(&mut self) -> Result<()> {
-        Ok(())
-    }
-
     /// Joins the partitions' offsets of a continuous read (in the order of [`Source::read`]) to one offset.
     fn join_offsets(&self, mut parts: Vec<Offset>) -> Result<Offset> {
         Ok(parts.pop().unwrap_or_default())

@@ -42,8 +42,11 @@ fn stream_stream(join: &Join, mode: OutputMode) -> Result<()> {
         kind => return Err(refused(format!("a {kind} join of two streams"))),
     }
     if join.on.is_empty() && JoinTimes::equalities(join) == 0 {
-        return Err(Error::query("_LEGACY_ERROR_TEMP_1181", "a join of two streams without an equality predicate is not supported")
-            .hint("Add a condition of the form left.column = right.column."));
+        return Err(Error::query(
+            "_LEGACY_ERROR_TEMP_1181",
+            "a join of two streams without an equality predicate is not supported",
+        )
+        .hint("Add a condition of the form left.column = right.column."));
     }
     Ok(())
 }
@@ -51,7 +54,9 @@ fn stream_stream(join: &Join, mode: OutputMode) -> Result<()> {
 fn check_bounded(join: &Join, mode: OutputMode) -> Result<()> {
     let kind = join.join_type;
     if kind != JoinType::LeftSemi && mode != OutputMode::Append {
-        return Err(refused(format!("a {kind} outer join of two streams in output mode '{mode:?}'")).hint("Use append mode."));
+        return Err(
+            refused(format!("a {kind} outer join of two streams in output mode '{mode:?}'")).hint("Use append mode.")
+        );
     }
     let times = JoinTimes::of(join)?;
     let bounded = match kind {

@@ -20,8 +20,11 @@ use crate::{Error, Result};
 /// The first thing that is not allowed.
 pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     if !is_streaming(plan) {
-        return Err(Error::query("WRITE_STREAM_NOT_ALLOWED", "write_stream() can be called only on a streaming DataFrame")
-            .hint("Use read_stream() for its source, or write() for a static result."));
+        return Err(Error::query(
+            "WRITE_STREAM_NOT_ALLOWED",
+            "write_stream() can be called only on a streaming DataFrame",
+        )
+        .hint("Use read_stream() for its source, or write() for a static result."));
     }
     let nodes = streaming_nodes(plan);
     let aggregations = nodes.iter().filter(|node| is_aggregation(node)).count();
@@ -111,8 +114,11 @@ fn check_session(session: Option<&SessionAggregate>, mode: OutputMode) -> Result
     }
     let keys_vary = session.keys.iter().any(|key| !matches!(key.clone().unalias(), Expr::Literal(..)));
     if !keys_vary {
-        return Err(Error::query("_LEGACY_ERROR_TEMP_3068", "a session window without another grouping key is not supported on a stream")
-            .hint("Add a key that is not constant to the groupBy."));
+        return Err(Error::query(
+            "_LEGACY_ERROR_TEMP_3068",
+            "a session window without another grouping key is not supported on a stream",
+        )
+        .hint("Add a key that is not constant to the groupBy."));
     }
     let field = session.input.schema().field(session.session_index()?);
     if mode == OutputMode::Append && watermark_delay_millis(field).is_none() {
@@ -124,11 +130,15 @@ fn check_session(session: Option<&SessionAggregate>, mode: OutputMode) -> Result
 fn check_deduplicate(deduplicate: Option<&Deduplicate>, mode: OutputMode) -> Result<()> {
     let Some(deduplicate) = deduplicate else { return Ok(()) };
     if deduplicate.within_watermark && event_time_index(deduplicate.input.schema()).is_none() {
-        return Err(refused("dropDuplicatesWithinWatermark without a watermark").hint("Call with_watermark() before it."));
+        return Err(
+            refused("dropDuplicatesWithinWatermark without a watermark").hint("Call with_watermark() before it.")
+        );
     }
     let after_aggregation = streaming_nodes(&deduplicate.input).iter().any(|node| is_aggregation(node));
     if after_aggregation && mode != OutputMode::Append {
-        return Err(refused(format!("dropDuplicates after an aggregation in output mode '{mode:?}'")).hint("Use append mode."));
+        return Err(
+            refused(format!("dropDuplicates after an aggregation in output mode '{mode:?}'")).hint("Use append mode.")
+        );
     }
     Ok(())
 }

@@ -36,7 +36,8 @@ impl Lowering {
     fn windowed(&mut self, aggregate: &Aggregate, position: usize, window: &TimeWindow) -> Result<Node> {
         let input = self.node(&window.input)?;
         let mut columns = Columns::new(window.input.schema());
-        let others: Vec<Expr> = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, e)| e.clone()).collect();
+        let others: Vec<Expr> =
+            aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, e)| e.clone()).collect();
         let keys = columns.add_all(&others)?;
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
         let column = columns.add(&window.time)?;

@@ -99,7 +99,8 @@ impl Lowering {
         }
         let mut event_times = [None, None];
         for i in 0..2 {
-            event_times[i] = times.columns[i].map(|column| time_column(&mut sides[i], schemas[i], column)).transpose()?;
+            event_times[i] =
+                times.columns[i].map(|column| time_column(&mut sides[i], schemas[i], column)).transpose()?;
         }
         let evictions = [0, 1].map(|i| eviction(&times, i, join, &sides[i], event_times));
         let [evict_left, evict_right] = evictions;
@@ -138,7 +139,8 @@ impl Lowering {
     fn joined(&mut self, join: &LogicalJoin, kind: Kind, inputs: Vec<Node>, left: &Side, right: &Side) -> Result<Node> {
         let name = if matches!(kind, Kind::Join(_)) { "join" } else { "static-join" };
         let shown = shown_fields(join.join_type, left, right);
-        let schema: SchemaRef = Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
+        let schema: SchemaRef =
+            Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
         let node = self.add(name, kind, inputs, nullable(&schema));
         if left.extra.is_empty() && right.extra.is_empty() {
             return Ok(Node { schema: arrow_schema(&join.schema), ..node });
@@ -193,9 +195,9 @@ fn extended_plan(plan: &LogicalPlan, side: &Side) -> Result<LogicalPlan> {
     if side.extra.is_empty() {
         return Ok(plan.clone());
     }
-    let columns = qualified_fields(plan.schema()).into_iter().map(|(qualifier, field)| {
-        Expr::Column(datafusion::common::Column::new(qualifier, field.name()))
-    });
+    let columns = qualified_fields(plan.schema())
+        .into_iter()
+        .map(|(qualifier, field)| Expr::Column(datafusion::common::Column::new(qualifier, field.name())));
     let named = side.schema.fields().iter().skip(side.width);
     let extra = side.extra.iter().zip(named).map(|(expr, field)| expr.clone().alias(field.name()));
     Ok(LogicalPlanBuilder::from(plan.clone()).project(columns.chain(extra).collect::<Vec<_>>())?.build()?)
