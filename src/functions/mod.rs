@@ -20,6 +20,8 @@ mod higher_order;
 pub mod interval;
 mod java_class;
 mod java_regex;
+mod json;
+mod json_path;
 pub mod kernel;
 mod like;
 mod lists;
@@ -150,6 +152,7 @@ const FAMILIES: &[&[Function]] = &[
     datetime::truncate::FUNCTIONS,
     datetime::zones::FUNCTIONS,
     hash::FUNCTIONS,
+    json::FUNCTIONS,
     misc::FUNCTIONS,
     regexp::FUNCTIONS,
     search::FUNCTIONS,

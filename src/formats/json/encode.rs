@@ -303,7 +303,7 @@ fn shown(array: &ArrayRef, row: usize) -> String {
     arrow::util::display::array_value_to_string(array, row).unwrap_or_default()
 }
 
-fn push_string(text: &str, out: &mut String) {
+pub(crate) fn push_string(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {

@@ -5,10 +5,10 @@
 
 mod convert;
 mod decode;
-mod encode;
+pub(crate) mod encode;
 mod infer;
 mod options;
-mod scan;
+pub(crate) mod scan;
 mod shape;
 
 use std::path::{Path, PathBuf};
