@@ -13,6 +13,7 @@ mod array_sets;
 pub mod cast;
 mod charset;
 pub mod coerce;
+mod csv;
 mod datetime;
 mod encoding;
 mod hash;
@@ -152,6 +153,7 @@ const FAMILIES: &[&[Function]] = &[
     datetime::truncate::FUNCTIONS,
     datetime::zones::FUNCTIONS,
     hash::FUNCTIONS,
+    csv::FUNCTIONS,
     json::FUNCTIONS,
     misc::FUNCTIONS,
     regexp::FUNCTIONS,
