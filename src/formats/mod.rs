@@ -4,6 +4,10 @@
 //! *frames* (records cut out of a byte stream by the source, with their places), so that decoding happens in the worker
 //! and builds only the columns the query needs. Columnar formats open whole files.
 
+mod adapt;
+mod columnar;
+#[cfg(test)]
+mod columnar_tests;
 mod columns;
 pub mod compression;
 pub mod csv;
@@ -11,6 +15,8 @@ pub mod encoding;
 pub mod frames;
 pub mod json;
 mod mode;
+pub mod orc;
+pub mod parquet;
 mod rows;
 mod sample;
 pub mod text;
@@ -158,7 +164,7 @@ pub trait Format: Send + Sync {
 }
 
 /// All formats. A new format is one line here.
-pub static ALL: &[&dyn Format] = &[&text::Text, &json::Json, &csv::Csv];
+pub static ALL: &[&dyn Format] = &[&text::Text, &json::Json, &csv::Csv, &parquet::Parquet, &orc::Orc];
 
 /// The format of this name, in any case.
 ///
@@ -183,7 +189,32 @@ fn not_columnar(format: &dyn Format) -> Error {
 }
 
 /// The error of a columnar format that is asked for records.
-#[allow(dead_code)]
 fn not_text(format: &dyn Format) -> Error {
     Error::internal(format!("format '{}' works on whole files, not on records", format.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_found_by_name() {
+        for format in ALL {
+            assert_eq!(lookup(&format.name().to_uppercase()).unwrap().name(), format.name());
+        }
+        let error = lookup("parket").err().unwrap();
+        assert_eq!(error.condition(), Some("DATA_SOURCE_NOT_FOUND"));
+        assert!(error.to_string().contains("'parquet'"), "{error}");
+    }
+
+    #[test]
+    fn every_option_is_listed_once_and_explained() {
+        for format in ALL {
+            let mut names: Vec<_> = format.options().iter().map(|option| option.name.to_lowercase()).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), format.options().len(), "{}", format.name());
+            assert!(format.options().iter().all(|option| !option.help.is_empty()));
+        }
+    }
 }
