@@ -11,19 +11,28 @@
 //!
 //! A new function is a line in its family's `FUNCTIONS`, a new family a file and a line in `FAMILIES`.
 
+mod approximate;
 mod avg;
-
+mod bits;
+mod by;
+mod collect;
 mod count;
 mod distinct;
 mod extreme;
 mod fold;
 mod function;
-
+mod listagg;
+mod mode;
+mod moments;
+mod pairs;
+mod percentile;
 mod position;
-
+mod quantiles;
 mod rows;
-
+mod sketch;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::DataType;
@@ -36,8 +45,23 @@ pub use function::{AggregateFunction, Constant, Mismatch, Options, Signature, Us
 use function::Definition;
 
 /// All families of functions. A new family is one line here.
-const FAMILIES: &[&[Definition]] =
-    &[avg::FUNCTIONS, count::FUNCTIONS, extreme::FUNCTIONS, position::FUNCTIONS, sum::FUNCTIONS];
+const FAMILIES: &[&[Definition]] = &[
+    approximate::FUNCTIONS,
+    avg::FUNCTIONS,
+    bits::FUNCTIONS,
+    by::FUNCTIONS,
+    collect::FUNCTIONS,
+    count::FUNCTIONS,
+    extreme::FUNCTIONS,
+    listagg::FUNCTIONS,
+    mode::FUNCTIONS,
+    moments::FUNCTIONS,
+    pairs::FUNCTIONS,
+    percentile::FUNCTIONS,
+    position::FUNCTIONS,
+    sketch::FUNCTIONS,
+    sum::FUNCTIONS,
+];
 
 /// Whether this name (in any case) is an aggregate function's.
 pub fn is_aggregate(name: &str) -> bool {
