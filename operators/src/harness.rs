@@ -144,6 +144,11 @@ impl<L: Logic> Harness<L> {
         })
     }
 
+    /// Whether something holds of every instance.
+    pub fn each(&self, check: impl Fn(&L) -> bool) -> bool {
+        self.instances.iter().all(|instance| check(&instance.logic))
+    }
+
     fn collect(&mut self) {
         let emitted = self.instances.iter_mut().flat_map(|instance| instance.out.take());
         self.emitted.extend(emitted.filter_map(Chunk::into_rows));

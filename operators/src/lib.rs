@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod expiry;
 pub mod group;
 pub mod harness;
+pub mod join;
 pub mod keys;
 pub mod limit;
 pub mod snapshot;

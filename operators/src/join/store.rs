@@ -1,0 +1,312 @@
+//! The rows one side of a stream-stream join keeps, found by key group.
+//!
+//! ```text
+//!  group ─► head ─► slot ⇄ slot ⇄ slot          a chain per key
+//!                    │
+//!                    └► (block, row)             rows stay in columns, in the blocks they came in
+//! ```
+//!
+//! In: batches with a group per row. Out: the slots of a group, and rows of any slots as a batch. What always holds: appending
+//! and removing cost a constant per row, amortised: small blocks are merged like the digits of a binary counter (a stream of
+//! one-row chunks does not end in one-row blocks), and blocks that are mostly dead are rewritten.
+
+use std::mem::size_of;
+
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+
+use crate::chunk::MAX_ROWS;
+use crate::keys::ABSENT;
+use crate::{Error, Result};
+
+/// A row's book-keeping. 24 bytes a row.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// [`ABSENT`] once the row is gone.
+    block: u32,
+    row: u32,
+    group: u32,
+    next: u32,
+    previous: u32,
+    matched: bool,
+    /// Listed in an expiry queue, which frees it; the number must not be reused before.
+    queued: bool,
+}
+
+struct Block {
+    rows: RecordBatch,
+    /// The slot of each row; [`ABSENT`] once it is gone.
+    slots: Vec<u32>,
+    live: usize,
+    bytes: usize,
+}
+
+/// Rows of one side.
+pub(super) struct Store {
+    schema: SchemaRef,
+    blocks: Vec<Option<Block>>,
+    free_blocks: Vec<u32>,
+    /// Blocks that still grow by merging, larger ones first.
+    small: Vec<u32>,
+    slots: Vec<Slot>,
+    free_slots: Vec<u32>,
+    heads: Vec<u32>,
+    live: usize,
+    bytes: usize,
+    /// Where each block stands in the batch being gathered.
+    local: Vec<u32>,
+}
+
+impl Store {
+    pub(super) fn new(schema: SchemaRef) -> Self {
+        Store {
+            schema,
+            blocks: Vec::new(),
+            free_blocks: Vec::new(),
+            small: Vec::new(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            heads: Vec::new(),
+            live: 0,
+            bytes: 0,
+            local: Vec::new(),
+        }
+    }
+
+    /// Rows held.
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        self.bytes + self.slots.capacity() * size_of::<Slot>() + self.heads.capacity() * size_of::<u32>()
+    }
+
+    /// Adds rows; sets `slots` to where they are.
+    pub(super) fn append(&mut self, rows: RecordBatch, groups: &[u32], slots: &mut Vec<u32>) -> Result<()> {
+        slots.clear();
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        slots.extend(groups.iter().map(|group| self.link(*group)));
+        self.live += slots.len();
+        let block = self.put(rows, slots.clone());
+        self.small.push(block);
+        self.merge()
+    }
+
+    /// A slot at the head of its group's chain.
+    fn link(&mut self, group: u32) -> u32 {
+        let slot = self.free_slots.pop().unwrap_or(self.slots.len() as u32);
+        let mut new =
+            Slot { block: ABSENT, row: 0, group, next: ABSENT, previous: ABSENT, matched: false, queued: false };
+        if group != ABSENT {
+            if self.heads.len() <= group as usize {
+                self.heads.resize(group as usize + 1, ABSENT);
+            }
+            new.next = std::mem::replace(&mut self.heads[group as usize], slot);
+            if new.next != ABSENT {
+                self.slots[new.next as usize].previous = slot;
+            }
+        }
+        match self.slots.get_mut(slot as usize) {
+            Some(free) => *free = new,
+            None => self.slots.push(new),
+        }
+        slot
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Slot { group, next, previous, .. } = self.slots[slot as usize];
+        if next != ABSENT {
+            self.slots[next as usize].previous = previous;
+        }
+        if previous != ABSENT {
+            self.slots[previous as usize].next = next;
+        } else if group != ABSENT {
+            self.heads[group as usize] = next;
+        }
+    }
+
+    /// A block of these rows; their slots learn where they are.
+    fn put(&mut self, rows: RecordBatch, slots: Vec<u32>) -> u32 {
+        let id = self.free_blocks.pop().unwrap_or(self.blocks.len() as u32);
+        for (row, slot) in slots.iter().enumerate() {
+            let slot = &mut self.slots[*slot as usize];
+            (slot.block, slot.row) = (id, row as u32);
+        }
+        let bytes = rows.get_array_memory_size() + slots.capacity() * size_of::<u32>();
+        self.bytes += bytes;
+        let block = Some(Block { rows, live: slots.len(), slots, bytes });
+        match self.blocks.get_mut(id as usize) {
+            Some(free) => *free = block,
+            None => self.blocks.push(block),
+        }
+        id
+    }
+
+    /// Takes a block out.
+    fn lift(&mut self, id: u32) -> Option<Block> {
+        let block = self.blocks.get_mut(id as usize)?.take()?;
+        self.free_blocks.push(id);
+        self.bytes -= block.bytes;
+        Some(block)
+    }
+
+    /// Merges the last small blocks while they are of similar size.
+    fn merge(&mut self) -> Result<()> {
+        while let [.., before, last] = self.small[..] {
+            let (size, other) = (self.block_len(last), self.block_len(before));
+            if size * 2 < other || size + other > MAX_ROWS {
+                break;
+            }
+            self.small.truncate(self.small.len() - 2);
+            let merged = [self.lift(before), self.lift(last)].into_iter().flatten();
+            let parts = merged.map(Block::compacted).collect::<Result<Vec<_>>>()?;
+            let rows = concat_batches(&self.schema, parts.iter().map(|(rows, _)| rows))?;
+            let slots: Vec<u32> = parts.into_iter().flat_map(|(_, slots)| slots).collect();
+            let block = self.put(rows, slots);
+            self.small.push(block);
+        }
+        // What is large enough needs no more merging; what is left stays ordered by size.
+        let blocks = &self.blocks;
+        let len = |id: &u32| blocks.get(*id as usize).and_then(Option::as_ref).map_or(0, |block| block.slots.len());
+        self.small.retain(|id| len(id) < MAX_ROWS / 2);
+        Ok(())
+    }
+
+    fn block_len(&self, id: u32) -> usize {
+        self.blocks.get(id as usize).and_then(Option::as_ref).map_or(0, |block| block.slots.len())
+    }
+
+    /// The first slot of a group's chain, or [`ABSENT`].
+    pub(super) fn head(&self, group: u32) -> u32 {
+        self.heads.get(group as usize).copied().unwrap_or(ABSENT)
+    }
+
+    /// The slot after this one in its chain, or [`ABSENT`].
+    pub(super) fn next(&self, slot: u32) -> u32 {
+        self.slots[slot as usize].next
+    }
+
+    pub(super) fn group(&self, slot: u32) -> u32 {
+        self.slots[slot as usize].group
+    }
+
+    pub(super) fn is_matched(&self, slot: u32) -> bool {
+        self.slots[slot as usize].matched
+    }
+
+    pub(super) fn set_matched(&mut self, slot: u32) {
+        self.slots[slot as usize].matched = true;
+    }
+
+    pub(super) fn is_live(&self, slot: u32) -> bool {
+        self.slots[slot as usize].block != ABSENT
+    }
+
+    /// Says that an expiry queue lists this slot: only [`Store::free`] makes its number free again.
+    pub(super) fn set_queued(&mut self, slot: u32) {
+        self.slots[slot as usize].queued = true;
+    }
+
+    /// Forgets the row of a live slot.
+    pub(super) fn remove(&mut self, slot: u32) -> Result<()> {
+        self.unlink(slot);
+        let Slot { block, row, queued, .. } = self.slots[slot as usize];
+        self.slots[slot as usize].block = ABSENT;
+        self.live -= 1;
+        if !queued {
+            self.free_slots.push(slot);
+        }
+        let Some(held) = self.blocks.get_mut(block as usize).and_then(Option::as_mut) else { return Ok(()) };
+        held.slots[row as usize] = ABSENT;
+        held.live -= 1;
+        match (held.live, held.slots.len()) {
+            (0, _) => {
+                self.small.retain(|small| *small != block);
+                self.lift(block);
+                Ok(())
+            }
+            (live, len) if live * 4 < len => self.rewrite(block),
+            _ => Ok(()),
+        }
+    }
+
+    /// The expiry queue has let go of this slot.
+    pub(super) fn free(&mut self, slot: u32) -> Result<()> {
+        if self.is_live(slot) {
+            self.slots[slot as usize].queued = false;
+            return self.remove(slot);
+        }
+        self.free_slots.push(slot);
+        Ok(())
+    }
+
+    /// Drops a block's dead rows.
+    fn rewrite(&mut self, id: u32) -> Result<()> {
+        let Some(block) = self.lift(id) else { return Ok(()) };
+        let (rows, slots) = block.compacted()?;
+        // The number just given back is the next to be taken, so `small` needs no change.
+        self.put(rows, slots);
+        Ok(())
+    }
+
+    /// The rows of these live slots, in this order.
+    pub(super) fn gather(&mut self, slots: &[u32]) -> Result<RecordBatch> {
+        self.local.resize(self.blocks.len(), ABSENT);
+        let mut used: Vec<u32> = Vec::new();
+        let mut places = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let Slot { block, row, .. } = self.slots[*slot as usize];
+            let local = self.local.get_mut(block as usize).ok_or_else(gone)?;
+            if *local == ABSENT {
+                *local = used.len() as u32;
+                used.push(block);
+            }
+            places.push((*local as usize, row as usize));
+        }
+        used.iter().for_each(|block| self.local[*block as usize] = ABSENT);
+        let rows = |id: &u32| self.blocks[*id as usize].as_ref().map(|block| &block.rows);
+        let blocks: Vec<&RecordBatch> = used.iter().map(rows).collect::<Option<_>>().ok_or_else(gone)?;
+        match blocks.as_slice() {
+            [] => Ok(RecordBatch::new_empty(self.schema.clone())),
+            [single] => {
+                let rows = UInt32Array::from_iter_values(places.iter().map(|(_, row)| *row as u32));
+                Ok(take_record_batch(single, &rows)?)
+            }
+            several => Ok(interleave_record_batch(several, &places)?),
+        }
+    }
+
+    /// All rows, block by block, with whether they have matched.
+    pub(super) fn all(&self) -> Result<Vec<(RecordBatch, BooleanArray)>> {
+        let blocks = self.blocks.iter().flatten().filter(|block| block.live > 0);
+        blocks
+            .map(|block| {
+                let live = BooleanBuffer::collect_bool(block.slots.len(), |row| block.slots[row] != ABSENT);
+                let slots = block.slots.iter().filter(|slot| **slot != ABSENT);
+                let matched = slots.map(|slot| Some(self.is_matched(*slot))).collect();
+                Ok((filter_record_batch(&block.rows, &BooleanArray::new(live, None))?, matched))
+            })
+            .collect()
+    }
+}
+
+impl Block {
+    /// The live rows and their slots.
+    fn compacted(self) -> Result<(RecordBatch, Vec<u32>)> {
+        if self.live == self.slots.len() {
+            return Ok((self.rows, self.slots));
+        }
+        let live = BooleanBuffer::collect_bool(self.slots.len(), |row| self.slots[row] != ABSENT);
+        let rows = filter_record_batch(&self.rows, &BooleanArray::new(live, None))?;
+        Ok((rows, self.slots.into_iter().filter(|slot| *slot != ABSENT).collect()))
+    }
+}
+
+fn gone() -> Error {
+    Error::Internal("a stored row is gone".into())
+}

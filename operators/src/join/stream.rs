@@ -1,0 +1,547 @@
+//! Stream × stream: each side keeps its rows until the watermark proves that they can match nothing any more.
+//!
+//! ```text
+//!  rows of a side ─► late? dropped ─► pre-filter ─► probe the other side's store ─► stored on their own side
+//!                                       │ fails: unmatched at once      │ matches leave at once
+//!  watermark ─► rows whose eviction time has passed leave the store; unmatched ones of an outer side are printed
+//! ```
+//!
+//! In: rows of two inputs, routed by their keys. Out: joined rows (left columns first); for a left semi join the left rows.
+//! What always holds: a pair is joined exactly once, when its later row arrives; so the order in which the rows of an epoch
+//! arrive does not matter. Evicting costs in proportion to the rows evicted.
+//!
+//! Spark's semi join does depend on order, and we follow it: the rows of an epoch are processed when the epoch closes, the
+//! right ones first, and right rows that the new watermark has already passed do not meet left rows of the same epoch.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
+};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+
+use super::keys::SideKeys;
+use super::store::Store;
+use super::{Condition, On, holds, joined, pick, with_nulls};
+use crate::chunk::MAX_ROWS;
+use crate::driver::{Logic, StateMetrics};
+use crate::event_time::{EventTime, drop_late};
+use crate::expiry::Expiry;
+use crate::keys::{ABSENT, KeyTable};
+use crate::time::NO_WATERMARK;
+use crate::{Chunk, Error, Output, Result, snapshot};
+
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+
+/// Which rows a join of two streams gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Pairs that match.
+    Inner,
+    /// Also left rows without match, with nulls.
+    LeftOuter,
+    /// Also right rows without match, with nulls.
+    RightOuter,
+    /// Also rows of both sides without match, with nulls.
+    FullOuter,
+    /// Left rows that match something, once.
+    LeftSemi,
+}
+
+impl JoinKind {
+    /// Whether rows without match of this side are printed.
+    fn preserves(self, side: usize) -> bool {
+        match self {
+            JoinKind::Inner | JoinKind::LeftSemi => false,
+            JoinKind::LeftOuter => side == LEFT,
+            JoinKind::RightOuter => side == RIGHT,
+            JoinKind::FullOuter => true,
+        }
+    }
+}
+
+/// One input of a join.
+pub struct JoinSide {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// A condition on this side alone, over its rows: a row that fails it matches nothing.
+    pub prefilter: Option<Condition>,
+    /// The event time by which late rows are judged, if the side has a watermark.
+    pub event_time: Option<EventTime>,
+    /// When a stored row can match nothing any more; `None`: never.
+    pub evict: Option<Evict>,
+}
+
+/// A stored row can match nothing any more once `value <= watermark - delay`, with the watermark of the other side (or the
+/// only watermark there is). A row whose value is null stays for ever.
+pub struct Evict {
+    /// The row's time.
+    pub value: EventTime,
+    /// Microseconds by which the threshold stays behind the watermark; may be negative.
+    pub delay: i64,
+}
+
+/// A join of two streams.
+pub struct StreamJoin {
+    /// Which rows it gives.
+    pub kind: JoinKind,
+    /// Equal columns.
+    pub on: Vec<On>,
+    /// The rest of the condition, over `joined` rows.
+    pub condition: Option<Condition>,
+    /// Left columns, then right columns; also the schema of the result, except for a left semi join.
+    pub joined: SchemaRef,
+    /// Left and right.
+    pub sides: [JoinSide; 2],
+    /// Microseconds by which the result's watermark stays behind the inputs'.
+    pub holdback: i64,
+}
+
+/// The operator that joins two streams.
+pub struct Join {
+    kind: JoinKind,
+    condition: Option<Condition>,
+    joined: SchemaRef,
+    holdback: i64,
+    index: KeyTable,
+    sides: [Side; 2],
+    watermarks: [i64; 2],
+    /// Rows of a semi join's epoch in progress.
+    waiting: [Vec<RecordBatch>; 2],
+    metrics: StateMetrics,
+    groups: Vec<u32>,
+    slots: Vec<u32>,
+}
+
+struct Side {
+    input: JoinSide,
+    keys: SideKeys,
+    store: Store,
+    expiry: Expiry,
+}
+
+impl Join {
+    /// An operator with two inputs, left and right, routed by the columns of `on`.
+    ///
+    /// # Errors
+    /// Keys that have no equality, are no columns, or are of different types on both sides.
+    pub fn new(join: StreamJoin) -> Result<Self> {
+        let null_safe: Vec<bool> = join.on.iter().map(|on| on.null_safe).collect();
+        let left = SideKeys::new(join.on.iter().map(|on| on.left).collect(), null_safe.clone());
+        let right = SideKeys::new(join.on.iter().map(|on| on.right).collect(), null_safe);
+        let index = left.table(&join.sides[LEFT].schema)?;
+        if index.types() != right.table(&join.sides[RIGHT].schema)?.types() {
+            return Err(Error::Internal("join keys are of different types on both sides".into()));
+        }
+        let [left_input, right_input] = join.sides;
+        Ok(Join {
+            kind: join.kind,
+            condition: join.condition,
+            joined: join.joined,
+            holdback: join.holdback,
+            index,
+            sides: [Side::new(left_input, left), Side::new(right_input, right)],
+            watermarks: [NO_WATERMARK; 2],
+            waiting: [Vec::new(), Vec::new()],
+            metrics: StateMetrics::default(),
+            groups: Vec::new(),
+            slots: Vec::new(),
+        })
+    }
+
+    /// Drops late rows, and sorts out those that fail their side's own condition.
+    fn admit(&mut self, port: usize, rows: RecordBatch, out: &mut Output, origin: Origin) -> Result<RecordBatch> {
+        let input = &self.sides[port].input;
+        let rows = match &input.event_time {
+            None => rows,
+            Some(event_time) => {
+                let (rows, dropped) = drop_late(rows, event_time, self.watermarks[port])?;
+                self.metrics.rows_dropped += dropped;
+                rows
+            }
+        };
+        let Some(prefilter) = &input.prefilter else { return Ok(rows) };
+        let pass = holds(prefilter, &rows)?;
+        if pass.true_count() == pass.len() {
+            return Ok(rows);
+        }
+        if self.kind.preserves(port) {
+            let fail = BooleanArray::new(!pass.values(), None);
+            let alone = filter_record_batch(&rows, &fail)?;
+            out.chunk(origin.chunk(with_nulls(&self.joined, &alone, port == LEFT)?));
+        }
+        Ok(filter_record_batch(&rows, &pass)?)
+    }
+
+    /// Joins admitted rows with the other side's, and stores those that may still match.
+    fn absorb(&mut self, port: usize, rows: RecordBatch, keep: Keep, emit: &mut Emit<'_>) -> Result<()> {
+        let rows = self.without_unmatchable(port, rows)?;
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut groups = std::mem::take(&mut self.groups);
+        self.sides[port].keys.insert(&mut self.index, &rows, &mut groups)?;
+        let matched = self.probe(port, &rows, &groups, emit)?;
+        self.store(port, rows, &groups, &matched, keep)?;
+        self.groups = groups;
+        Ok(())
+    }
+
+    /// Rows with null keys match nothing; only an outer side keeps them, to print them.
+    fn without_unmatchable(&self, port: usize, rows: RecordBatch) -> Result<RecordBatch> {
+        match self.sides[port].keys.matchable(&rows) {
+            Some(matchable) if !self.kind.preserves(port) => {
+                Ok(filter_record_batch(&rows, &BooleanArray::new(matchable.into_inner(), None))?)
+            }
+            _ => Ok(rows),
+        }
+    }
+
+    /// Prints the matches of new rows with stored rows of the other side; says which of the new rows matched.
+    fn probe(&mut self, port: usize, rows: &RecordBatch, groups: &[u32], emit: &mut Emit<'_>) -> Result<Vec<bool>> {
+        // A left row of a semi join is printed once.
+        let once = self.kind == JoinKind::LeftSemi && port == RIGHT;
+        let mut probe = Probe { port, rows, new: Vec::new(), stored: Vec::new(), matched: vec![false; groups.len()] };
+        let mut used = Vec::new();
+        for (row, group) in groups.iter().enumerate().filter(|(_, group)| **group != ABSENT) {
+            let mut slot = self.sides[1 - port].store.head(*group);
+            while slot != ABSENT {
+                if !(once && self.sides[1 - port].store.is_matched(slot)) {
+                    probe.new.push(row as u32);
+                    probe.stored.push(slot);
+                }
+                slot = self.sides[1 - port].store.next(slot);
+                if probe.new.len() >= MAX_ROWS {
+                    self.flush(&mut probe, &mut used, emit)?;
+                }
+            }
+        }
+        self.flush(&mut probe, &mut used, emit)?;
+        self.finish_semi(&probe, used, emit)?;
+        Ok(probe.matched)
+    }
+
+    /// Joins the candidate pairs collected so far, prints those that match and marks their rows.
+    fn flush(&mut self, probe: &mut Probe<'_>, used: &mut Vec<u32>, emit: &mut Emit<'_>) -> Result<()> {
+        if probe.new.is_empty() {
+            return Ok(());
+        }
+        let semi = self.kind == JoinKind::LeftSemi;
+        let (new, stored) = (std::mem::take(&mut probe.new), std::mem::take(&mut probe.stored));
+        let mut hits = BooleanBuffer::new_set(new.len());
+        if self.condition.is_some() || !semi {
+            let picked = pick(probe.rows.columns(), &UInt32Array::from(new.clone()))?;
+            let other = self.sides[1 - probe.port].store.gather(&stored)?;
+            let mut pairs = joined(&self.joined, picked, other.columns().to_vec(), probe.port == LEFT)?;
+            if let Some(condition) = &self.condition {
+                let mask = holds(condition, &pairs)?;
+                hits = mask.values().clone();
+                pairs = if semi { pairs } else { filter_record_batch(&pairs, &mask)? };
+            }
+            if !semi {
+                emit.rows(pairs);
+            }
+        }
+        let other = &mut self.sides[1 - probe.port].store;
+        for pair in hits.set_indices() {
+            probe.matched[new[pair] as usize] = true;
+            let slot = stored[pair];
+            if semi && probe.port == RIGHT && !other.is_matched(slot) {
+                used.push(slot);
+            }
+            if !semi || probe.port == RIGHT {
+                other.set_matched(slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// A semi join prints left rows: new ones that matched, or stored ones, which are then no longer needed.
+    fn finish_semi(&mut self, probe: &Probe<'_>, used: Vec<u32>, emit: &mut Emit<'_>) -> Result<()> {
+        if self.kind != JoinKind::LeftSemi {
+            return Ok(());
+        }
+        if probe.port == LEFT {
+            emit.rows(filter_record_batch(probe.rows, &BooleanArray::from(probe.matched.clone()))?);
+            return Ok(());
+        }
+        for part in used.chunks(MAX_ROWS) {
+            emit.rows(self.sides[LEFT].store.gather(part)?);
+        }
+        // Their keys stay: the new rows have them too.
+        self.forget(LEFT, &used, Store::remove)?;
+        Ok(())
+    }
+
+    /// Stores new rows that may still match something, and forgets the keys of the others if nobody has them.
+    fn store(&mut self, port: usize, rows: RecordBatch, groups: &[u32], matched: &[bool], keep: Keep) -> Result<()> {
+        let used = |row: usize| self.kind == JoinKind::LeftSemi && port == LEFT && matched[row];
+        let times = self.sides[port].input.evict.as_ref().map(|evict| (evict.value)(&rows)).transpose()?;
+        let too_old = |row: usize| match (keep, &times) {
+            (Keep::After(threshold), Some(times)) => times.is_valid(row) && times.value(row) <= threshold,
+            _ => false,
+        };
+        let (kept, left_out): (Vec<u32>, Vec<u32>) =
+            (0..groups.len() as u32).partition(|row| !used(*row as usize) && !too_old(*row as usize));
+        let rows = if left_out.is_empty() { rows } else { take_record_batch(&rows, &UInt32Array::from(kept.clone()))? };
+        let side = &mut self.sides[port];
+        let stored: Vec<u32> = kept.iter().map(|row| groups[*row as usize]).collect();
+        side.store.append(rows, &stored, &mut self.slots)?;
+        side.note(&self.slots, &kept, matched, times.as_ref());
+        self.metrics.rows_updated += kept.len() as u64;
+        self.forget_keys(left_out.iter().map(|row| groups[*row as usize]).collect());
+        Ok(())
+    }
+
+    /// The eviction time at or below which a side's rows can match nothing any more.
+    fn threshold(&self, side: usize) -> i64 {
+        let Some(evict) = &self.sides[side].input.evict else { return NO_WATERMARK };
+        let judge = if self.sides[1 - side].input.event_time.is_some() { 1 - side } else { side };
+        behind(self.watermarks[judge], evict.delay)
+    }
+
+    /// Works off a semi join's epoch: right rows first.
+    fn settle(&mut self, out: &mut Output) -> Result<()> {
+        let mut emit = Emit { out, origin: None };
+        for port in [RIGHT, LEFT] {
+            let keep = if port == RIGHT { Keep::After(self.threshold(RIGHT)) } else { Keep::All };
+            for rows in std::mem::take(&mut self.waiting[port]) {
+                self.absorb(port, rows, keep, &mut emit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that can match nothing any more leave; unmatched ones of an outer side are printed.
+    fn evict(&mut self, port: usize, out: &mut Output) -> Result<()> {
+        let threshold = self.threshold(port);
+        if threshold == NO_WATERMARK {
+            return Ok(());
+        }
+        let mut expired = Vec::new();
+        self.sides[port].expiry.expire(threshold, &mut expired);
+        if self.kind.preserves(port) {
+            let store = &mut self.sides[port].store;
+            let alone = expired.iter().copied().filter(|slot| store.is_live(*slot) && !store.is_matched(*slot));
+            let alone: Vec<u32> = alone.collect();
+            for part in alone.chunks(MAX_ROWS) {
+                out.rows(with_nulls(&self.joined, &store.gather(part)?, port == LEFT)?);
+            }
+        }
+        let groups = self.forget(port, &expired, Store::free)?;
+        self.forget_keys(groups);
+        Ok(())
+    }
+
+    /// Removes rows, and says which groups they were of.
+    fn forget(
+        &mut self,
+        side: usize,
+        slots: &[u32],
+        remove: impl Fn(&mut Store, u32) -> Result<()>,
+    ) -> Result<Vec<u32>> {
+        let store = &mut self.sides[side].store;
+        let before = store.len();
+        let mut groups = Vec::new();
+        for slot in slots {
+            groups.push(store.group(*slot));
+            remove(store, *slot)?;
+        }
+        self.metrics.rows_removed += (before - store.len()) as u64;
+        Ok(groups)
+    }
+
+    /// Forgets keys of which neither side has a row left.
+    fn forget_keys(&mut self, mut groups: Vec<u32>) {
+        let [left, right] = &self.sides;
+        groups.retain(|group| {
+            *group != ABSENT && left.store.head(*group) == ABSENT && right.store.head(*group) == ABSENT
+        });
+        self.index.remove(&groups);
+    }
+
+    fn sweep(&mut self, out: &mut Output) -> Result<()> {
+        self.settle(out)?;
+        self.evict(LEFT, out)?;
+        self.evict(RIGHT, out)
+    }
+
+    fn restore_side(&mut self, port: usize, state: &StructArray, matched: &BooleanArray) -> Result<()> {
+        let schema = self.sides[port].input.schema.clone();
+        let rows = RecordBatch::try_new(schema, state.columns().to_vec())?;
+        let matched: Vec<bool> = matched.values().iter().collect();
+        let mut groups = Vec::new();
+        self.sides[port].keys.insert(&mut self.index, &rows, &mut groups)?;
+        // Semi joins have printed and forgotten their matched left rows, so none is skipped here.
+        self.store(port, rows, &groups, &matched, Keep::All)
+    }
+}
+
+/// Which new rows are stored.
+#[derive(Clone, Copy)]
+enum Keep {
+    All,
+    /// Those whose eviction time is above this.
+    After(i64),
+}
+
+/// New rows of one side that look for matches on the other.
+struct Probe<'a> {
+    port: usize,
+    rows: &'a RecordBatch,
+    /// Candidate pairs: a new row, and the slot of a stored one.
+    new: Vec<u32>,
+    stored: Vec<u32>,
+    /// Which of the new rows matched.
+    matched: Vec<bool>,
+}
+
+/// Where results go: with the origin of the chunk that caused them, if there is one.
+struct Emit<'a> {
+    out: &'a mut Output,
+    origin: Option<Origin>,
+}
+
+/// What results share with the chunk that caused them.
+#[derive(Clone, Copy)]
+struct Origin {
+    ingest: u64,
+    partition: u32,
+}
+
+impl Origin {
+    fn chunk(self, rows: RecordBatch) -> Chunk {
+        Chunk::new(rows, self.ingest, self.partition)
+    }
+}
+
+impl Emit<'_> {
+    fn rows(&mut self, rows: RecordBatch) {
+        match self.origin {
+            Some(origin) => self.out.chunk(origin.chunk(rows)),
+            None => self.out.rows(rows),
+        }
+    }
+}
+
+impl Side {
+    fn new(input: JoinSide, keys: SideKeys) -> Self {
+        Side { store: Store::new(input.schema.clone()), input, keys, expiry: Expiry::default() }
+    }
+
+    /// Notes of rows just stored, whose numbers in their batch are `rows`, whether they matched and when they expire.
+    fn note(&mut self, slots: &[u32], rows: &[u32], matched: &[bool], times: Option<&TimestampMicrosecondArray>) {
+        let matched = slots.iter().zip(rows).filter(|(_, row)| matched[**row as usize]);
+        matched.for_each(|(slot, _)| self.store.set_matched(*slot));
+        let Some(times) = times else { return };
+        let due = slots.iter().zip(rows).filter(|(_, row)| times.is_valid(**row as usize));
+        let store = &mut self.store;
+        self.expiry.extend(due.map(|(slot, row)| {
+            store.set_queued(*slot);
+            (times.value(*row as usize), *slot)
+        }));
+    }
+}
+
+/// A watermark held back; no watermark stays none, the end of time stays the end.
+fn behind(watermark: i64, delay: i64) -> i64 {
+    match watermark {
+        NO_WATERMARK | i64::MAX => watermark,
+        watermark => watermark.saturating_sub(delay),
+    }
+}
+
+impl Logic for Join {
+    fn on_rows(&mut self, port: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
+        let origin = Origin { ingest: chunk.ingest, partition: chunk.partition };
+        let Some(rows) = chunk.into_rows() else { return Ok(()) };
+        let rows = self.admit(port, rows, out, origin)?;
+        if self.kind == JoinKind::LeftSemi && !out.eager() {
+            self.waiting[port].push(rows);
+            return Ok(());
+        }
+        self.absorb(port, rows, Keep::All, &mut Emit { out, origin: Some(origin) })
+    }
+
+    fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
+        self.watermarks.iter_mut().zip(watermarks).for_each(|(known, new)| *known = *new);
+        self.sweep(out)
+    }
+
+    fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
+        self.sweep(out)
+    }
+
+    fn output_watermark(&self, watermarks: &[i64]) -> i64 {
+        let timed = watermarks.iter().zip(&self.sides).filter(|(_, side)| side.input.event_time.is_some());
+        timed.map(|(watermark, _)| behind(*watermark, self.holdback)).min().unwrap_or(NO_WATERMARK)
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut state = Vec::new();
+        for (port, side) in self.sides.iter().enumerate() {
+            for (rows, matched) in side.store.all()? {
+                state.push(self.state_of(port, rows, matched)?);
+            }
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
+        for batch in &state {
+            let [matched, left, right] = snapshot::columns(batch)? else { return Err(foreign()) };
+            let matched = matched.as_boolean_opt().ok_or_else(foreign)?;
+            for (port, rows) in [(LEFT, left), (RIGHT, right)] {
+                let rows = rows.as_struct_opt().ok_or_else(foreign)?;
+                if rows.len() > rows.null_count() {
+                    self.restore_side(port, rows, matched)?;
+                }
+            }
+        }
+        self.metrics = StateMetrics::default();
+        Ok(())
+    }
+
+    fn metrics(&mut self) -> StateMetrics {
+        let [left, right] = &self.sides;
+        let stores = left.store.size_bytes() + right.store.size_bytes();
+        let memory = stores + self.index.size_bytes() + left.expiry.size_bytes() + right.expiry.size_bytes();
+        let rows_total = (left.store.len() + right.store.len()) as u64;
+        let metrics = StateMetrics { rows_total, memory_bytes: memory as u64, ..self.metrics };
+        self.metrics = StateMetrics::default();
+        metrics
+    }
+}
+
+impl Join {
+    /// Rows of one side as state: matched, left row, right row, of which one is null.
+    fn state_of(&self, port: usize, rows: RecordBatch, matched: BooleanArray) -> Result<RecordBatch> {
+        let keys = self.sides[port].keys.columns(&rows);
+        let mut columns: Vec<(FieldRef, ArrayRef)> =
+            vec![(Arc::new(Field::new("_matched", DataType::Boolean, false)), Arc::new(matched))];
+        for (side, name) in ["left", "right"].into_iter().enumerate() {
+            let fields = nullable(&self.sides[side].input.schema);
+            let column: ArrayRef = match side == port {
+                true => Arc::new(StructArray::try_new(fields.clone(), rows.columns().to_vec(), None)?),
+                false => new_null_array(&DataType::Struct(fields.clone()), rows.num_rows()),
+            };
+            columns.push((Arc::new(Field::new(name, DataType::Struct(fields), true)), column));
+        }
+        snapshot::keyed(&keys, rows.num_rows(), columns)
+    }
+}
+
+fn nullable(schema: &Schema) -> Fields {
+    schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect()
+}
+
+fn foreign() -> Error {
+    Error::Internal("the state is not of a join".into())
+}
+
+#[cfg(test)]
+mod tests;
