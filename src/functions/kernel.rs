@@ -9,9 +9,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, PrimitiveBuilder};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -30,6 +32,7 @@ pub struct Kernel {
     result: FieldRef,
     signature: Signature,
     lazy: bool,
+    fallible: bool,
     run: Arc<Run>,
 }
 
@@ -53,6 +56,7 @@ impl Kernel {
             result: Arc::new(Field::new(name, result, true)),
             signature: Signature::user_defined(Volatility::Immutable),
             lazy: false,
+            fallible: false,
             run: Arc::new(run),
         }
     }
@@ -78,7 +82,23 @@ impl Kernel {
     /// Says that it must not be evaluated where its value is not needed (`raise_error`).
     pub fn lazy(mut self) -> Self {
         self.lazy = true;
+        self.fallible()
+    }
+
+    /// Says that it fails on some data, so that `AND`, `OR` and `CASE` must not evaluate it for rows that do not need it.
+    pub fn fallible(self) -> Self {
+        self.fallible_if(true)
+    }
+
+    /// [`Kernel::fallible`] if `fails`.
+    pub fn fallible_if(mut self, fails: bool) -> Self {
+        self.fallible = fails;
         self
+    }
+
+    /// True if some part of `expr` may fail on some data.
+    pub fn may_fail(expr: &Expr) -> bool {
+        expr.exists(|part| Ok(Kernel::of(part).is_some_and(|(kernel, _)| kernel.fallible))).unwrap_or(true)
     }
 
     /// The expression that applies this function to `args`.
@@ -94,6 +114,11 @@ impl Kernel {
     /// The captured parameters, see [`Kernel::key`].
     pub fn parameters(&self) -> &str {
         &self.key
+    }
+
+    /// The type of its results.
+    pub fn result_type(&self) -> &DataType {
+        self.result.data_type()
     }
 
     /// The kernel behind a function call, if it is one.
@@ -117,6 +142,47 @@ fn over_arrays(
         return Ok(ColumnarValue::Array(result));
     }
     Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+}
+
+/// Applies `operation` to the pairs of values that are both present; null where it gives none.
+///
+/// # Errors
+/// The first error of `operation`.
+pub fn zip<L, R, O>(
+    left: &dyn Array,
+    right: &dyn Array,
+    operation: impl Fn(L::Native, R::Native) -> Result<Option<O::Native>>,
+) -> Result<PrimitiveArray<O>>
+where
+    L: ArrowPrimitiveType,
+    R: ArrowPrimitiveType,
+    O: ArrowPrimitiveType,
+{
+    let (left, right) = (downcast::<PrimitiveArray<L>>(left)?, downcast::<PrimitiveArray<R>>(right)?);
+    let nulls = NullBuffer::union(left.nulls(), right.nulls());
+    let mut builder = PrimitiveBuilder::<O>::with_capacity(left.len());
+    for (row, (a, b)) in left.values().iter().zip(right.values()).enumerate() {
+        let present = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        builder.append_option(if present { operation(*a, *b)? } else { None });
+    }
+    Ok(builder.finish())
+}
+
+/// Applies `operation` to the values that are present; null where it gives none.
+///
+/// # Errors
+/// The first error of `operation`.
+pub fn each<I, O>(array: &dyn Array, operation: impl Fn(I::Native) -> Result<Option<O::Native>>) -> Result<PrimitiveArray<O>>
+where
+    I: ArrowPrimitiveType,
+    O: ArrowPrimitiveType,
+{
+    let array = downcast::<PrimitiveArray<I>>(array)?;
+    let mut builder = PrimitiveBuilder::<O>::with_capacity(array.len());
+    for (row, value) in array.values().iter().enumerate() {
+        builder.append_option(if array.is_valid(row) { operation(*value)? } else { None });
+    }
+    Ok(builder.finish())
 }
 
 /// The value as an array of `rows` rows.

@@ -85,7 +85,42 @@ pub struct Call<'a> {
     pub conf: &'a Conf,
 }
 
-impl Call<'_> {
+/// What the meaning of an expression depends on besides itself.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// What its columns refer to.
+    pub schema: &'a DFSchema,
+    /// Session settings.
+    pub conf: &'a Conf,
+}
+
+impl Context<'_> {
+    /// The type of an expression.
+    pub fn type_of(&self, expr: &Expr) -> Result<DataType> {
+        Ok(expr.get_type(self.schema)?)
+    }
+
+    /// `expr` as a value of type `to`; see [`coerce::implicit`].
+    pub fn implicit(&self, expr: Expr, to: &DataType) -> Result<Expr> {
+        coerce::implicit(expr, to, self.schema, self.conf)
+    }
+
+    /// `expr` cast to `to` as by `CAST`; see [`cast::cast`].
+    pub fn cast(&self, expr: Expr, to: &DataType) -> Result<Expr> {
+        cast::cast(expr, to, cast::Mode::of(self.conf), self.schema, self.conf)
+    }
+
+    /// All expressions cast to their common type; see [`coerce::to_common`].
+    pub fn to_common(&self, exprs: Vec<Expr>) -> Result<(Vec<Expr>, DataType)> {
+        coerce::to_common(exprs, self.schema, self.conf)
+    }
+}
+
+impl<'a> Call<'a> {
+    /// The columns and settings of this call.
+    pub fn context(&self) -> Context<'a> {
+        Context { schema: self.schema, conf: self.conf }
+    }
     /// The type of an expression over this call's columns.
     pub fn type_of(&self, expr: &Expr) -> Result<DataType> {
         Ok(expr.get_type(self.schema)?)
@@ -113,6 +148,15 @@ impl Call<'_> {
         std::mem::take(&mut self.args).into_iter().map(|arg| self.value(arg)).collect()
     }
 
+    /// All arguments, which must be `N`.
+    ///
+    /// # Errors
+    /// As [`Call::values`].
+    pub fn exactly<const N: usize>(&mut self) -> Result<[Expr; N]> {
+        let values = self.values(N..=N)?;
+        values.try_into().map_err(|_| Error::internal("the number of arguments was checked"))
+    }
+
     fn value(&self, arg: Arg<'_>) -> Result<Expr> {
         match arg {
             Arg::Value(expr) => Ok(expr),
@@ -137,6 +181,13 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 
 /// All families of scalar functions. A new family is one line here.
 const FAMILIES: &[&[Function]] = &[
+    arithmetic::FUNCTIONS,
+    cast::FUNCTIONS,
+    comparison::FUNCTIONS,
+    conditional::FUNCTIONS,
+    generator::FUNCTIONS,
+    math::FUNCTIONS,
+    window::FUNCTIONS,
     encoding::FUNCTIONS,
     array::FUNCTIONS,
     array_edit::FUNCTIONS,

@@ -14,7 +14,9 @@ use datafusion::sql::sqlparser::ast;
 
 use super::interval::{CalendarInterval, Field, parse_fields, parse_units};
 use crate::conf::Conf;
-use crate::functions::cast::text;
+use crate::functions::cast::decimal;
+use crate::types::datetime_text::{parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text};
+use crate::types::zone::Zone;
 use crate::{Error, Result};
 
 /// Key of the field metadata that holds an interval's fields, such as `minute` or `day to hour`.
@@ -59,9 +61,9 @@ pub fn number(text: &str) -> Result<Expr> {
         "Y" => ScalarValue::Int8(Some(ranged(digits, text)?)),
         "F" => ScalarValue::Float32(Some(ranged(digits, text)?)),
         "D" => ScalarValue::Float64(Some(ranged(digits, text)?)),
-        "BD" => decimal(digits)?,
+        "BD" => exact(digits)?,
         _ if digits.contains(['e', 'E']) => ScalarValue::Float64(Some(ranged(digits, text)?)),
-        _ if digits.contains('.') => decimal(digits)?,
+        _ if digits.contains('.') => exact(digits)?,
         _ => whole(digits)?,
     };
     Ok(constant(value))
@@ -82,22 +84,19 @@ fn whole(digits: &str) -> Result<ScalarValue> {
     }
     match digits.parse::<i64>() {
         Ok(value) => Ok(ScalarValue::Int64(Some(value))),
-        Err(_) => decimal(digits),
+        Err(_) => exact(digits),
     }
 }
 
-fn decimal(text: &str) -> Result<ScalarValue> {
-    let parsed = text::parse_decimal(text)
-        .ok_or_else(|| Error::query("PARSE_SYNTAX_ERROR", format!("syntax error at or near '{text}'")))?;
-    let scale = parsed.scale.max(0);
-    let digits = parsed.unscaled.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1) as i32;
-    let precision = (digits - parsed.scale.min(0)).max(scale);
-    let value = 10i128.checked_pow((-parsed.scale).max(0) as u32).and_then(|power| parsed.unscaled.checked_mul(power));
-    match value.filter(|_| precision <= 38) {
-        Some(value) => Ok(ScalarValue::Decimal128(Some(value), precision as u8, scale as i8)),
+fn exact(text: &str) -> Result<ScalarValue> {
+    let syntax = || Error::query("PARSE_SYNTAX_ERROR", format!("syntax error at or near '{text}'"));
+    let number = decimal::parse(text).ok_or_else(syntax)?;
+    let (precision, scale) = number.precision_and_scale();
+    match number.rescaled(scale, precision) {
+        Some(value) => Ok(ScalarValue::Decimal128(Some(value), precision, scale)),
         None => Err(Error::query(
             "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION",
-            format!("decimal precision {precision} exceeds the largest precision 38"),
+            format!("number '{text}' has more digits than the largest precision 38"),
         )),
     }
 }
@@ -122,16 +121,15 @@ fn invalid_typed(name: &str, text: &str) -> Error {
 /// # Errors
 /// `INVALID_TYPED_LITERAL` if the text is none.
 pub fn typed_string(name: &str, value: &str, conf: &Conf) -> Result<Expr> {
-    let zone = || text::Zone::of(conf);
     let parsed = match name {
-        "DATE" => text::parse_date(value).map(|days| ScalarValue::Date32(Some(days))),
+        "DATE" => parse_date_text(value).map(|days| ScalarValue::Date32(Some(days))),
         "TIMESTAMP" | "TIMESTAMP_LTZ" => {
-            text::parse_timestamp(value, &zone()?).map(|micros| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
+            let micros = parse_timestamp_text(value, &Zone::parse(conf.time_zone())?);
+            micros.map(|micros| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
         }
         "TIMESTAMP_NTZ" => {
-            text::parse_timestamp_ntz(value).map(|micros| ScalarValue::TimestampMicrosecond(Some(micros), None))
+            parse_timestamp_ntz_text(value).map(|micros| ScalarValue::TimestampMicrosecond(Some(micros), None))
         }
-        "TIME" => text::parse_time(value).map(|micros| ScalarValue::Time64Microsecond(Some(micros))),
         _ => None,
     };
     parsed.map(constant).ok_or_else(|| invalid_typed(name, value))
@@ -199,3 +197,20 @@ pub fn null_of(data_type: &DataType) -> Result<Expr> {
     Ok(constant(ScalarValue::try_from(data_type)?))
 }
 
+
+/// The constant of a typed string.
+///
+/// # Errors
+/// As [`typed_string`].
+pub fn bind_typed(text: &ast::TypedString, conf: &Conf) -> Result<Expr> {
+    typed_string(&text.data_type.to_string().to_ascii_uppercase(), &text_of(&text.value.value)?, conf)
+}
+
+/// The text of a string literal.
+///
+/// # Errors
+/// `PARSE_SYNTAX_ERROR` if it is none.
+pub fn text_of(value: &ast::Value) -> Result<String> {
+    let text = value.clone().into_string();
+    text.ok_or_else(|| Error::query("PARSE_SYNTAX_ERROR", format!("syntax error at or near '{value}': expected a string")))
+}

@@ -2,16 +2,32 @@
 //!
 //! In comes a bound expression and a target type; out goes an expression of exactly that type, unchanged if it had it
 //! already. Three modes: ANSI raises an error for a value that does not fit, legacy gives null or wraps around, `TRY_CAST`
-//! gives null. Text is read and printed by Spark's rules in the session's time zone.
+//! gives null. Text is read (`parse`) and printed (`show`) by Spark's rules in the session's time zone.
+
+pub mod decimal;
+mod functions;
+mod nested;
+mod number;
+mod parse;
+mod rules;
+pub mod show;
+mod time;
 
 use std::fmt;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
+use super::coerce::{is_decimal, is_numeric, is_string, type_name};
+use super::kernel::Kernel;
 use crate::conf::Conf;
+use crate::types::zone::Zone;
 use crate::{Error, Result};
+
+pub use functions::FUNCTIONS;
 
 /// What happens to a value that does not fit the target type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +62,78 @@ pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Con
     if from == *to {
         return Ok(expr);
     }
-    let _ = (mode, conf);
-    Err(Error::unsupported(format!("cast from {from} to {to}")))
+    rules::check(&from, to, mode)?;
+    if let Expr::Literal(ScalarValue::Null, _) = expr {
+        return Ok(Expr::Literal(ScalarValue::try_from(to)?, None));
+    }
+    let caster = Caster { mode, zone: Zone::parse(conf.time_zone())? };
+    let key = format!("{mode} {} {}", caster.zone.name(), crate::types::simple_name(to));
+    let convert = caster.converter(&from, to)?;
+    let kernel = Kernel::arrays("cast", to.clone(), move |args| convert(&args[0]));
+    Ok(kernel.key(key).fallible_if(mode == Mode::Ansi && rules::may_fail(&from, to)).call(vec![expr]))
+}
+
+/// Casts an array, for readers and writers of data.
+///
+/// # Errors
+/// As [`cast`], and those of the values under ANSI.
+pub fn cast_array(array: &ArrayRef, to: &DataType, mode: Mode, zone: &Zone) -> Result<ArrayRef> {
+    if array.data_type() == to {
+        return Ok(Arc::clone(array));
+    }
+    rules::check(array.data_type(), to, mode)?;
+    Caster { mode, zone: zone.clone() }.converter(array.data_type(), to)?(array)
+}
+
+/// Casts arrays of one type to another.
+pub(crate) type Convert = Arc<dyn Fn(&ArrayRef) -> Result<ArrayRef> + Send + Sync>;
+
+/// What a cast depends on besides its types.
+#[derive(Debug, Clone)]
+struct Caster {
+    mode: Mode,
+    zone: Zone,
+}
+
+impl Caster {
+    /// The function that casts arrays of type `from` to `to`.
+    fn converter(&self, from: &DataType, to: &DataType) -> Result<Convert> {
+        let target = to.clone();
+        let caster = self.clone();
+        if from == to {
+            return Ok(Arc::new(|array| Ok(Arc::clone(array))));
+        }
+        Ok(match (from, to) {
+            (DataType::Null, _) => Arc::new(move |array| Ok(new_null_array(&target, array.len()))),
+            (_, DataType::Utf8) => show::converter(&self.zone),
+            (DataType::List(_) | DataType::Map(..) | DataType::Struct(_), _) => return nested::converter(self, from, to),
+            (from, _) if is_string(from) => Arc::new(move |array| parse::texts(array, &target, &caster)),
+            (from, to) if is_numeric_like(from) && is_numeric_like(to) => Arc::new(move |array| number::numbers(array, &target, caster.mode)),
+            _ => Arc::new(move |array| time::times(array, &target, &caster)),
+        })
+    }
+}
+
+fn is_numeric_like(data_type: &DataType) -> bool {
+    is_numeric(data_type) || *data_type == DataType::Boolean
+}
+
+/// `CAST_INVALID_INPUT`: a text is no value of the target type.
+fn invalid_input(text: &str, to: &DataType) -> Error {
+    Error::data("CAST_INVALID_INPUT", format!("the value '{text}' of the type \"STRING\" cannot be cast to {} because it is malformed", type_name(to)))
+        .hint("Correct the value, or use try_cast to get null instead.")
+}
+
+/// The error for a number that does not fit.
+fn overflow(value: &str, from: &DataType, to: &DataType) -> Error {
+    if let DataType::Decimal128(precision, scale) = to {
+        return Error::data(
+            "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+            format!("the value {value} cannot be represented as decimal({precision},{scale})"),
+        )
+        .hint("Use a wider type, or set spark.sql.ansi.enabled to false to get null instead.");
+    }
+    debug_assert!(!is_decimal(to));
+    Error::data("CAST_OVERFLOW", format!("the value {value} of the type {} cannot be cast to {} due to an overflow", type_name(from), type_name(to)))
+        .hint("Use try_cast to get null instead.")
 }

@@ -1,0 +1,163 @@
+//! Parts of values: `s.field`, `array[i]`, `map[key]`.
+//!
+//! In come a bound value and the name or index of a part, out goes the part. A null value has null parts. An array of
+//! structs has arrays of fields. Names match whatever their case.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, MapArray, UInt32Array, make_array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::kernels::cmp;
+use arrow::compute::{self, take};
+use arrow::datatypes::{DataType, Fields, Int32Type};
+use datafusion::logical_expr::Expr;
+
+use super::Context;
+use super::coerce::type_name;
+use super::kernel::Kernel;
+use crate::sql::literal;
+use crate::{Error, Result, types};
+
+/// Name of the kernel that takes a field out of a struct; its parameter is the field's name.
+pub const GET_FIELD: &str = "get_field";
+
+/// Takes out a field of a field of ... of a value.
+///
+/// # Errors
+/// As [`field`].
+pub fn fields(value: Expr, names: &[&str], context: Context<'_>) -> Result<Expr> {
+    names.iter().try_fold(value, |value, name| field(value, name, context))
+}
+
+/// Takes a field out of a struct, of each struct in an array, or the value of a key out of a map.
+///
+/// # Errors
+/// `FIELD_NOT_FOUND`, `AMBIGUOUS_REFERENCE_TO_FIELDS`, `INVALID_EXTRACT_BASE_FIELD_TYPE`.
+pub fn field(value: Expr, name: &str, context: Context<'_>) -> Result<Expr> {
+    match context.type_of(&value)? {
+        DataType::Struct(fields) => {
+            let index = index_of(&fields, name)?;
+            let result = fields[index].data_type().clone();
+            Ok(Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index)).key(name.to_lowercase()).call(vec![value]))
+        }
+        DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => array_fields(value, item.data_type(), name),
+        DataType::Map(..) => subscript(value, literal::string(name), context),
+        other => Err(Error::query(
+            "INVALID_EXTRACT_BASE_FIELD_TYPE",
+            format!("cannot extract field '{name}' from a value of type {}: it needs a struct, array of structs or map", type_name(&other)),
+        )),
+    }
+}
+
+fn index_of(fields: &Fields, name: &str) -> Result<usize> {
+    let mut found = fields.iter().enumerate().filter(|(_, field)| field.name().eq_ignore_ascii_case(name));
+    match (found.next(), found.next()) {
+        (Some((index, _)), None) => Ok(index),
+        (Some(_), Some(_)) => Err(Error::query("AMBIGUOUS_REFERENCE_TO_FIELDS", format!("the struct has several fields called `{name}`"))),
+        (None, _) => {
+            let names: Vec<String> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
+            Err(Error::query("FIELD_NOT_FOUND", format!("no such struct field `{name}` in {}", names.join(", "))))
+        }
+    }
+}
+
+/// The child array, null where the struct is.
+fn struct_field(value: &ArrayRef, index: usize) -> Result<ArrayRef> {
+    let value = value.as_struct();
+    with_nulls(value.column(index), value.nulls())
+}
+
+fn with_nulls(array: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<ArrayRef> {
+    let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return Ok(Arc::clone(array)) };
+    if *array.data_type() == DataType::Null {
+        return Ok(Arc::clone(array));
+    }
+    let merged = NullBuffer::union(Some(nulls), array.logical_nulls().as_ref());
+    let data = array.to_data().into_builder().nulls(merged).build()?;
+    Ok(make_array(data))
+}
+
+fn array_fields(value: Expr, item: &DataType, name: &str) -> Result<Expr> {
+    let DataType::Struct(fields) = item else { return Err(Error::internal("an array of structs has structs")) };
+    let index = index_of(fields, name)?;
+    let result = types::list(fields[index].data_type().clone());
+    let DataType::List(field) = result.clone() else { return Err(Error::internal("a list type is a list type")) };
+    let run = move |args: &[ArrayRef]| {
+        let list = args[0].as_list::<i32>();
+        let values = struct_field(list.values(), index)?;
+        Ok(Arc::new(ListArray::try_new(Arc::clone(&field), list.offsets().clone(), values, list.nulls().cloned())?) as ArrayRef)
+    };
+    Ok(Kernel::arrays("get_fields", result, run).key(name.to_lowercase()).call(vec![value]))
+}
+
+/// `value[index]`: an array's element (from 0), a map's value, a struct's field.
+///
+/// # Errors
+/// `INVALID_EXTRACT_BASE_FIELD_TYPE`, `DATATYPE_MISMATCH.*`; when run under ANSI: `INVALID_ARRAY_INDEX`.
+pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr> {
+    let data_type = context.type_of(&value)?;
+    match &data_type {
+        DataType::List(item) => {
+            let index = context.implicit(index, &DataType::Int32)?;
+            let ansi = context.conf.ansi();
+            let run = move |args: &[ArrayRef]| element(args[0].as_list(), &args[1], ansi);
+            Ok(Kernel::arrays("get_array_item", item.data_type().clone(), run).key(ansi).fallible_if(ansi).call(vec![value, index]))
+        }
+        DataType::Map(..) => {
+            let (key, item) = types::map_types(&data_type).ok_or_else(|| Error::internal("a map has keys and values"))?;
+            let (key, item) = (key.data_type().clone(), item.data_type().clone());
+            let index = context.implicit(index, &key)?;
+            Ok(Kernel::arrays("get_map_value", item, |args| map_value(args[0].as_map(), &args[1])).call(vec![value, index]))
+        }
+        DataType::Struct(_) => match literal::constant_string(&index) {
+            Some(name) => field(value, &name.to_owned(), context),
+            None => Err(Error::query("INVALID_EXTRACT_FIELD", "a field's name must be a constant string")),
+        },
+        other => Err(Error::query(
+            "INVALID_EXTRACT_BASE_FIELD_TYPE",
+            format!("cannot take an element out of a value of type {}: it needs an array, map or struct", type_name(other)),
+        )),
+    }
+}
+
+fn element(list: &ListArray, index: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
+    let index = index.as_primitive::<Int32Type>();
+    let offsets = list.value_offsets();
+    let mut picked: Vec<Option<u32>> = Vec::with_capacity(list.len());
+    for row in 0..list.len() {
+        if list.is_null(row) || index.is_null(row) {
+            picked.push(None);
+            continue;
+        }
+        let (at, length) = (index.value(row), offsets[row + 1] - offsets[row]);
+        let inside = (0..length).contains(&at);
+        if ansi && !inside {
+            return Err(invalid_index(at, length));
+        }
+        picked.push(inside.then(|| (offsets[row] + at) as u32));
+    }
+    Ok(take(list.values(), &UInt32Array::from(picked), None)?)
+}
+
+fn invalid_index(at: i32, length: i32) -> Error {
+    Error::data("INVALID_ARRAY_INDEX", format!("the index {at} is out of bounds, the array has {length} elements"))
+        .hint("Use get() to get null instead, or set spark.sql.ansi.enabled to false.")
+}
+
+/// The value of a key in each map; null where there is none.
+pub fn map_value(map: &MapArray, key: &ArrayRef) -> Result<ArrayRef> {
+    let offsets = map.value_offsets();
+    let owners: Vec<u32> =
+        (0..map.len()).flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize)).collect();
+    let first = offsets.first().map_or(0, |offset| *offset as usize);
+    let wanted = take(key, &UInt32Array::from(owners), None)?;
+    let keys = map.keys().slice(first, wanted.len());
+    let equal: BooleanArray = cmp::eq(&keys, &wanted)?;
+    let equal = compute::prep_null_mask_filter(&equal);
+    let find = |row: usize| {
+        let mut entries = offsets[row]..offsets[row + 1];
+        entries.find(|entry| equal.value(*entry as usize - first)).map(|entry| entry as u32)
+    };
+    let picked: UInt32Array = (0..map.len()).map(|row| if map.is_null(row) { None } else { find(row) }).collect();
+    Ok(take(map.values(), &picked, None)?)
+}
