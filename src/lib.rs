@@ -6,6 +6,8 @@
 pub(crate) mod checkpoint;
 pub mod clock;
 pub mod conf;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod error;
 pub(crate) mod filelog;
 pub mod formats;

@@ -38,13 +38,20 @@ pub fn field(value: Expr, name: &str, context: Context<'_>) -> Result<Expr> {
         DataType::Struct(fields) => {
             let index = index_of(&fields, name)?;
             let result = fields[index].data_type().clone();
-            Ok(Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index)).key(name.to_lowercase()).call(vec![value]))
+            Ok(Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index))
+                .key(name.to_lowercase())
+                .call(vec![value]))
         }
-        DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => array_fields(value, item.data_type(), name),
+        DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => {
+            array_fields(value, item.data_type(), name)
+        }
         DataType::Map(..) => subscript(value, literal::string(name), context),
         other => Err(Error::query(
             "INVALID_EXTRACT_BASE_FIELD_TYPE",
-            format!("cannot extract field '{name}' from a value of type {}: it needs a struct, array of structs or map", type_name(&other)),
+            format!(
+                "cannot extract field '{name}' from a value of type {}: it needs a struct, array of structs or map",
+                type_name(&other)
+            ),
         )),
     }
 }
@@ -53,7 +60,9 @@ fn index_of(fields: &Fields, name: &str) -> Result<usize> {
     let mut found = fields.iter().enumerate().filter(|(_, field)| field.name().eq_ignore_ascii_case(name));
     match (found.next(), found.next()) {
         (Some((index, _)), None) => Ok(index),
-        (Some(_), Some(_)) => Err(Error::query("AMBIGUOUS_REFERENCE_TO_FIELDS", format!("the struct has several fields called `{name}`"))),
+        (Some(_), Some(_)) => {
+            Err(Error::query("AMBIGUOUS_REFERENCE_TO_FIELDS", format!("the struct has several fields called `{name}`")))
+        }
         (None, _) => {
             let names: Vec<String> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
             Err(Error::query("FIELD_NOT_FOUND", format!("no such struct field `{name}` in {}", names.join(", "))))
@@ -85,7 +94,8 @@ fn array_fields(value: Expr, item: &DataType, name: &str) -> Result<Expr> {
     let run = move |args: &[ArrayRef]| {
         let list = args[0].as_list::<i32>();
         let values = struct_field(list.values(), index)?;
-        Ok(Arc::new(ListArray::try_new(Arc::clone(&field), list.offsets().clone(), values, list.nulls().cloned())?) as ArrayRef)
+        Ok(Arc::new(ListArray::try_new(Arc::clone(&field), list.offsets().clone(), values, list.nulls().cloned())?)
+            as ArrayRef)
     };
     Ok(Kernel::arrays("get_fields", result, run).key(name.to_lowercase()).call(vec![value]))
 }
@@ -101,13 +111,18 @@ pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr>
             let index = context.implicit(index, &DataType::Int32)?;
             let ansi = context.conf.ansi();
             let run = move |args: &[ArrayRef]| element(args[0].as_list(), &args[1], ansi);
-            Ok(Kernel::arrays("get_array_item", item.data_type().clone(), run).key(ansi).fallible_if(ansi).call(vec![value, index]))
+            Ok(Kernel::arrays("get_array_item", item.data_type().clone(), run)
+                .key(ansi)
+                .fallible_if(ansi)
+                .call(vec![value, index]))
         }
         DataType::Map(..) => {
-            let (key, item) = types::map_types(&data_type).ok_or_else(|| Error::internal("a map has keys and values"))?;
+            let (key, item) =
+                types::map_types(&data_type).ok_or_else(|| Error::internal("a map has keys and values"))?;
             let (key, item) = (key.data_type().clone(), item.data_type().clone());
             let index = context.implicit(index, &key)?;
-            Ok(Kernel::arrays("get_map_value", item, |args| map_value(args[0].as_map(), &args[1])).call(vec![value, index]))
+            Ok(Kernel::arrays("get_map_value", item, |args| map_value(args[0].as_map(), &args[1]))
+                .call(vec![value, index]))
         }
         DataType::Struct(_) => match literal::constant_string(&index) {
             Some(name) => field(value, &name.to_owned(), context),
@@ -115,7 +130,10 @@ pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr>
         },
         other => Err(Error::query(
             "INVALID_EXTRACT_BASE_FIELD_TYPE",
-            format!("cannot take an element out of a value of type {}: it needs an array, map or struct", type_name(other)),
+            format!(
+                "cannot take an element out of a value of type {}: it needs an array, map or struct",
+                type_name(other)
+            ),
         )),
     }
 }
@@ -147,8 +165,9 @@ fn invalid_index(at: i32, length: i32) -> Error {
 /// The value of a key in each map; null where there is none.
 pub fn map_value(map: &MapArray, key: &ArrayRef) -> Result<ArrayRef> {
     let offsets = map.value_offsets();
-    let owners: Vec<u32> =
-        (0..map.len()).flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize)).collect();
+    let owners: Vec<u32> = (0..map.len())
+        .flat_map(|row| std::iter::repeat_n(row as u32, (offsets[row + 1] - offsets[row]) as usize))
+        .collect();
     let first = offsets.first().map_or(0, |offset| *offset as usize);
     let wanted = take(key, &UInt32Array::from(owners), None)?;
     let keys = map.keys().slice(first, wanted.len());

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, Operator as Plan
 use super::cast::Mode;
 use super::coerce::{self, is_ansi_interval, is_datetime, is_decimal, is_floating, is_integral, is_numeric, type_name};
 use super::kernel::{Kernel, each, zip};
-use super::{Arg, Call, Context, Function, decimals, function};
+use super::{Call, Context, Function, decimals, function, interval};
 use crate::sql::literal;
 use crate::{Error, Result};
 
@@ -118,7 +118,7 @@ pub fn binary(operator: Operator, left: Expr, right: Expr, context: Context<'_>)
 fn in_mode(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Context<'_>) -> Result<Expr> {
     let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
     if is_temporal(&left_type) || is_temporal(&right_type) {
-        return temporal(operator, left, right, mode, context);
+        return temporal(operator, left, right, context);
     }
     if operator.is_shift() {
         return shift(operator, left, right, context);
@@ -148,17 +148,18 @@ fn is_temporal(data_type: &DataType) -> bool {
     is_datetime(data_type) || is_ansi_interval(data_type) || matches!(data_type, DataType::Interval(_))
 }
 
-/// The function that is named like the operator does it.
-fn temporal(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Context<'_>) -> Result<Expr> {
+/// Dates, timestamps and intervals have their own arithmetic.
+fn temporal(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
     let types = (context.type_of(&left)?, context.type_of(&right)?);
-    let name = match (operator, mode) {
-        (Operator::Add, Mode::Try) => "try_+",
-        (Operator::Subtract, Mode::Try) => "try_-",
-        (operator, _) => operator.symbol(),
+    let Context { schema, conf } = context;
+    let result = match operator {
+        Operator::Add => interval::plus(left, right, schema, conf)?,
+        Operator::Subtract => interval::minus(left, right, schema, conf)?,
+        Operator::Multiply => interval::times(left, right, schema, conf)?,
+        Operator::Divide => interval::divided_by(left, right, schema, conf)?,
+        _ => None,
     };
-    let function = super::lookup(name).or_else(|| super::lookup(operator.symbol()));
-    let function = function.ok_or_else(|| wrong_types(operator, &types.0, &types.1))?;
-    (function.bind)(Call { name, args: vec![Arg::Value(left), Arg::Value(right)], schema: context.schema, conf: context.conf })
+    result.ok_or_else(|| wrong_types(operator, &types.0, &types.1))
 }
 
 fn wrong_types(operator: Operator, left: &DataType, right: &DataType) -> Error {
@@ -170,7 +171,12 @@ fn wrong_types(operator: Operator, left: &DataType, right: &DataType) -> Error {
     }
     Error::query(
         "DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES",
-        format!("the left and right operands of '{}' have incompatible types ({} and {})", operator.symbol(), type_name(left), type_name(right)),
+        format!(
+            "the left and right operands of '{}' have incompatible types ({} and {})",
+            operator.symbol(),
+            type_name(left),
+            type_name(right)
+        ),
     )
 }
 
@@ -188,7 +194,14 @@ fn promote(operand: Expr, other: &DataType, context: Context<'_>) -> Result<Expr
 }
 
 /// Both operands are numbers of type `common`, not decimals.
-fn of_one_type(operator: Operator, left: Expr, right: Expr, common: &DataType, mode: Mode, context: Context<'_>) -> Result<Expr> {
+fn of_one_type(
+    operator: Operator,
+    left: Expr,
+    right: Expr,
+    common: &DataType,
+    mode: Mode,
+    context: Context<'_>,
+) -> Result<Expr> {
     match operator {
         Operator::Divide => {
             let (left, right) = (context.cast(left, &DataType::Float64)?, context.cast(right, &DataType::Float64)?);
@@ -223,7 +236,10 @@ fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType
     let small = matches!(common, DataType::Int8 | DataType::Int16);
     let run = move |args: &[ColumnarValue], rows: usize| checked(operator, args, rows, mode, small);
     let name = if mode == Mode::Try { "try_arithmetic" } else { "checked_arithmetic" };
-    Kernel::values(name, common.clone(), run).key(operator.symbol()).fallible_if(mode == Mode::Ansi).call(vec![left, right])
+    Kernel::values(name, common.clone(), run)
+        .key(operator.symbol())
+        .fallible_if(mode == Mode::Ansi)
+        .call(vec![left, right])
 }
 
 fn checked(operator: Operator, args: &[ColumnarValue], rows: usize, mode: Mode, small: bool) -> Result<ColumnarValue> {
@@ -241,7 +257,11 @@ fn checked(operator: Operator, args: &[ColumnarValue], rows: usize, mode: Mode, 
         Err(_) if mode == Mode::Try => null_on_overflow(operator, args, rows)?,
         Err(_) => return Err(overflow(operator, small)),
     };
-    if constant { Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)) } else { Ok(ColumnarValue::Array(result)) }
+    if constant {
+        Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+    } else {
+        Ok(ColumnarValue::Array(result))
+    }
 }
 
 fn column(value: &ColumnarValue, rows: usize) -> Result<Box<dyn Datum>> {
@@ -314,7 +334,9 @@ fn integral_divide(left: Expr, right: Expr, mode: Mode) -> Expr {
         (_, None) if mode == Mode::Try => Ok(None),
         _ => Ok(Some(a.wrapping_div(b))),
     };
-    let run = move |args: &[ArrayRef]| Ok(Arc::new(zip::<Int64Type, Int64Type, Int64Type>(&args[0], &args[1], quotient)?) as ArrayRef);
+    let run = move |args: &[ArrayRef]| {
+        Ok(Arc::new(zip::<Int64Type, Int64Type, Int64Type>(&args[0], &args[1], quotient)?) as ArrayRef)
+    };
     Kernel::arrays("div", DataType::Int64, run).key(mode).fallible_if(mode == Mode::Ansi).call(vec![left, right])
 }
 
@@ -356,8 +378,12 @@ fn shift(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -> R
     let (left, right) = (context.implicit(left, &data_type)?, context.implicit(right, &DataType::Int32)?);
     let run = move |args: &[ArrayRef]| -> Result<ArrayRef> {
         match args[0].data_type() {
-            DataType::Int64 => Ok(Arc::new(zip::<Int64Type, Int32Type, Int64Type>(&args[0], &args[1], |a, b| Ok(Some(shift_long(operator, a, b))))?)),
-            _ => Ok(Arc::new(zip::<Int32Type, Int32Type, Int32Type>(&args[0], &args[1], |a, b| Ok(Some(shift_int(operator, a, b))))?)),
+            DataType::Int64 => Ok(Arc::new(zip::<Int64Type, Int32Type, Int64Type>(&args[0], &args[1], |a, b| {
+                Ok(Some(shift_long(operator, a, b)))
+            })?)),
+            _ => Ok(Arc::new(zip::<Int32Type, Int32Type, Int32Type>(&args[0], &args[1], |a, b| {
+                Ok(Some(shift_int(operator, a, b)))
+            })?)),
         }
     };
     Ok(Kernel::arrays("shift", data_type, run).key(operator.symbol()).call(vec![left, right]))
@@ -379,18 +405,6 @@ fn shift_long(operator: Operator, value: i64, by: i32) -> i64 {
     }
 }
 
-/// An operand of a sign: a number, or an interval (which the function of this name handles).
-fn signed(value: Expr, name: &str, context: Context<'_>) -> Result<(Expr, Option<Expr>)> {
-    let data_type = context.type_of(&value)?;
-    if is_temporal(&data_type)
-        && let Some(function) = super::lookup(name)
-    {
-        let call = Call { name, args: vec![Arg::Value(value.clone())], schema: context.schema, conf: context.conf };
-        return Ok((value, Some((function.bind)(call)?)));
-    }
-    Ok((coerce::implicit_number(value, context.schema, context.conf)?, None))
-}
-
 /// `+value`.
 ///
 /// # Errors
@@ -407,10 +421,9 @@ pub fn positive(value: Expr, context: Context<'_>) -> Result<Expr> {
 /// # Errors
 /// As [`positive`]; when run under ANSI `ARITHMETIC_OVERFLOW`.
 pub fn negate(value: Expr, context: Context<'_>) -> Result<Expr> {
-    let (value, done) = signed(value, "unary -", context)?;
-    match done {
-        Some(done) => Ok(done),
-        None => sign_change("negate", value, context, |_| true),
+    match interval::negated(value.clone(), context.schema, context.conf)? {
+        Some(negated) => Ok(negated),
+        None => sign_change("negate", positive(value, context)?, context, |_| true),
     }
 }
 
@@ -419,10 +432,9 @@ pub fn negate(value: Expr, context: Context<'_>) -> Result<Expr> {
 /// # Errors
 /// As [`negate`].
 pub fn absolute(value: Expr, context: Context<'_>) -> Result<Expr> {
-    let (value, done) = signed(value, "abs interval", context)?;
-    match done {
-        Some(done) => Ok(done),
-        None => sign_change("abs", value, context, |negative| negative),
+    match interval::absolute(value.clone(), context.schema, context.conf)? {
+        Some(absolute) => Ok(absolute),
+        None => sign_change("abs", positive(value, context)?, context, |negative| negative),
     }
 }
 
@@ -443,7 +455,12 @@ fn sign_change(name: &'static str, value: Expr, context: Context<'_>, applies: f
     Ok(Kernel::arrays(name, result, run).key(mode).fallible_if(mode == Mode::Ansi).call(vec![value]))
 }
 
-fn flip<T: ArrowPrimitiveType>(array: &ArrayRef, mode: Mode, applies: fn(bool) -> bool, data_type: &DataType) -> Result<ArrayRef>
+fn flip<T: ArrowPrimitiveType>(
+    array: &ArrayRef,
+    mode: Mode,
+    applies: fn(bool) -> bool,
+    data_type: &DataType,
+) -> Result<ArrayRef>
 where
     T::Native: ArrowNativeTypeOp,
 {

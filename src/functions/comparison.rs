@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, PrimitiveArray};
+use arrow::array::{ArrayRef, BooleanArray, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
@@ -96,7 +96,10 @@ pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context
         )
     })?;
     if matches!(common, DataType::Map(..)) {
-        return Err(Error::query("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", format!("'{}' does not support ordering on type {}", comparison.symbol(), type_name(&common))));
+        return Err(Error::query(
+            "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
+            format!("'{}' does not support ordering on type {}", comparison.symbol(), type_name(&common)),
+        ));
     }
     of_one_type(comparison, context.cast(left, &common)?, context.cast(right, &common)?, &common)
 }
@@ -113,14 +116,18 @@ fn comparable(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType>
     };
     match other {
         DataType::Decimal128(..) => Some(DataType::Float64),
-        other if coerce::is_numeric(other) || coerce::is_datetime(other) || *other == DataType::Boolean => Some(other.clone()),
+        other if coerce::is_numeric(other) || coerce::is_datetime(other) || *other == DataType::Boolean => {
+            Some(other.clone())
+        }
         other => coerce::wider(&DataType::Utf8, other, ansi).or(Some(other.clone())),
     }
 }
 
 fn of_one_type(comparison: Comparison, left: Expr, right: Expr, common: &DataType) -> Result<Expr> {
     match common {
-        DataType::Null if comparison == Comparison::NullSafeEqual => Ok(literal::constant(ScalarValue::Boolean(Some(true)))),
+        DataType::Null if comparison == Comparison::NullSafeEqual => {
+            Ok(literal::constant(ScalarValue::Boolean(Some(true))))
+        }
         DataType::Null => Ok(literal::constant(ScalarValue::Boolean(None))),
         DataType::Float32 if needs_care(&left, &right) => Ok(floats::<Float32Type>(comparison, left, right)),
         DataType::Float64 if needs_care(&left, &right) => Ok(floats::<Float64Type>(comparison, left, right)),
@@ -228,7 +235,10 @@ fn escaped(pattern: Expr, escape: Option<&str>) -> Result<Expr> {
     let Some(escape) = escape.filter(|escape| *escape != "\\") else { return Ok(pattern) };
     let mut characters = escape.chars();
     let (Some(escape), None) = (characters.next(), characters.next()) else {
-        return Err(Error::query("INVALID_ESCAPE_CHAR", format!("the escape character must be one character but is '{escape}'")));
+        return Err(Error::query(
+            "INVALID_ESCAPE_CHAR",
+            format!("the escape character must be one character but is '{escape}'"),
+        ));
     };
     match &pattern {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Ok(literal::string(with_backslash(text, escape))),

@@ -213,7 +213,11 @@ fn raise_error(mut call: Call<'_>) -> Result<Expr> {
     let [message] = call.exactly()?;
     let message = call.implicit(message, &DataType::Utf8)?;
     let run = |args: &[ArrayRef]| {
-        if args[0].is_empty() { Ok(Arc::new(NullArray::new(0)) as ArrayRef) } else { Err(raised(args[0].as_string::<i32>(), 0)) }
+        if args[0].is_empty() {
+            Ok(Arc::new(NullArray::new(0)) as ArrayRef)
+        } else {
+            Err(raised(args[0].as_string::<i32>(), 0))
+        }
     };
     Ok(Kernel::arrays("raise_error", DataType::Null, run).lazy().call(vec![message]))
 }

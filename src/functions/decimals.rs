@@ -79,12 +79,22 @@ fn result_type(operator: Operator, (p1, s1): Decimal, (p2, s2): Decimal) -> Resu
         Operator::IntegralDivide => (decimal::MAX_PRECISION, 0),
         Operator::Remainder | Operator::PositiveRemainder => adjusted((p1 - s1).min(p2 - s2) + scale, scale),
         other => {
-            return Err(Error::query("DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE", format!("'{}' needs whole numbers, not decimals", other.symbol())));
+            return Err(Error::query(
+                "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE",
+                format!("'{}' needs whole numbers, not decimals", other.symbol()),
+            ));
         }
     })
 }
 
-fn results(operator: Operator, args: &[ArrayRef], (_, s1): Decimal, (_, s2): Decimal, (precision, scale): Decimal, mode: Mode) -> Result<ArrayRef> {
+fn results(
+    operator: Operator,
+    args: &[ArrayRef],
+    (_, s1): Decimal,
+    (_, s2): Decimal,
+    (precision, scale): Decimal,
+    mode: Mode,
+) -> Result<ArrayRef> {
     let scales = (i32::from(s1), i32::from(s2), i32::from(scale));
     let apply = |a: i128, b: i128| {
         let value = match operator {
@@ -112,8 +122,11 @@ pub(super) fn within(value: Option<i128>, precision: u8, scale: i8, mode: Mode) 
 
 /// `NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION`.
 pub(super) fn out_of_range(precision: u8, scale: i8) -> Error {
-    Error::data("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION", format!("the number cannot be represented as decimal({precision},{scale})"))
-        .hint("Use a wider type, or set spark.sql.ansi.enabled to false to get null instead.")
+    Error::data(
+        "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+        format!("the number cannot be represented as decimal({precision},{scale})"),
+    )
+    .hint("Use a wider type, or set spark.sql.ansi.enabled to false to get null instead.")
 }
 
 fn sum(a: i128, b: i128, (s1, s2, scale): (i32, i32, i32)) -> Option<i128> {
@@ -162,9 +175,12 @@ fn integral_quotients(args: &[ArrayRef], (_, s1): Decimal, (_, s2): Decimal, mod
             return by_zero("DIVIDE_BY_ZERO", mode);
         }
         let exact = i32::from(s1.max(s2));
-        let whole = rescale(a, i32::from(s1), exact).zip(rescale(b, i32::from(s2), exact)).and_then(|(a, b)| a.checked_div(b));
+        let whole =
+            rescale(a, i32::from(s1), exact).zip(rescale(b, i32::from(s2), exact)).and_then(|(a, b)| a.checked_div(b));
         match whole.and_then(|whole| i64::try_from(whole).ok()) {
-            None if mode == Mode::Ansi => Err(Error::data("ARITHMETIC_OVERFLOW", "the result of 'div' does not fit BIGINT")),
+            None if mode == Mode::Ansi => {
+                Err(Error::data("ARITHMETIC_OVERFLOW", "the result of 'div' does not fit BIGINT"))
+            }
             whole => Ok(whole),
         }
     };

@@ -74,7 +74,9 @@ pub fn as_generator(expr: &Expr) -> Option<Generator> {
         _ => return None,
     };
     let fields = match kernel.result_type() {
-        DataType::Struct(fields) if kernel.parameters() == ROWS => fields.iter().map(|field| field.as_ref().clone()).collect(),
+        DataType::Struct(fields) if kernel.parameters() == ROWS => {
+            fields.iter().map(|field| field.as_ref().clone()).collect()
+        }
         column => vec![types::field("col", column.clone())],
     };
     Some(Generator { kind, outer, args: args.to_vec(), fields })
@@ -92,7 +94,12 @@ pub fn default_name(expr: &Expr) -> Option<&'static str> {
 }
 
 fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
-    let run = move |_: &[_], _| Err(Error::query("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", format!("generator '{name}' is nested in an expression")));
+    let run = move |_: &[_], _| {
+        Err(Error::query(
+            "UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS",
+            format!("generator '{name}' is nested in an expression"),
+        ))
+    };
     match columns.as_slice() {
         [column] => Kernel::values(name, column.data_type().clone(), run).fallible().call(args),
         _ => Kernel::values(name, DataType::Struct(columns.into()), run).key(ROWS).fallible().call(args),
@@ -139,7 +146,12 @@ fn stack(mut call: Call<'_>) -> Result<Expr> {
     let mut args = call.values(2..=usize::MAX)?;
     let rows = match &args[0] {
         Expr::Literal(ScalarValue::Int32(Some(rows)), _) if *rows > 0 => rows.unsigned_abs() as usize,
-        other => return Err(Error::query("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", format!("the number of rows must be a positive constant, not '{}'", other.human_display()))),
+        other => {
+            return Err(Error::query(
+                "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+                format!("the number of rows must be a positive constant, not '{}'", other.human_display()),
+            ));
+        }
     };
     let width = (args.len() - 1).div_ceil(rows);
     let mut columns = Vec::with_capacity(width);

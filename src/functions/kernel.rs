@@ -172,7 +172,10 @@ where
 ///
 /// # Errors
 /// The first error of `operation`.
-pub fn each<I, O>(array: &dyn Array, operation: impl Fn(I::Native) -> Result<Option<O::Native>>) -> Result<PrimitiveArray<O>>
+pub fn each<I, O>(
+    array: &dyn Array,
+    operation: impl Fn(I::Native) -> Result<Option<O::Native>>,
+) -> Result<PrimitiveArray<O>>
 where
     I: ArrowPrimitiveType,
     O: ArrowPrimitiveType,

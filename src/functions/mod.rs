@@ -4,8 +4,10 @@
 //! `bind` that checks the arguments by Spark's rules, inserts Spark's implicit casts and returns a DataFusion expression of
 //! exactly Spark's result type. After binding, DataFusion's own type coercion finds nothing left to do.
 
+pub mod access;
 pub mod aggregate;
 mod arguments;
+pub mod arithmetic;
 mod array;
 mod array_edit;
 mod array_make;
@@ -13,9 +15,13 @@ mod array_sets;
 pub mod cast;
 mod charset;
 pub mod coerce;
+pub mod comparison;
+pub mod conditional;
 mod csv;
 mod datetime;
+mod decimals;
 mod encoding;
+pub mod generator;
 mod hash;
 mod higher_order;
 pub mod interval;
@@ -28,6 +34,7 @@ mod like;
 mod lists;
 mod map;
 mod mask;
+pub mod math;
 mod misc;
 mod regexp;
 mod rows;
@@ -36,6 +43,7 @@ mod struct_;
 mod substring;
 mod text;
 mod url;
+pub mod window;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
@@ -182,20 +190,14 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 /// All families of scalar functions. A new family is one line here.
 const FAMILIES: &[&[Function]] = &[
     arithmetic::FUNCTIONS,
-    cast::FUNCTIONS,
-    comparison::FUNCTIONS,
-    conditional::FUNCTIONS,
-    generator::FUNCTIONS,
-    math::FUNCTIONS,
-    window::FUNCTIONS,
-    encoding::FUNCTIONS,
     array::FUNCTIONS,
     array_edit::FUNCTIONS,
     array_make::FUNCTIONS,
     array_sets::FUNCTIONS,
-    higher_order::FUNCTIONS,
-    map::FUNCTIONS,
-    struct_::FUNCTIONS,
+    cast::FUNCTIONS,
+    comparison::FUNCTIONS,
+    conditional::FUNCTIONS,
+    csv::FUNCTIONS,
     datetime::fields::FUNCTIONS,
     datetime::make::FUNCTIONS,
     datetime::now::FUNCTIONS,
@@ -203,15 +205,21 @@ const FAMILIES: &[&[Function]] = &[
     datetime::text::FUNCTIONS,
     datetime::truncate::FUNCTIONS,
     datetime::zones::FUNCTIONS,
+    encoding::FUNCTIONS,
+    generator::FUNCTIONS,
     hash::FUNCTIONS,
-    csv::FUNCTIONS,
+    higher_order::FUNCTIONS,
     json::FUNCTIONS,
+    map::FUNCTIONS,
+    math::FUNCTIONS,
     misc::FUNCTIONS,
     regexp::FUNCTIONS,
     search::FUNCTIONS,
+    struct_::FUNCTIONS,
     substring::FUNCTIONS,
     text::FUNCTIONS,
     url::FUNCTIONS,
+    window::FUNCTIONS,
 ];
 
 /// The scalar function of this name (in any case).
@@ -224,3 +232,6 @@ pub fn lookup(name: &str) -> Option<&'static Function> {
 pub fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.iter()).flat_map(|function| function.names.iter().copied())
 }
+
+#[cfg(test)]
+mod tests;

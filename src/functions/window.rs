@@ -82,7 +82,9 @@ fn window_type(time: &DataType) -> DataType {
 }
 
 fn marker(name: &'static str, time: &DataType, args: Vec<Expr>) -> Expr {
-    let run = move |_: &[_], _| Err(Error::unsupported(format!("'{name}' can only stand in a SELECT list or among grouping keys")));
+    let run = move |_: &[_], _| {
+        Err(Error::unsupported(format!("'{name}' can only stand in a SELECT list or among grouping keys")))
+    };
     Kernel::values(name, window_type(time), run).fallible().call(args)
 }
 
@@ -121,18 +123,25 @@ fn duration(expr: &Expr) -> Result<i64> {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => parse_interval(text)?.exact_micros(),
         Expr::Literal(ScalarValue::DurationMicrosecond(micros), _) => *micros,
         _ => {
-            return Err(Error::query("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the lengths of a window must be constants, as in '10 minutes'"));
+            return Err(Error::query(
+                "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT",
+                "the lengths of a window must be constants, as in '10 minutes'",
+            ));
         }
     };
     exact.ok_or_else(|| {
-        Error::invalid("intervals greater than a month are not supported in windows").hint("Use days or hours instead of months.")
+        Error::invalid("intervals greater than a month are not supported in windows")
+            .hint("Use days or hours instead of months.")
     })
 }
 
 fn check(length: i64, slide: i64, start: i64) -> Result<()> {
     let positive = |name: &str, value: i64| match value {
         1.. => Ok(()),
-        _ => Err(Error::query("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", format!("the `{name}` must be positive but is {value} microseconds"))),
+        _ => Err(Error::query(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            format!("the `{name}` must be positive but is {value} microseconds"),
+        )),
     };
     positive("window_duration", length)?;
     positive("slide_duration", slide)?;
@@ -150,7 +159,9 @@ fn session_window(mut call: Call<'_>) -> Result<Expr> {
     let [value, gap] = call.exactly()?;
     let (time, data_type) = time_of(value, call.context())?;
     let gap = match &gap {
-        Expr::Literal(ScalarValue::Utf8(Some(_)), _) => literal::constant(ScalarValue::DurationMicrosecond(Some(duration(&gap)?))),
+        Expr::Literal(ScalarValue::Utf8(Some(_)), _) => {
+            literal::constant(ScalarValue::DurationMicrosecond(Some(duration(&gap)?)))
+        }
         _ => match call.type_of(&gap)? {
             DataType::Duration(_) | DataType::Interval(_) => gap,
             _ => call.implicit(gap, &DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano))?,

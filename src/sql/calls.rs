@@ -46,7 +46,7 @@ pub(super) fn named(name: &str, args: &[ast::Expr], scope: &Scope<'_>) -> Result
 
 fn unresolved(name: &str) -> Error {
     let error = Error::query("UNRESOLVED_ROUTINE", format!("cannot resolve routine `{name}`"));
-    match crate::options::nearest(name, functions::names()) {
+    match crate::options::nearest(name, functions::names().chain(functions::aggregate::names())) {
         Some(near) => error.hint(format!("Did you mean '{near}'?")),
         None => error,
     }
@@ -60,7 +60,10 @@ fn refuse_aggregate_clauses(name: &str, call: &ast::Function) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::query("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", format!("the function `{name}` does not support {clause}")))
+    Err(Error::query(
+        "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX",
+        format!("the function `{name}` does not support {clause}"),
+    ))
 }
 
 fn is_distinct(args: &FunctionArguments) -> bool {
@@ -85,7 +88,9 @@ pub(super) struct AggregateCall {
 /// Those of the arguments.
 pub(super) fn aggregate_call(name: &str, call: &ast::Function, scope: &Scope<'_>) -> Result<AggregateCall> {
     let args = match &call.args {
-        FunctionArguments::List(list) if name.eq_ignore_ascii_case("count") && is_star(&list.args) => vec![literal::number("1")?],
+        FunctionArguments::List(list) if name.eq_ignore_ascii_case("count") && is_star(&list.args) => {
+            vec![literal::number("1")?]
+        }
         args => values(arguments(name, args, scope)?, name)?,
     };
     let filter = call.filter.as_deref().map(|filter| bind_expression(filter, scope)).transpose()?;
@@ -120,8 +125,19 @@ fn ignores_nulls(call: &ast::Function) -> bool {
 }
 
 /// Binds a call of an aggregate function; none if there is no such aggregate.
-fn aggregate(_name: &str, _call: &ast::Function, _scope: &Scope<'_>) -> Result<Option<Expr>> {
-    Ok(None)
+fn aggregate(name: &str, call: &ast::Function, scope: &Scope<'_>) -> Result<Option<Expr>> {
+    if !is_aggregate_name(name) {
+        return Ok(None);
+    }
+    let AggregateCall { args, distinct, filter, ignore_nulls } = aggregate_call(name, call, scope)?;
+    let order_by = call.within_group.iter().map(|key| over::sort_key(key, scope)).collect::<Result<_>>()?;
+    let (schema, conf) = (scope.schema, scope.conf);
+    functions::aggregate::bind(functions::aggregate::Call { name, args, distinct, filter, ignore_nulls, order_by, schema, conf })
+}
+
+/// True if an aggregate function has this name.
+fn is_aggregate_name(name: &str) -> bool {
+    functions::aggregate::names().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Binds all arguments of a call.
@@ -153,7 +169,12 @@ fn list_argument<'a>(
 ) -> Result<()> {
     let arg = match arg {
         FunctionArg::Unnamed(arg) => arg,
-        other => return Err(Error::query("NAMED_PARAMETERS_NOT_SUPPORTED", format!("named argument '{other}' of function '{name}' is not supported"))),
+        other => {
+            return Err(Error::query(
+                "NAMED_PARAMETERS_NOT_SUPPORTED",
+                format!("named argument '{other}' of function '{name}' is not supported"),
+            ));
+        }
     };
     match arg {
         FunctionArgExpr::Expr(ast::Expr::Identifier(unit)) if position == 0 && takes_unit(name) => {
@@ -163,7 +184,8 @@ fn list_argument<'a>(
         FunctionArgExpr::Wildcard => expand(&[], &WildcardAdditionalOptions::default(), scope, bound)?,
         FunctionArgExpr::WildcardWithOptions(options) => expand(&[], options, scope, bound)?,
         FunctionArgExpr::QualifiedWildcard(name) => {
-            let qualifier: Vec<String> = name.0.iter().filter_map(|part| Some(part.as_ident()?.value.clone())).collect();
+            let qualifier: Vec<String> =
+                name.0.iter().filter_map(|part| Some(part.as_ident()?.value.clone())).collect();
             expand(&qualifier, &WildcardAdditionalOptions::default(), scope, bound)?;
         }
     }
@@ -177,7 +199,12 @@ fn takes_unit(name: &str) -> bool {
     NAMES.iter().chain(&MORE).any(|known| known.eq_ignore_ascii_case(name))
 }
 
-fn expand<'a>(qualifier: &[String], options: &WildcardAdditionalOptions, scope: &Scope<'_>, bound: &mut Vec<Arg<'a>>) -> Result<()> {
+fn expand<'a>(
+    qualifier: &[String],
+    options: &WildcardAdditionalOptions,
+    scope: &Scope<'_>,
+    bound: &mut Vec<Arg<'a>>,
+) -> Result<()> {
     let columns = item::star(qualifier, options, scope)?;
     bound.extend(columns.into_iter().map(|item| Arg::Value(item.expr)));
     Ok(())

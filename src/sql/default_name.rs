@@ -20,7 +20,8 @@ pub fn default_name(expr: &Expr) -> String {
 
 fn constant_function(name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
-    matches!(lower.as_str(), "current_date" | "current_timestamp" | "localtimestamp" | "current_user").then(|| format!("{lower}()"))
+    matches!(lower.as_str(), "current_date" | "current_timestamp" | "localtimestamp" | "current_user")
+        .then(|| format!("{lower}()"))
 }
 
 /// `a.b[0].c` is called `c`; `a.b[0]` is `a.b[0]`.
@@ -56,7 +57,9 @@ fn text(expr: &Expr) -> String {
         Expr::UnaryOp { op, expr } => unary(*op, expr),
         Expr::Cast { kind, expr, data_type, .. } => cast(kind, expr, data_type),
         Expr::Function(call) => function(call),
-        Expr::Case { operand, conditions, else_result, .. } => case(operand.as_deref(), conditions, else_result.as_deref()),
+        Expr::Case { operand, conditions, else_result, .. } => {
+            case(operand.as_deref(), conditions, else_result.as_deref())
+        }
         Expr::Named { name, .. } => name.value.clone(),
         _ => predicate(expr),
     }
@@ -146,9 +149,15 @@ fn predicate(expr: &Expr) -> String {
         Expr::Between { expr, negated, low, high } => {
             negated_if(*negated, format!("between({}, {}, {})", text(expr), text(low), text(high)))
         }
-        Expr::Like { negated, expr, pattern, .. } => negated_if(*negated, format!("{} LIKE {}", text(expr), text(pattern))),
-        Expr::ILike { negated, expr, pattern, .. } => negated_if(*negated, format!("ilike({}, {})", text(expr), text(pattern))),
-        Expr::RLike { negated, expr, pattern, .. } => negated_if(*negated, format!("RLIKE({}, {})", text(expr), text(pattern))),
+        Expr::Like { negated, expr, pattern, .. } => {
+            negated_if(*negated, format!("{} LIKE {}", text(expr), text(pattern)))
+        }
+        Expr::ILike { negated, expr, pattern, .. } => {
+            negated_if(*negated, format!("ilike({}, {})", text(expr), text(pattern)))
+        }
+        Expr::RLike { negated, expr, pattern, .. } => {
+            negated_if(*negated, format!("RLIKE({}, {})", text(expr), text(pattern)))
+        }
         Expr::Interval(interval) => self::interval(interval),
         _ => keyword_call(expr),
     }
@@ -156,7 +165,9 @@ fn predicate(expr: &Expr) -> String {
 
 fn interval(interval: &ast::Interval) -> String {
     let fields = [&interval.leading_field, &interval.last_field].into_iter().flatten().map(ToString::to_string);
-    format!("INTERVAL '{}' {}", text(&interval.value).trim(), fields.collect::<Vec<_>>().join(" TO ")).trim_end().to_owned()
+    format!("INTERVAL '{}' {}", text(&interval.value).trim(), fields.collect::<Vec<_>>().join(" TO "))
+        .trim_end()
+        .to_owned()
 }
 
 fn keyword_call(expr: &Expr) -> String {
@@ -221,7 +232,7 @@ fn over(window: &WindowType) -> String {
         let keys: Vec<String> = spec.order_by.iter().map(sort_key).collect();
         parts.push(format!("ORDER BY {}", keys.join(", ")));
     }
-    parts.push(spec.window_frame.as_ref().map_or("unspecifiedframe$()".into(), ToString::to_string));
+    parts.push(spec.window_frame.as_ref().map_or("unspecifiedframe$()".into(), frame));
     format!(" OVER ({})", parts.join(" "))
 }
 
@@ -230,4 +241,9 @@ fn sort_key(key: &ast::OrderByExpr) -> String {
     let nulls_first = key.options.nulls_first.unwrap_or(ascending);
     let (direction, nulls) = (if ascending { "ASC" } else { "DESC" }, if nulls_first { "FIRST" } else { "LAST" });
     format!("{} {direction} NULLS {nulls}", text(&key.expr))
+}
+
+fn frame(frame: &ast::WindowFrame) -> String {
+    let end = frame.end_bound.clone().unwrap_or(ast::WindowFrameBound::CurrentRow);
+    format!("{} BETWEEN {} AND {end}", frame.units, frame.start_bound)
 }

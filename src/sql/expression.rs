@@ -112,7 +112,10 @@ fn test(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
         E::IsNotDistinctFrom(left, right) => {
             comparison::compare(Comparison::NullSafeEqual, bind(left)?, bind(right)?, scope.context())
         }
-        E::Lambda(_) => Err(Error::query("INVALID_LAMBDA_FUNCTION_CALL.NON_HIGHER_ORDER_FUNCTION", "a lambda stands where a value is due")),
+        E::Lambda(_) => Err(Error::query(
+            "INVALID_LAMBDA_FUNCTION_CALL.NON_HIGHER_ORDER_FUNCTION",
+            "a lambda stands where a value is due",
+        )),
         other => Err(Error::unsupported(format!("the expression '{other}' is not supported"))),
     }
 }
@@ -234,8 +237,12 @@ fn between(expr: &ast::Expr, low: &ast::Expr, high: &ast::Expr, negated: bool, s
 fn pattern(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
     use ast::Expr as E;
     let (kind, negated, expr, pattern, escape) = match expr {
-        E::Like { negated, expr, pattern, escape_char, .. } => (Pattern::Like, negated, expr, pattern, escape_char.as_ref()),
-        E::ILike { negated, expr, pattern, escape_char, .. } => (Pattern::ILike, negated, expr, pattern, escape_char.as_ref()),
+        E::Like { negated, expr, pattern, escape_char, .. } => {
+            (Pattern::Like, negated, expr, pattern, escape_char.as_ref())
+        }
+        E::ILike { negated, expr, pattern, escape_char, .. } => {
+            (Pattern::ILike, negated, expr, pattern, escape_char.as_ref())
+        }
         E::RLike { negated, expr, pattern, .. } => (Pattern::RLike, negated, expr, pattern, None),
         other => return Err(Error::internal(format!("'{other}' is no pattern"))),
     };

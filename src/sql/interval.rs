@@ -162,7 +162,8 @@ impl Number {
             return None;
         }
         let sign = if negative { -1 } else { 1 };
-        let whole = if whole.is_empty() { 0 } else { format!("{}{whole}", if negative { "-" } else { "" }).parse().ok()? };
+        let whole =
+            if whole.is_empty() { 0 } else { format!("{}{whole}", if negative { "-" } else { "" }).parse().ok()? };
         let nanos: i64 = format!("{fraction:0<9}").parse().ok()?;
         Some(Number { whole, nanos: sign * nanos, has_fraction: text.contains('.') })
     }
@@ -181,9 +182,10 @@ fn add(length: &mut CalendarInterval, number: Number, unit: &str) -> Result<Fiel
         "day" => (Field::Day, add_days(length, number.whole, 1)),
         "hour" => (Field::Hour, add_micros(length, number.whole, Field::Hour.micros())),
         "minute" => (Field::Minute, add_micros(length, number.whole, Field::Minute.micros())),
-        "second" => {
-            (Field::Second, add_micros(length, number.whole, 1_000_000).and_then(|()| add_micros(length, number.nanos / 1000, 1)))
-        }
+        "second" => (
+            Field::Second,
+            add_micros(length, number.whole, 1_000_000).and_then(|()| add_micros(length, number.nanos / 1000, 1)),
+        ),
         "millisecond" => (Field::Second, add_micros(length, number.whole, 1000)),
         "microsecond" => (Field::Second, add_micros(length, number.whole, 1)),
         "nanosecond" => (Field::Second, add_micros(length, number.whole / 1000, 1)),
@@ -229,7 +231,8 @@ fn fields_of(text: &str, from: Field, to: Field) -> Option<CalendarInterval> {
     }
     let mut length = if from.is_year_month() { year_month(body, from, to)? } else { day_time(body, from, to)? };
     if negative {
-        length = CalendarInterval { months: length.months.checked_neg()?, days: 0, micros: length.micros.checked_neg()? };
+        length =
+            CalendarInterval { months: length.months.checked_neg()?, days: 0, micros: length.micros.checked_neg()? };
     }
     Some(length)
 }

@@ -15,12 +15,10 @@ use datafusion::sql::sqlparser::ast;
 use super::interval::{CalendarInterval, Field, parse_fields, parse_units};
 use crate::conf::Conf;
 use crate::functions::cast::decimal;
+use crate::functions::interval::INTERVAL_FIELDS;
 use crate::types::datetime_text::{parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text};
 use crate::types::zone::Zone;
 use crate::{Error, Result};
-
-/// Key of the field metadata that holds an interval's fields, such as `minute` or `day to hour`.
-pub const INTERVAL_FIELDS: &str = "spark.interval";
 
 /// A constant.
 pub fn constant(value: ScalarValue) -> Expr {
@@ -75,7 +73,9 @@ fn split_suffix(text: &str) -> (&str, &str) {
 }
 
 fn ranged<T: std::str::FromStr>(digits: &str, text: &str) -> Result<T> {
-    digits.parse().map_err(|_| Error::query("INVALID_NUMERIC_LITERAL_RANGE", format!("number '{text}' is out of range")))
+    digits
+        .parse()
+        .map_err(|_| Error::query("INVALID_NUMERIC_LITERAL_RANGE", format!("number '{text}' is out of range")))
 }
 
 fn whole(digits: &str) -> Result<ScalarValue> {
@@ -168,11 +168,16 @@ fn of_fields(length: CalendarInterval, (from, to): (Field, Field)) -> Result<Exp
     let value = if to.is_year_month() {
         ScalarValue::IntervalYearMonth(Some(length.months))
     } else if from.is_year_month() {
-        return Err(Error::query("INVALID_INTERVAL_FORMAT.INVALID_UNIT", "years and months cannot be mixed with days and times in one interval")
-            .hint("Use make_interval, or add two intervals one after the other."));
+        return Err(Error::query(
+            "INVALID_INTERVAL_FORMAT.INVALID_UNIT",
+            "years and months cannot be mixed with days and times in one interval",
+        )
+        .hint("Use make_interval, or add two intervals one after the other."));
     } else {
         let micros = length.exact_micros();
-        ScalarValue::DurationMicrosecond(Some(micros.ok_or_else(|| Error::query("INTERVAL_ARITHMETIC_OVERFLOW", "the interval is too long"))?))
+        ScalarValue::DurationMicrosecond(Some(
+            micros.ok_or_else(|| Error::query("INTERVAL_ARITHMETIC_OVERFLOW", "the interval is too long"))?,
+        ))
     };
     Ok(Expr::Literal(value, Some(fields_metadata(from, to))))
 }
@@ -197,7 +202,6 @@ pub fn null_of(data_type: &DataType) -> Result<Expr> {
     Ok(constant(ScalarValue::try_from(data_type)?))
 }
 
-
 /// The constant of a typed string.
 ///
 /// # Errors
@@ -212,5 +216,7 @@ pub fn bind_typed(text: &ast::TypedString, conf: &Conf) -> Result<Expr> {
 /// `PARSE_SYNTAX_ERROR` if it is none.
 pub fn text_of(value: &ast::Value) -> Result<String> {
     let text = value.clone().into_string();
-    text.ok_or_else(|| Error::query("PARSE_SYNTAX_ERROR", format!("syntax error at or near '{value}': expected a string")))
+    text.ok_or_else(|| {
+        Error::query("PARSE_SYNTAX_ERROR", format!("syntax error at or near '{value}': expected a string"))
+    })
 }

@@ -7,11 +7,11 @@
 mod calls;
 mod default_name;
 pub mod dialect;
-pub mod names;
 pub mod expression;
 pub mod interval;
 mod item;
 pub mod literal;
+pub mod names;
 pub mod over;
 pub mod parse;
 mod resolve;

@@ -20,7 +20,12 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// `UNRESOLVED_ROUTINE`, `MISSING_WINDOW_SPECIFICATION`, and those of the parts.
-pub(super) fn window_function(name: &str, call: &ast::Function, window: &WindowType, scope: &Scope<'_>) -> Result<Expr> {
+pub(super) fn window_function(
+    name: &str,
+    call: &ast::Function,
+    window: &WindowType,
+    scope: &Scope<'_>,
+) -> Result<Expr> {
     let spec = specification(window, scope)?;
     let AggregateCall { args, distinct, filter, ignore_nulls } = calls::aggregate_call(name, call, scope)?;
     let partition_by = spec.partition_by.iter().map(|key| bind_expression(key, scope)).collect::<Result<_>>()?;
@@ -50,21 +55,26 @@ fn named_window<'a>(name: &ast::Ident, scope: &'a Scope<'_>) -> Result<&'a Windo
     match found.map(|window| &window.1) {
         Some(ast::NamedWindowExpr::WindowSpec(spec)) => Ok(spec),
         Some(ast::NamedWindowExpr::NamedWindow(other)) if other != name => named_window(other, scope),
-        _ => Err(Error::query("MISSING_WINDOW_SPECIFICATION", format!("window specification is not defined in the WINDOW clause for `{}`", name.value))),
+        _ => Err(Error::query(
+            "MISSING_WINDOW_SPECIFICATION",
+            format!("window specification is not defined in the WINDOW clause for `{}`", name.value),
+        )),
     }
 }
 
 fn definition(name: &str) -> Result<WindowFunctionDefinition> {
     let name = name.to_ascii_lowercase();
     let ranking: Vec<Arc<WindowUDF>> = datafusion::functions_window::all_default_window_functions();
-    if let Some(found) = ranking.into_iter().find(|function| function.name() == name || function.aliases().contains(&name)) {
+    if let Some(found) =
+        ranking.into_iter().find(|function| function.name() == name || function.aliases().contains(&name))
+    {
         return Ok(WindowFunctionDefinition::WindowUDF(found));
     }
     let aggregates = datafusion::functions_aggregate::all_default_aggregate_functions();
     let found = aggregates.into_iter().find(|function| function.name() == name || function.aliases().contains(&name));
-    found.map(WindowFunctionDefinition::AggregateUDF).ok_or_else(|| {
-        Error::query("UNRESOLVED_ROUTINE", format!("cannot resolve window function `{name}`"))
-    })
+    found
+        .map(WindowFunctionDefinition::AggregateUDF)
+        .ok_or_else(|| Error::query("UNRESOLVED_ROUTINE", format!("cannot resolve window function `{name}`")))
 }
 
 /// A key of ORDER BY: ascending with nulls first, descending with nulls last, unless it says otherwise.
@@ -84,7 +94,9 @@ fn frame(written: Option<&ast::WindowFrame>, is_ordered: bool, scope: &Scope<'_>
     let units = match written.units {
         ast::WindowFrameUnits::Rows => WindowFrameUnits::Rows,
         ast::WindowFrameUnits::Range => WindowFrameUnits::Range,
-        ast::WindowFrameUnits::Groups => return Err(Error::query("PARSE_SYNTAX_ERROR", "syntax error at or near 'GROUPS'")),
+        ast::WindowFrameUnits::Groups => {
+            return Err(Error::query("PARSE_SYNTAX_ERROR", "syntax error at or near 'GROUPS'"));
+        }
     };
     let start = bound(&written.start_bound, units, scope)?;
     let end = written.end_bound.as_ref().map_or(Ok(WindowFrameBound::CurrentRow), |end| bound(end, units, scope))?;
@@ -94,8 +106,12 @@ fn frame(written: Option<&ast::WindowFrame>, is_ordered: bool, scope: &Scope<'_>
 fn bound(written: &ast::WindowFrameBound, units: WindowFrameUnits, scope: &Scope<'_>) -> Result<WindowFrameBound> {
     Ok(match written {
         ast::WindowFrameBound::CurrentRow => WindowFrameBound::CurrentRow,
-        ast::WindowFrameBound::Preceding(distance) => WindowFrameBound::Preceding(offset(distance.as_deref(), units, scope)?),
-        ast::WindowFrameBound::Following(distance) => WindowFrameBound::Following(offset(distance.as_deref(), units, scope)?),
+        ast::WindowFrameBound::Preceding(distance) => {
+            WindowFrameBound::Preceding(offset(distance.as_deref(), units, scope)?)
+        }
+        ast::WindowFrameBound::Following(distance) => {
+            WindowFrameBound::Following(offset(distance.as_deref(), units, scope)?)
+        }
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::common::{Column, DFSchema, ExprSchema, TableReference};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::LambdaVariable;
 use datafusion::sql::sqlparser::ast::{self, AccessExpr, Ident, Subscript};
@@ -31,7 +31,9 @@ pub(super) fn column(parts: &[Ident], scope: &Scope<'_>) -> Result<Expr> {
         return Ok(found);
     }
     match parts {
-        [part] if part.quote_style.is_none() && is_constant_function(&part.value) => calls::named(&part.value, &[], scope),
+        [part] if part.quote_style.is_none() && is_constant_function(&part.value) => {
+            calls::named(&part.value, &[], scope)
+        }
         _ => Err(unresolved(&names, scope.schema)),
     }
 }
@@ -83,8 +85,11 @@ fn is_qualified(relation: Option<&TableReference>, qualifier: &[&str]) -> bool {
 
 fn ambiguous(names: &[&str], several: &[Column]) -> Error {
     let references: Vec<String> = several.iter().map(quoted_column).collect();
-    Error::query("AMBIGUOUS_REFERENCE", format!("reference {} is ambiguous, could be: [{}]", quoted(names), references.join(", ")))
-        .hint("Qualify it with the name or alias of its table.")
+    Error::query(
+        "AMBIGUOUS_REFERENCE",
+        format!("reference {} is ambiguous, could be: [{}]", quoted(names), references.join(", ")),
+    )
+    .hint("Qualify it with the name or alias of its table.")
 }
 
 fn quoted_column(column: &Column) -> String {
@@ -114,8 +119,15 @@ fn outer(names: &[&str], scope: &Scope<'_>) -> Result<Option<Expr>> {
 /// Functions that may be called without parentheses.
 fn is_constant_function(name: &str) -> bool {
     const NAMES: [&str; 9] = [
-        "current_date", "current_timestamp", "localtimestamp", "current_time", "current_user", "session_user", "user",
-        "current_catalog", "current_database",
+        "current_date",
+        "current_timestamp",
+        "localtimestamp",
+        "current_time",
+        "current_user",
+        "session_user",
+        "user",
+        "current_catalog",
+        "current_database",
     ];
     NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
@@ -134,7 +146,8 @@ pub fn unresolved(names: &[&str], schema: &DFSchema) -> Error {
     near.sort_by_key(|column| distance(&wanted, &column.name.to_lowercase()));
     near.truncate(PROPOSALS);
     let near: Vec<String> = near.iter().map(quoted_column).collect();
-    Error::query("UNRESOLVED_COLUMN.WITH_SUGGESTION", message).hint(format!("Did you mean one of the following? [{}].", near.join(", ")))
+    Error::query("UNRESOLVED_COLUMN.WITH_SUGGESTION", message)
+        .hint(format!("Did you mean one of the following? [{}].", near.join(", ")))
 }
 
 fn distance(left: &str, right: &str) -> usize {

@@ -123,7 +123,8 @@ pub fn print(unscaled: i128, scale: i8, out: &mut String) {
     if unscaled < 0 {
         out.push('-');
     }
-    let written = match u32::try_from(scale).ok().filter(|scale| *scale > 0).and_then(|scale| 10u128.checked_pow(scale)) {
+    let written = match u32::try_from(scale).ok().filter(|scale| *scale > 0).and_then(|scale| 10u128.checked_pow(scale))
+    {
         Some(power) => write!(out, "{}.{:0width$}", absolute / power, absolute % power, width = scale as usize),
         None => write!(out, "{absolute}"),
     };

@@ -106,9 +106,13 @@ impl Caster {
         Ok(match (from, to) {
             (DataType::Null, _) => Arc::new(move |array| Ok(new_null_array(&target, array.len()))),
             (_, DataType::Utf8) => show::converter(&self.zone),
-            (DataType::List(_) | DataType::Map(..) | DataType::Struct(_), _) => return nested::converter(self, from, to),
+            (DataType::List(_) | DataType::Map(..) | DataType::Struct(_), _) => {
+                return nested::converter(self, from, to);
+            }
             (from, _) if is_string(from) => Arc::new(move |array| parse::texts(array, &target, &caster)),
-            (from, to) if is_numeric_like(from) && is_numeric_like(to) => Arc::new(move |array| number::numbers(array, &target, caster.mode)),
+            (from, to) if is_numeric_like(from) && is_numeric_like(to) => {
+                Arc::new(move |array| number::numbers(array, &target, caster.mode))
+            }
             _ => Arc::new(move |array| time::times(array, &target, &caster)),
         })
     }
@@ -120,8 +124,14 @@ fn is_numeric_like(data_type: &DataType) -> bool {
 
 /// `CAST_INVALID_INPUT`: a text is no value of the target type.
 fn invalid_input(text: &str, to: &DataType) -> Error {
-    Error::data("CAST_INVALID_INPUT", format!("the value '{text}' of the type \"STRING\" cannot be cast to {} because it is malformed", type_name(to)))
-        .hint("Correct the value, or use try_cast to get null instead.")
+    Error::data(
+        "CAST_INVALID_INPUT",
+        format!(
+            "the value '{text}' of the type \"STRING\" cannot be cast to {} because it is malformed",
+            type_name(to)
+        ),
+    )
+    .hint("Correct the value, or use try_cast to get null instead.")
 }
 
 /// The error for a number that does not fit.
@@ -134,6 +144,13 @@ fn overflow(value: &str, from: &DataType, to: &DataType) -> Error {
         .hint("Use a wider type, or set spark.sql.ansi.enabled to false to get null instead.");
     }
     debug_assert!(!is_decimal(to));
-    Error::data("CAST_OVERFLOW", format!("the value {value} of the type {} cannot be cast to {} due to an overflow", type_name(from), type_name(to)))
-        .hint("Use try_cast to get null instead.")
+    Error::data(
+        "CAST_OVERFLOW",
+        format!(
+            "the value {value} of the type {} cannot be cast to {} due to an overflow",
+            type_name(from),
+            type_name(to)
+        ),
+    )
+    .hint("Use try_cast to get null instead.")
 }

@@ -43,11 +43,13 @@ fn maps(caster: &Caster, from: &FieldRef, to: &FieldRef) -> Result<Convert> {
 }
 
 fn structs(caster: &Caster, from: &Fields, to: &Fields) -> Result<Convert> {
-    let parts = from.iter().zip(to).map(|(a, b)| caster.converter(a.data_type(), b.data_type())).collect::<Result<Vec<_>>>()?;
+    let parts =
+        from.iter().zip(to).map(|(a, b)| caster.converter(a.data_type(), b.data_type())).collect::<Result<Vec<_>>>()?;
     let fields = to.clone();
     Ok(Arc::new(move |array| {
         let value = array.as_struct();
-        let columns = value.columns().iter().zip(&parts).map(|(column, part)| part(column)).collect::<Result<Vec<_>>>()?;
+        let columns =
+            value.columns().iter().zip(&parts).map(|(column, part)| part(column)).collect::<Result<Vec<_>>>()?;
         if columns.is_empty() {
             return Ok(Arc::new(StructArray::new_empty_fields(value.len(), value.nulls().cloned())));
         }

@@ -84,7 +84,12 @@ fn whole(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<ArrayRef> {
     }
 }
 
-fn whole_of<T: ArrowPrimitiveType>(array: &ArrayRef, to: &DataType, mode: Mode, wrap: fn(i128) -> T::Native) -> Result<ArrayRef>
+fn whole_of<T: ArrowPrimitiveType>(
+    array: &ArrayRef,
+    to: &DataType,
+    mode: Mode,
+    wrap: fn(i128) -> T::Native,
+) -> Result<ArrayRef>
 where
     T::Native: TryFrom<i128>,
 {

@@ -90,7 +90,8 @@ fn narrow<T: TryFrom<i64>>(value: i64) -> Option<T> {
 fn float(text: &str) -> Option<f64> {
     let text = trim(text);
     let is_number = text.ends_with(|c: char| c.is_ascii_digit() || c == '.');
-    let digits = text.strip_suffix(['d', 'D', 'f', 'F']).filter(|rest| rest.ends_with(|c: char| c.is_ascii_digit() || c == '.'));
+    let digits =
+        text.strip_suffix(['d', 'D', 'f', 'F']).filter(|rest| rest.ends_with(|c: char| c.is_ascii_digit() || c == '.'));
     match digits {
         Some(digits) => digits.parse().ok(),
         None if is_number || is_special(text) => text.parse().ok(),

@@ -3,7 +3,9 @@
 use arrow::datatypes::{DataType, IntervalUnit};
 
 use super::Mode;
-use crate::functions::coerce::{is_ansi_interval, is_datetime, is_decimal, is_floating, is_integral, is_numeric, is_string, type_name};
+use crate::functions::coerce::{
+    is_ansi_interval, is_datetime, is_decimal, is_floating, is_integral, is_numeric, is_string, type_name,
+};
 use crate::{Error, Result};
 
 /// Refuses a cast that does not exist in this mode.
@@ -17,7 +19,8 @@ pub(super) fn check(from: &DataType, to: &DataType, mode: Mode) -> Result<()> {
     }
     let message = format!("cannot cast {} to {}", type_name(from), type_name(to));
     if let Some(function) = suggestion(from, to).filter(|_| ansi) {
-        return Err(Error::query("DATATYPE_MISMATCH.CAST_WITH_FUNC_SUGGESTION", message).hint(format!("Use {function} instead.")));
+        return Err(Error::query("DATATYPE_MISMATCH.CAST_WITH_FUNC_SUGGESTION", message)
+            .hint(format!("Use {function} instead.")));
     }
     if ansi && exists(from, to, false) {
         return Err(Error::query("DATATYPE_MISMATCH.CAST_WITH_CONF_SUGGESTION", message)
@@ -49,7 +52,10 @@ fn exists(from: &DataType, to: &DataType, ansi: bool) -> bool {
 }
 
 fn is_target_of_text(to: &DataType) -> bool {
-    is_numeric(to) || is_datetime(to) || is_ansi_interval(to) || matches!(to, DataType::Boolean | DataType::Binary | DataType::Interval(_))
+    is_numeric(to)
+        || is_datetime(to)
+        || is_ansi_interval(to)
+        || matches!(to, DataType::Boolean | DataType::Binary | DataType::Interval(_))
 }
 
 fn plain(from: &DataType, to: &DataType, ansi: bool) -> bool {
@@ -62,8 +68,12 @@ fn plain(from: &DataType, to: &DataType, ansi: bool) -> bool {
         (from, to) if is_timestamp(from) => is_numeric(to) || (!ansi && is_bool(to)),
         (from, DataType::Binary) if is_integral(from) => !ansi,
         (DataType::Date32, to) => !ansi && (is_numeric(to) || is_bool(to)),
-        (DataType::Duration(_), to) | (DataType::Interval(IntervalUnit::YearMonth), to) => is_integral(to) || is_decimal(to),
-        (from, DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth)) => is_integral(from) || is_decimal(from),
+        (DataType::Duration(_), to) | (DataType::Interval(IntervalUnit::YearMonth), to) => {
+            is_integral(to) || is_decimal(to)
+        }
+        (from, DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth)) => {
+            is_integral(from) || is_decimal(from)
+        }
         _ => false,
     }
 }

@@ -119,7 +119,9 @@ impl<'a> Show<'a> {
                 let map = array.as_map();
                 Kind::Map(map, Box::new(Nested::new(map.keys(), zone)), Box::new(Nested::new(map.values(), zone)))
             }
-            DataType::Struct(_) => Kind::Struct(array.as_struct().columns().iter().map(|column| Nested::new(column, zone)).collect()),
+            DataType::Struct(_) => {
+                Kind::Struct(array.as_struct().columns().iter().map(|column| Nested::new(column, zone)).collect())
+            }
             _ => Kind::Other(array),
         }
     }
@@ -152,7 +154,9 @@ impl<'a> Show<'a> {
             Kind::List(list, values) => append_list(list, values, row, out),
             Kind::Map(map, keys, values) => append_map(map, keys, values, row, out),
             Kind::Struct(columns) => append_struct(columns, row, out),
-            Kind::Other(array) => out.push_str(&arrow::util::display::array_value_to_string(array, row).unwrap_or_default()),
+            Kind::Other(array) => {
+                out.push_str(&arrow::util::display::array_value_to_string(array, row).unwrap_or_default())
+            }
         }
     }
 }
@@ -211,7 +215,13 @@ pub fn double_text(value: f64) -> String {
 /// Appends a float given its shortest digits as `d.ddde-5`.
 fn push_float(value: f64, scientific: &str, out: &mut String) {
     if !value.is_finite() {
-        out.push_str(if value.is_nan() { "NaN" } else if value > 0.0 { "Infinity" } else { "-Infinity" });
+        out.push_str(if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        });
         return;
     }
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));

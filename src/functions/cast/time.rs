@@ -19,10 +19,16 @@ pub(super) fn times(array: &ArrayRef, to: &DataType, caster: &Caster) -> Result<
     match (array.data_type(), to) {
         (DataType::Date32, DataType::Timestamp(..)) => dates_to_timestamps(array, to, caster),
         (DataType::Timestamp(..), DataType::Date32) => timestamps_to_dates(array, caster),
-        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, None)) => moved(array, to, |micros| Some(caster.zone.to_local(micros))),
-        (DataType::Timestamp(_, None), DataType::Timestamp(..)) => moved(array, to, |micros| caster.zone.to_instant(micros)),
+        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, None)) => {
+            moved(array, to, |micros| Some(caster.zone.to_local(micros)))
+        }
+        (DataType::Timestamp(_, None), DataType::Timestamp(..)) => {
+            moved(array, to, |micros| caster.zone.to_instant(micros))
+        }
         (DataType::Timestamp(..), to) => timestamps_to_numbers(array, to, caster.mode),
-        (from, DataType::Timestamp(..)) if is_numeric(from) || *from == DataType::Boolean => numbers_to_timestamps(array, to, caster.mode),
+        (from, DataType::Timestamp(..)) if is_numeric(from) || *from == DataType::Boolean => {
+            numbers_to_timestamps(array, to, caster.mode)
+        }
         (_, DataType::Binary) => binary(array),
         (DataType::Date32, to) => Ok(arrow::array::new_null_array(to, array.len())),
         _ => intervals(array, to, caster.mode),
@@ -62,7 +68,8 @@ fn timestamps_to_numbers(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
         let exact = each::<TimestampMicrosecondType, Decimal128Type>(array, |micros| Ok(Some(i128::from(micros))))?;
         return number::numbers(&(Arc::new(exact.with_precision_and_scale(20, 6)?) as ArrayRef), to, mode);
     }
-    let seconds = each::<TimestampMicrosecondType, Int64Type>(array, |micros| Ok(Some(micros.div_euclid(MICROS_PER_SECOND))))?;
+    let seconds =
+        each::<TimestampMicrosecondType, Int64Type>(array, |micros| Ok(Some(micros.div_euclid(MICROS_PER_SECOND))))?;
     let seconds: ArrayRef = Arc::new(seconds);
     if *to == DataType::Int64 { Ok(seconds) } else { number::numbers(&seconds, to, mode) }
 }
@@ -75,9 +82,11 @@ fn numbers_to_timestamps(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
     let result = match array.data_type() {
         DataType::Float32 | DataType::Float64 => {
             let doubles = arrow_cast(array, &DataType::Float64)?;
-            each::<Float64Type, TimestampMicrosecondType>(&doubles, |seconds| match seconds * MICROS_PER_SECOND as f64 {
-                micros if micros.is_finite() && micros.abs() < i64::MAX as f64 => Ok(Some(micros as i64)),
-                _ => lost(show::double_text(seconds)),
+            each::<Float64Type, TimestampMicrosecondType>(&doubles, |seconds| {
+                match seconds * MICROS_PER_SECOND as f64 {
+                    micros if micros.is_finite() && micros.abs() < i64::MAX as f64 => Ok(Some(micros as i64)),
+                    _ => lost(show::double_text(seconds)),
+                }
             })?
         }
         DataType::Decimal128(..) => {
@@ -86,9 +95,11 @@ fn numbers_to_timestamps(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
         }
         _ => {
             let whole = arrow_cast(array, &DataType::Int64)?;
-            each::<Int64Type, TimestampMicrosecondType>(&whole, |seconds| match seconds.checked_mul(MICROS_PER_SECOND) {
-                Some(micros) => Ok(Some(micros)),
-                None => Ok(Some(if seconds < 0 { i64::MIN } else { i64::MAX })),
+            each::<Int64Type, TimestampMicrosecondType>(&whole, |seconds| {
+                match seconds.checked_mul(MICROS_PER_SECOND) {
+                    Some(micros) => Ok(Some(micros)),
+                    None => Ok(Some(if seconds < 0 { i64::MIN } else { i64::MAX })),
+                }
             })?
         }
     };
@@ -98,10 +109,26 @@ fn numbers_to_timestamps(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
 /// The bytes of a whole number, highest first.
 fn binary(array: &ArrayRef) -> Result<ArrayRef> {
     let bytes: BinaryArray = match array.data_type() {
-        DataType::Int8 => array.as_primitive::<Int8Type>().iter().map(|value| value.map(|value| value.to_be_bytes().to_vec())).collect(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().iter().map(|value| value.map(|value| value.to_be_bytes().to_vec())).collect(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().iter().map(|value| value.map(|value| value.to_be_bytes().to_vec())).collect(),
-        _ => array.as_primitive::<Int64Type>().iter().map(|value| value.map(|value| value.to_be_bytes().to_vec())).collect(),
+        DataType::Int8 => array
+            .as_primitive::<Int8Type>()
+            .iter()
+            .map(|value| value.map(|value| value.to_be_bytes().to_vec()))
+            .collect(),
+        DataType::Int16 => array
+            .as_primitive::<Int16Type>()
+            .iter()
+            .map(|value| value.map(|value| value.to_be_bytes().to_vec()))
+            .collect(),
+        DataType::Int32 => array
+            .as_primitive::<Int32Type>()
+            .iter()
+            .map(|value| value.map(|value| value.to_be_bytes().to_vec()))
+            .collect(),
+        _ => array
+            .as_primitive::<Int64Type>()
+            .iter()
+            .map(|value| value.map(|value| value.to_be_bytes().to_vec()))
+            .collect(),
     };
     Ok(Arc::new(bytes))
 }
@@ -121,7 +148,8 @@ fn intervals(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<ArrayRef> {
         }
         (from, DataType::Duration(_)) if is_numeric(from) => {
             let seconds = number::numbers(array, &DataType::Decimal128(38, 6), mode)?;
-            let micros = each::<Decimal128Type, DurationMicrosecondType>(&seconds, |micros| Ok(i64::try_from(micros).ok()))?;
+            let micros =
+                each::<Decimal128Type, DurationMicrosecondType>(&seconds, |micros| Ok(i64::try_from(micros).ok()))?;
             Ok(Arc::new(micros))
         }
         (from, DataType::Interval(IntervalUnit::YearMonth)) if is_numeric(from) => {
