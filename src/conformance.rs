@@ -35,9 +35,13 @@ pub(crate) fn value_at(array: &ArrayRef, row: usize) -> Result<Value> {
         DataType::Float32 => float(f64::from(array.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::Binary => array.as_binary::<i32>().value(row).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        DataType::Binary => {
+            array.as_binary::<i32>().value(row).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+        }
         DataType::Date32 => text(|out| format_date(i64::from(array.as_primitive::<Date32Type>().value(row)), out)),
-        DataType::Timestamp(_, zone) => timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some()),
+        DataType::Timestamp(_, zone) => {
+            timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some())
+        }
         DataType::List(_) | DataType::Struct(_) | DataType::Map(..) => return nested(array, row),
         _ => show::value_text(array, row).into(),
     })
@@ -94,7 +98,10 @@ pub(crate) fn equal(left: &Value, right: &Value, type_name: &str) -> bool {
         (Value::Array(a), Value::Array(b)) => all_equal(a, b, type_name),
         (Value::Object(a), Value::Object(b)) => match (a.get("map"), b.get("map")) {
             (Some(Value::Array(a)), Some(Value::Array(b))) => same_entries(a, b, type_name),
-            _ => a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|other| equal(value, other, type_name))),
+            _ => {
+                a.len() == b.len()
+                    && a.iter().all(|(name, value)| b.get(name).is_some_and(|other| equal(value, other, type_name)))
+            }
         },
         (a, b) => a == b,
     }
@@ -148,7 +155,8 @@ fn lists(item: &FieldRef, values: &[Value]) -> Result<ArrayRef> {
 
 fn structs(fields: &Fields, values: &[Value]) -> Result<ArrayRef> {
     let part = |field: &FieldRef| {
-        let values: Vec<Value> = values.iter().map(|value| value.get(field.name()).cloned().unwrap_or_default()).collect();
+        let values: Vec<Value> =
+            values.iter().map(|value| value.get(field.name()).cloned().unwrap_or_default()).collect();
         column(field.data_type(), &values)
     };
     let columns = fields.iter().map(part).collect::<Result<Vec<_>>>()?;
@@ -165,7 +173,9 @@ fn maps(data_type: &DataType, values: &[Value]) -> Result<ArrayRef> {
     let items: Vec<Value> = objects().map(|(_, value)| value.clone()).collect();
     let columns = vec![column(key.data_type(), &keys)?, column(value.data_type(), &items)?];
     let DataType::Struct(fields) = entries.data_type() else { return Err(Error::internal("entries are structs")) };
-    let offsets = arrow::buffer::OffsetBuffer::from_lengths(values.iter().map(|value| value.as_object().map_or(0, |map| map.len())));
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths(
+        values.iter().map(|value| value.as_object().map_or(0, |map| map.len())),
+    );
     let nulls = values.iter().map(|value| value.is_object()).collect::<Vec<_>>().into();
     let entries_array = StructArray::try_new(fields.clone(), columns, None)?;
     Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, entries_array, Some(nulls), false)?))

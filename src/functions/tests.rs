@@ -46,7 +46,9 @@ fn table_rows(schema: &SchemaRef, lines: &[&str]) -> Result<RecordBatch> {
         .map(|field| {
             let values: Vec<Value> = lines
                 .iter()
-                .map(|line| serde_json::from_str::<Value>(line).map(|row| row.get(field.name()).cloned().unwrap_or_default()))
+                .map(|line| {
+                    serde_json::from_str::<Value>(line).map(|row| row.get(field.name()).cloned().unwrap_or_default())
+                })
                 .collect::<std::result::Result<_, _>>()
                 .map_err(|error| Error::internal(error.to_string()))?;
             crate::conformance::column(field.data_type(), &values)
@@ -68,7 +70,10 @@ fn evaluate(text: &str, input: &Input, conf: &Conf) -> Result<(String, Vec<Value
     let parsed = parse_expression(text)?;
     let scope = Scope::new(&input.schema, conf);
     let expr = bind_expression(&parsed, &scope)?;
-    if matches!(expr, Expr::AggregateFunction(_)) || super::generator::is_generator(&expr) || super::window::as_window(&expr).is_some() {
+    if matches!(expr, Expr::AggregateFunction(_))
+        || super::generator::is_generator(&expr)
+        || super::window::as_window(&expr).is_some()
+    {
         return evaluate_plan(expr, input, conf);
     }
     let expr = expr.unalias();
@@ -119,7 +124,9 @@ fn expected_error(condition: &str, result: Result<(String, Vec<Value>)>) -> Opti
     let is_name = !condition.starts_with("JAVA:") && !condition.starts_with("_LEGACY");
     match result {
         Ok((_, values)) => Some(format!("{} instead of error {condition}", Value::from(values))),
-        Err(error) if is_name && error.condition() != Some(condition) => Some(format!("error {error} instead of {condition}")),
+        Err(error) if is_name && error.condition() != Some(condition) => {
+            Some(format!("error {error} instead of {condition}"))
+        }
         Err(_) => None,
     }
 }

@@ -132,7 +132,16 @@ fn aggregate(name: &str, call: &ast::Function, scope: &Scope<'_>) -> Result<Opti
     let AggregateCall { args, distinct, filter, ignore_nulls } = aggregate_call(name, call, scope)?;
     let order_by = call.within_group.iter().map(|key| over::sort_key(key, scope)).collect::<Result<_>>()?;
     let (schema, conf) = (scope.schema, scope.conf);
-    functions::aggregate::bind(functions::aggregate::Call { name, args, distinct, filter, ignore_nulls, order_by, schema, conf })
+    functions::aggregate::bind(functions::aggregate::Call {
+        name,
+        args,
+        distinct,
+        filter,
+        ignore_nulls,
+        order_by,
+        schema,
+        conf,
+    })
 }
 
 /// True if an aggregate function has this name.
