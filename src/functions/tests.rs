@@ -77,7 +77,7 @@ fn evaluate(text: &str, input: &Input, conf: &Conf) -> Result<(String, Vec<Value
         return evaluate_plan(expr, input, conf);
     }
     let expr = expr.unalias();
-    let physical = create_physical_expr(&expr, &input.schema, &ExecutionProps::new())?;
+    let physical = create_physical_expr(&expr, &input.schema, &ExecutionProps::new(), &Default::default())?;
     let field = physical.return_field(input.rows.schema_ref())?;
     let array = match physical.evaluate(&input.rows)? {
         ColumnarValue::Array(array) => array,
