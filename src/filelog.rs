@@ -44,6 +44,26 @@ pub(crate) fn at(cause: std::io::Error, path: &Path) -> Error {
     Error::from(cause).at(path.display().to_string())
 }
 
+/// The folder, below a file sink's path, that lists the files which count.
+pub(crate) const SINK_LOG: &str = "_spark_metadata";
+
+/// A file that a file sink has written: an entry of its log, in Spark's form.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SinkFile {
+    /// As URI, `file:///...`.
+    pub(crate) path: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) is_dir: bool,
+    /// Milliseconds since 1970.
+    pub(crate) modification_time: i64,
+    pub(crate) block_replication: u32,
+    pub(crate) block_size: u64,
+    /// `add`; Spark once knew `delete`.
+    pub(crate) action: String,
+}
+
 /// How a log is kept short.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Upkeep {

@@ -10,6 +10,7 @@ pub mod conf;
 pub(crate) mod conformance;
 pub mod error;
 pub(crate) mod filelog;
+pub mod filepath;
 pub mod formats;
 pub mod functions;
 pub mod options;

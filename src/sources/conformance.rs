@@ -44,6 +44,9 @@ pub(super) struct Fixture {
 
 fn fixture(name: &str) -> Option<Fixture> {
     match name {
+        "text" => Some(file_fixture("text", |n| format!("line {n}\nanother {n}\n"))),
+        "json" => Some(file_fixture("json", |n| format!("{{\"n\":{n}}}\n{{\"n\":{n}0}}\n"))),
+        "csv" => Some(file_fixture("csv", |n| format!("{n}\n{n}0\n"))),
         "socket" => Some(socket_fixture()),
         "rate" => Some(Fixture {
             spec: spec("rate", &[("rowsPerSecond", "7"), ("rampUpTime", "3s")]),
@@ -58,6 +61,23 @@ fn fixture(name: &str) -> Option<Fixture> {
         "memory" => Some(memory_fixture()),
         _ => None,
     }
+}
+
+/// A folder in which a file appears with each production, one second after the other.
+fn file_fixture(format: &str, content: fn(u64) -> String) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_owned();
+    let mut spec = spec(format, &[("path", folder.to_str().unwrap())]);
+    spec.schema = (format != "text").then(|| {
+        let fields = vec![crate::types::field("n", arrow::datatypes::DataType::Int64)];
+        Arc::new(arrow::datatypes::Schema::new(fields))
+    });
+    let mut next = 0;
+    let produce = move |_: &ManualClock| {
+        file::tests::write(&folder.join(format!("{next}.{}", "txt")), content(next).as_bytes(), next);
+        next += 1;
+    };
+    Fixture { spec, produce: Box::new(produce), _keep: Box::new(dir) }
 }
 
 fn socket_fixture() -> Fixture {

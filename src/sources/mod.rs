@@ -12,11 +12,13 @@
 
 #[cfg(test)]
 mod conformance;
+pub mod file;
 pub mod memory;
 mod pause;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;
+mod time_text;
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -163,7 +165,7 @@ pub trait Reader: Send {
 
 /// Every kind of source. A new one is one file and one line here.
 pub static ALL: &[&dyn SourceProvider] =
-    &[&socket::Socket, &rate::Rate, &rate_micro_batch::RateMicroBatch, &memory::Memory];
+    &[&file::TEXT, &file::JSON, &socket::Socket, &rate::Rate, &rate_micro_batch::RateMicroBatch, &memory::Memory];
 
 /// The source of this name, in any case.
 ///

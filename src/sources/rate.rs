@@ -118,9 +118,7 @@ impl Speed {
         at_least(options, "numPartitions", 1, 1)?;
         let ramp_up_seconds = match options.get("rampUpTime") {
             None => 0,
-            Some(text) => {
-                parse_seconds(text).ok_or_else(|| options.wrong("rampUpTime", "a time such as '5s' or '2m'"))?
-            }
+            Some(text) => seconds(text).ok_or_else(|| options.wrong("rampUpTime", "a time such as '5s' or '2m'"))?,
         };
         if ramp_up_seconds > i64::MAX / rows_per_second {
             return Err(Error::query("INCORRECT_RAMP_UP_RATE", "'rampUpTime' is too long for this 'rowsPerSecond'"));
@@ -176,21 +174,9 @@ impl Speed {
     }
 }
 
-/// Spark's time strings: a number, then `ms`, `s`, `m`, `min`, `h` or `d`; seconds without a unit. Rounded down.
-fn parse_seconds(text: &str) -> Option<i64> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: i64 = number.parse().ok()?;
-    match unit.trim() {
-        "" | "s" => Some(number),
-        "ms" => Some(number / 1000),
-        "us" => Some(number / 1_000_000),
-        "m" | "min" => number.checked_mul(60),
-        "h" => number.checked_mul(3600),
-        "d" => number.checked_mul(86400),
-        _ => None,
-    }
+/// Whole seconds of a time text.
+fn seconds(text: &str) -> Option<i64> {
+    super::time_text::parse(text, "s").and_then(|time| i64::try_from(time.as_secs()).ok())
 }
 
 struct RateSource {
@@ -343,10 +329,5 @@ mod tests {
                 assert!(speed.due(value) > millis && (value == 0 || speed.due(value - 1) <= millis), "at {millis}");
             }
         }
-    }
-
-    #[test]
-    fn a_time_has_a_unit() {
-        assert_eq!(["5", "5s", "2m", "1500ms", "x"].map(parse_seconds), [Some(5), Some(5), Some(120), Some(1), None]);
     }
 }
