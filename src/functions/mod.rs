@@ -22,6 +22,7 @@ mod datetime;
 mod decimals;
 mod encoding;
 pub mod generator;
+mod format_string;
 mod hash;
 mod higher_order;
 pub mod interval;
@@ -207,6 +208,7 @@ const FAMILIES: &[&[Function]] = &[
     datetime::zones::FUNCTIONS,
     encoding::FUNCTIONS,
     generator::FUNCTIONS,
+    format_string::FUNCTIONS,
     hash::FUNCTIONS,
     higher_order::FUNCTIONS,
     json::FUNCTIONS,
