@@ -37,12 +37,15 @@ mod map;
 mod mask;
 pub mod math;
 mod misc;
+mod number_format;
+mod number_pattern;
 mod regexp;
 mod rows;
 mod search;
 mod struct_;
 mod substring;
 mod text;
+mod to_char;
 mod url;
 pub mod window;
 
@@ -215,11 +218,13 @@ const FAMILIES: &[&[Function]] = &[
     map::FUNCTIONS,
     math::FUNCTIONS,
     misc::FUNCTIONS,
+    number_format::FUNCTIONS,
     regexp::FUNCTIONS,
     search::FUNCTIONS,
     struct_::FUNCTIONS,
     substring::FUNCTIONS,
     text::FUNCTIONS,
+    to_char::FUNCTIONS,
     url::FUNCTIONS,
     window::FUNCTIONS,
 ];
