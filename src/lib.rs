@@ -3,6 +3,7 @@
 //! A query is written once (DataFrame API or SQL), compiles to one timely dataflow graph, and runs under two drivers:
 //! *continuous* (each record flows through the moment it arrives) and *micro-batch* (epochs are Spark's batches).
 
+pub mod catalog;
 pub(crate) mod checkpoint;
 pub mod clock;
 pub mod conf;
@@ -12,7 +13,9 @@ pub mod error;
 pub(crate) mod filelog;
 pub mod filepath;
 pub mod formats;
+pub mod frame;
 pub mod functions;
+pub mod io;
 pub mod options;
 pub mod plan;
 pub mod query;

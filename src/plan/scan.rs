@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::{MemTable, Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
 
 use crate::sources::SourceSpec;
 
@@ -62,6 +64,27 @@ impl TableProvider for ScanTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         super::batch::scan::plan_scan(self, state, projection)
     }
+}
+
+/// A static table of numbers `id`: from `start` up to but without `end`, in steps.
+///
+/// # Errors
+/// If the step is 0.
+pub fn range(start: i64, end: i64, step: i64) -> Result<LogicalPlan> {
+    use datafusion::functions_table::generate_series::RangeFunc;
+    let arguments = [start, end, step].map(datafusion::logical_expr::lit);
+    let table = RangeFunc {}.call_with_args(TableFunctionArgs::new(&arguments, &SessionContext::new().state()))?;
+    let scan = LogicalPlanBuilder::scan("range", provider_as_source(table), None)?;
+    scan.project([datafusion::logical_expr::col("range.value").alias("id")])?.build()
+}
+
+/// A static table of rows held in memory.
+///
+/// # Errors
+/// If the batches do not have the schema.
+pub fn rows(name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<LogicalPlan> {
+    let table = MemTable::try_new(schema, vec![batches])?;
+    LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(Arc::new(table)), None)?.build()
 }
 
 /// The source below a scan node; none if the scan reads something else (rows held in memory).

@@ -4,17 +4,29 @@
 //! types. The syntax tree is sqlparser's own; what it cannot say is expressed with what it has (`dialect` tells how).
 //! Nothing here looks at data.
 
+mod aliases;
+pub mod binder;
 mod calls;
 mod default_name;
 pub mod dialect;
 pub mod expression;
+mod group_by;
+pub mod grouping;
 pub mod interval;
 mod item;
+pub mod join;
 pub mod literal;
 pub mod names;
 pub mod over;
 pub mod parse;
+mod query;
+pub mod relation;
 mod resolve;
+mod selection;
+mod set_operation;
+pub(crate) mod statement;
+mod stream_clauses;
+mod watermark;
 
 pub use datafusion::sql::sqlparser::ast;
 pub use default_name::default_name;

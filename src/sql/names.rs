@@ -8,11 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::common::{Column, DFSchema, TableReference};
-use datafusion::logical_expr::expr::{Alias, ScalarFunction};
+use datafusion::common::{Column, DFSchema, ExprSchema, TableReference};
+use datafusion::logical_expr::expr::Alias;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 
 use crate::Result;
+use crate::functions::kernel::Kernel;
+use crate::functions::window::WINDOW_TIME;
 use crate::plan::nodes::{WATERMARK_DELAY, watermark_delay_millis};
 
 /// What the names of hidden qualifiers begin with.
@@ -46,7 +48,7 @@ pub fn qualifier_beside(schema: &DFSchema, name: &str) -> Option<TableReference>
 /// Spark's rules.
 pub fn project(input: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
     let schema = Arc::clone(input.schema());
-    let exprs = exprs.into_iter().map(|expr| without_lost_mark(expr, &schema)).collect::<Result<Vec<_>>>()?;
+    let exprs = exprs.into_iter().map(|expr| settle_mark(expr, &schema)).collect::<Result<Vec<_>>>()?;
     let exprs = apart(exprs, &schema)?;
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
 }
@@ -82,26 +84,31 @@ fn requalified(expr: Expr, qualifier: Option<TableReference>, name: &str) -> Exp
     }
 }
 
-/// An expression over an event-time column is no event-time column; renaming it and `window_time` keep the mark.
-fn without_lost_mark(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    if keeps_mark(&expr) {
-        return Ok(expr);
-    }
+/// Renaming an event-time column and `window_time` keep its mark; any other expression over it loses it.
+fn settle_mark(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let (qualifier, field) = expr.to_field(schema)?;
-    if watermark_delay_millis(&field).is_none() {
+    let kept = mark_of(&expr, schema);
+    if watermark_delay_millis(&field).is_some() == kept.is_some() {
         return Ok(expr);
     }
-    let lost = FieldMetadata::from(HashMap::from([(WATERMARK_DELAY.to_string(), String::new())]));
+    let mark = FieldMetadata::from(HashMap::from([(WATERMARK_DELAY.to_string(), kept.unwrap_or_default())]));
     let name = field.name().clone();
-    Ok(expr.unalias().alias_qualified_with_metadata(qualifier, name, Some(lost)))
+    Ok(expr.unalias().alias_qualified_with_metadata(qualifier, name, Some(mark)))
 }
 
-fn keeps_mark(expr: &Expr) -> bool {
+/// The watermark's delay that an expression carries, as the metadata of an event-time column has it.
+pub fn mark_of(expr: &Expr, schema: &DFSchema) -> Option<String> {
+    let delay = |column: &Column| {
+        let field = schema.field_from_column(column).ok()?;
+        watermark_delay_millis(field).map(|millis| millis.to_string())
+    };
     match expr {
-        Expr::Column(_) => true,
-        Expr::Alias(alias) => keeps_mark(&alias.expr),
-        Expr::ScalarFunction(ScalarFunction { func, .. }) => func.name() == "window_time",
-        _ => false,
+        Expr::Column(column) => delay(column),
+        Expr::Alias(alias) => mark_of(&alias.expr, schema),
+        other if Kernel::of(other).is_some_and(|(kernel, _)| kernel.function_name() == WINDOW_TIME) => {
+            other.column_refs().into_iter().next().and_then(delay)
+        }
+        _ => None,
     }
 }
 
@@ -155,4 +162,14 @@ pub fn qualify_clashing(plan: LogicalPlan, other: &DFSchema) -> Result<LogicalPl
         false => column_at(&schema, index),
     });
     Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), Arc::new(plan))?))
+}
+
+/// The plan without qualifiers, as a subquery without alias has none.
+pub fn unqualified(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let schema = Arc::clone(plan.schema());
+    if schema.iter().all(|(qualifier, _)| qualifier.is_none_or(is_hidden)) {
+        return Ok(plan);
+    }
+    let exprs = (0..schema.fields().len()).map(|index| column_at(&schema, index).alias(schema.field(index).name()));
+    project(plan, exprs.collect())
 }

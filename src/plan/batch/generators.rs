@@ -9,46 +9,14 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StructArra
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{interleave, take, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, UserDefinedLogicalNode};
+use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::kernels::{Expand, physical};
 use super::windows::evaluate;
+use crate::functions::generator::{Kind, as_generator};
 use crate::plan::nodes::Generate;
 use crate::{Error, Result};
-
-/// What a generator makes of its arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The elements of an array or the entries of a map.
-    Explode,
-    /// The same with their position in front.
-    PosExplode,
-    /// The fields of an array of structs.
-    Inline,
-    /// `stack(n, ...)`: the values in `n` rows.
-    Stack,
-}
-
-/// The generators by name, and whether the name asks for outer.
-fn named(name: &str) -> Option<(Kind, bool)> {
-    Some(match name {
-        "explode" => (Kind::Explode, false),
-        "explode_outer" => (Kind::Explode, true),
-        "posexplode" => (Kind::PosExplode, false),
-        "posexplode_outer" => (Kind::PosExplode, true),
-        "inline" => (Kind::Inline, false),
-        "inline_outer" => (Kind::Inline, true),
-        "stack" => (Kind::Stack, false),
-        _ => return None,
-    })
-}
-
-/// True if the marker function of this name is a generator.
-pub(crate) fn is_generator(name: &str) -> bool {
-    named(name).is_some()
-}
 
 /// Applies a generator to each row.
 pub(super) struct GenerateKernel {
@@ -61,12 +29,12 @@ pub(super) struct GenerateKernel {
 
 impl GenerateKernel {
     pub(super) fn try_new(node: &Generate) -> Result<Self> {
-        let unknown = || Error::internal(format!("'{}' is no generator", node.generator));
-        let Expr::ScalarFunction(ScalarFunction { func, args }) = &node.generator else { return Err(unknown()) };
-        let (kind, outer) = named(func.name()).ok_or_else(unknown)?;
-        let arguments = args.iter().map(|argument| physical(argument, &node.input)).collect::<Result<_>>()?;
+        let made = as_generator(&node.generator)
+            .ok_or_else(|| Error::internal(format!("'{}' is no generator", node.generator)))?;
+        let arguments = made.args.iter().map(|argument| physical(argument, &node.input)).collect::<Result<_>>()?;
         let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
-        Ok(Self { kind, outer: outer || node.outer, arguments, text: node.generator.to_string(), schema })
+        let outer = made.outer || node.outer;
+        Ok(Self { kind: made.kind, outer, arguments, text: node.generator.to_string(), schema })
     }
 
     /// The rows to repeat and the generator's columns.

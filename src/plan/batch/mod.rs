@@ -3,6 +3,7 @@
 //! In: a logical plan without streaming scans. Out: record batches. One partition, so that rows keep the order of files
 //! and lines where Spark's do. The nodes of [`super::nodes`] become steps over record batches.
 
+pub mod blocking;
 mod deduplicate;
 pub(crate) mod generators;
 pub mod kernels;
@@ -76,16 +77,10 @@ pub async fn collect(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>>
     Ok(batches)
 }
 
-/// Runs a static plan on a thread of its own and waits, so that it works inside an async runtime too.
+/// As [`collect`], for callers that may block.
 ///
 /// # Errors
 /// As [`collect`].
 pub fn collect_blocking(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>> {
-    let conf = conf.clone();
-    let run = move || -> Result<Vec<RecordBatch>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(collect(plan, &conf))
-    };
-    let thread = std::thread::Builder::new().name("thalweg-batch".into()).spawn(run)?;
-    thread.join().unwrap_or_else(|_| Err(Error::internal("a batch query panicked")))
+    blocking::block_on(collect(plan, conf))
 }

@@ -22,9 +22,8 @@ use datafusion::physical_plan::{
 use crate::clock::SystemClock;
 use crate::conf::Conf;
 use crate::formats::Decoder;
-use crate::options::nearest;
 use crate::plan::scan::ScanTable;
-use crate::sources::{self, Limit, Read, Reader, SourceContext, SourceProvider};
+use crate::sources::{self, Limit, Read, Reader, SourceContext};
 use crate::{Error, Result};
 
 /// Batches read ahead of the query.
@@ -116,21 +115,6 @@ impl ExecutionPlan for ScanExec {
     }
 }
 
-/// The source of this name.
-pub(crate) fn provider(format: &str) -> Result<&'static dyn SourceProvider> {
-    let named = |provider: &&&dyn SourceProvider| provider.names().iter().any(|name| name.eq_ignore_ascii_case(format));
-    sources::ALL.iter().find(named).copied().ok_or_else(|| unknown(format))
-}
-
-fn unknown(format: &str) -> Error {
-    let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("there is no data source '{format}'"));
-    let names = sources::ALL.iter().flat_map(|provider| provider.names().iter().copied());
-    match nearest(format, names) {
-        Some(near) => error.hint(format!("Did you mean '{near}'?")),
-        None => error,
-    }
-}
-
 /// Reads all rows; `deliver` says false if nobody wants more.
 fn read_all(
     table: &ScanTable,
@@ -138,7 +122,7 @@ fn read_all(
     conf: Conf,
     mut deliver: impl FnMut(RecordBatch) -> Result<bool>,
 ) -> Result<()> {
-    let provider = provider(&table.source.format)?;
+    let provider = sources::lookup(&table.source.format)?;
     let context = SourceContext { projection, conf, log: None, clock: SystemClock::shared(), wake: Arc::new(|| ()) };
     let mut source = provider.connect(&table.source, Arc::clone(&table.schema), context)?;
     let Some(end) = source.latest(None, Limit::Everything)? else { return Ok(()) };

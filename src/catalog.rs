@@ -1,0 +1,152 @@
+//! The catalog of a session: temporary views and tables by name.
+//!
+//! In: plans and descriptions of sources under names. Out: plans for the binder. Names match whatever their case; a view
+//! replaces a table of its name in queries. Nothing is kept beyond the process.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::conf::Conf;
+use crate::options::Options;
+use crate::plan::scan;
+use crate::sinks::SinkSpec;
+use crate::sinks::memory::MemoryTables;
+use crate::sources::SourceSpec;
+use crate::sql::binder::Tables;
+use crate::{Error, Result, io};
+
+/// One name of the catalog.
+#[derive(Clone)]
+enum Entry {
+    /// A view: a query.
+    View(LogicalPlan),
+    /// A table over a source (and sink) with options.
+    Table(SourceSpec),
+}
+
+/// Views and tables of a session.
+#[derive(Default)]
+pub struct Catalog {
+    /// lower-case name → (name as given, entry)
+    entries: RwLock<BTreeMap<String, (String, Entry)>>,
+}
+
+/// A name of the catalog, as `SHOW TABLES` lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The name as given.
+    pub name: String,
+    /// True for a view.
+    pub view: bool,
+}
+
+impl Catalog {
+    fn insert(&self, name: &str, entry: Entry, replace: bool) -> Result<()> {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let key = name.to_lowercase();
+        if !replace && entries.contains_key(&key) {
+            let condition = match entry {
+                Entry::View(_) => "TEMP_TABLE_OR_VIEW_ALREADY_EXISTS",
+                Entry::Table(_) => "TABLE_OR_VIEW_ALREADY_EXISTS",
+            };
+            return Err(Error::query(condition, format!("`{name}` exists already"))
+                .hint("Choose another name, or drop it first."));
+        }
+        entries.insert(key, (name.to_string(), entry));
+        Ok(())
+    }
+
+    /// Names a plan.
+    ///
+    /// # Errors
+    /// `TEMP_TABLE_OR_VIEW_ALREADY_EXISTS` unless it may be replaced.
+    pub fn add_view(&self, name: &str, plan: LogicalPlan, replace: bool) -> Result<()> {
+        self.insert(name, Entry::View(plan), replace)
+    }
+
+    /// Names a source.
+    ///
+    /// # Errors
+    /// `TABLE_OR_VIEW_ALREADY_EXISTS` unless it may be replaced.
+    pub fn add_table(&self, name: &str, source: SourceSpec, replace: bool) -> Result<()> {
+        self.insert(name, Entry::Table(source), replace)
+    }
+
+    /// Forgets a name; false if there was none.
+    pub fn remove(&self, name: &str) -> bool {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&name.to_lowercase()).is_some()
+    }
+
+    /// True if the name is known.
+    pub fn contains(&self, name: &str) -> bool {
+        self.entry(name).is_some()
+    }
+
+    /// All names, sorted.
+    pub fn list(&self) -> Vec<Listed> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let listed =
+            |(name, entry): &(String, Entry)| Listed { name: name.clone(), view: matches!(entry, Entry::View(_)) };
+        entries.values().map(listed).collect()
+    }
+
+    /// What an INSERT INTO this table writes to; none for a view or an unknown name.
+    pub fn sink(&self, name: &str) -> Option<SinkSpec> {
+        match self.entry(name)? {
+            Entry::Table(source) => {
+                Some(SinkSpec { format: source.format, options: source.options, ..SinkSpec::default() })
+            }
+            Entry::View(_) => None,
+        }
+    }
+
+    fn entry(&self, name: &str) -> Option<Entry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(&name.to_lowercase()).map(|(_, entry)| entry.clone())
+    }
+}
+
+/// A catalog under a session's settings, for the binder.
+pub(crate) struct Lookup<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) memory: &'a MemoryTables,
+    pub(crate) conf: &'a Conf,
+}
+
+impl Lookup<'_> {
+    /// The rows that a query with the memory sink has written so far.
+    fn memory_table(&self, name: &str) -> Result<Option<LogicalPlan>> {
+        let Some(table) = self.memory.get(name) else { return Ok(None) };
+        Ok(Some(scan::rows(name, table.schema(), table.batches())?))
+    }
+}
+
+impl Tables for Lookup<'_> {
+    fn table(&self, name: &[String]) -> Result<Option<LogicalPlan>> {
+        let Some(name) = name.last() else { return Ok(None) };
+        match self.catalog.entry(name) {
+            None => self.memory_table(name),
+            Some(Entry::View(plan)) => Ok(Some(plan)),
+            Some(Entry::Table(source)) => {
+                let streaming = !io::can_batch(&source)?;
+                io::plan(name, SourceSpec { streaming, ..source }, self.conf).map(Some)
+            }
+        }
+    }
+
+    fn stream(&self, name: &[String], options: &Options) -> Result<Option<LogicalPlan>> {
+        let Some(name) = name.last() else { return Ok(None) };
+        match self.catalog.entry(name) {
+            None => Ok(None),
+            Some(Entry::View(plan)) => Ok(Some(plan)),
+            Some(Entry::Table(mut source)) => {
+                for (key, value) in options.iter() {
+                    source.options.set(key, value);
+                }
+                io::plan(name, SourceSpec { streaming: true, ..source }, self.conf).map(Some)
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The GROUP BY clause: expressions, ordinals, ALL, ROLLUP, CUBE, GROUPING SETS.
+//!
+//! In: the clause's tree and the SELECT list's aliases. Out: the trees of all keys and, for several groupings, which keys
+//! each of them has.
+
+use super::aliases::Aliases;
+use super::ast::{Expr, GroupByExpr, GroupByWithModifier, SelectItem};
+use super::expression::Item;
+use super::grouping::is_global;
+use super::query::ordinal;
+use crate::{Error, Result};
+
+/// What a query groups by.
+pub(super) enum GroupBy {
+    /// There is no GROUP BY.
+    None,
+    /// `GROUP BY ALL`: every item without an aggregate.
+    All,
+    /// Keys, and which of them each grouping has if there are several.
+    Keys {
+        /// The keys.
+        keys: Vec<Expr>,
+        /// Indexes of keys.
+        sets: Option<Vec<Vec<usize>>>,
+    },
+}
+
+impl GroupBy {
+    /// The groupings, if there are several.
+    pub(super) fn sets(&self) -> Option<Vec<Vec<usize>>> {
+        match self {
+            GroupBy::Keys { sets, .. } => sets.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the clause.
+///
+/// # Errors
+/// `GROUP_BY_POS_OUT_OF_RANGE`.
+pub(super) fn of(clause: &GroupByExpr, aliases: &Aliases) -> Result<GroupBy> {
+    let (trees, modifiers) = match clause {
+        GroupByExpr::All(_) => return Ok(GroupBy::All),
+        GroupByExpr::Expressions(trees, modifiers) => (trees, modifiers),
+    };
+    if trees.is_empty() && modifiers.is_empty() {
+        return Ok(GroupBy::None);
+    }
+    let mut reading = Reading { aliases, keys: Vec::new() };
+    let mut parts = trees.iter().map(|tree| reading.part(tree)).collect::<Result<Vec<_>>>()?;
+    for modifier in modifiers {
+        parts = vec![reading.modified(modifier, parts)?];
+    }
+    let several = parts.iter().any(|sets| sets.len() != 1);
+    let sets = several.then(|| product(&parts));
+    Ok(GroupBy::Keys { keys: reading.keys, sets })
+}
+
+/// The items of `GROUP BY ALL` that become keys.
+pub(super) fn all(items: Vec<Item>, trees: &[SelectItem]) -> Vec<Expr> {
+    let plain = |item: &Item| !is_global(std::slice::from_ref(item), None);
+    let tree = |tree: &SelectItem| match tree {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+        _ => None,
+    };
+    items.iter().zip(trees).filter(|(item, _)| plain(item)).filter_map(|(_, item)| tree(item)).collect()
+}
+
+/// Sets of keys, by their indexes.
+type Sets = Vec<Vec<usize>>;
+
+struct Reading<'a> {
+    aliases: &'a Aliases,
+    keys: Vec<Expr>,
+}
+
+impl Reading<'_> {
+    /// One element of the clause as the sets it stands for.
+    fn part(&mut self, tree: &Expr) -> Result<Sets> {
+        match tree {
+            Expr::Rollup(groups) => {
+                let groups = self.groups(groups)?;
+                Ok((0..=groups.len()).rev().map(|count| groups[..count].concat()).collect())
+            }
+            Expr::Cube(groups) => Ok(subsets(&self.groups(groups)?)),
+            Expr::GroupingSets(groups) => self.groups(groups),
+            Expr::Tuple(trees) => Ok(vec![trees.iter().map(|tree| self.key(tree)).collect::<Result<_>>()?]),
+            tree => Ok(vec![vec![self.key(tree)?]]),
+        }
+    }
+
+    fn groups(&mut self, groups: &[Vec<Expr>]) -> Result<Sets> {
+        groups.iter().map(|group| group.iter().map(|tree| self.key(tree)).collect()).collect()
+    }
+
+    /// `GROUP BY a, b WITH ROLLUP` and its kin.
+    fn modified(&mut self, modifier: &GroupByWithModifier, parts: Vec<Sets>) -> Result<Sets> {
+        let single: Sets = parts.into_iter().flatten().collect();
+        match modifier {
+            GroupByWithModifier::Rollup => Ok((0..=single.len()).rev().map(|count| single[..count].concat()).collect()),
+            GroupByWithModifier::Cube => Ok(subsets(&single)),
+            GroupByWithModifier::GroupingSets(tree) => self.part(tree),
+            GroupByWithModifier::Totals => Err(Error::unsupported("WITH TOTALS is not supported")),
+        }
+    }
+
+    /// The index of a key, which may be an ordinal or an alias.
+    fn key(&mut self, tree: &Expr) -> Result<usize> {
+        let place =
+            ordinal(tree, self.aliases.len()).map_err(|error| error.with_condition("GROUP_BY_POS_OUT_OF_RANGE"))?;
+        let tree = match place.and_then(|place| self.aliases.expression(place)) {
+            Some(item) => item,
+            None => self.aliases.resolve(tree),
+        };
+        let known = self.keys.iter().position(|key| *key == tree);
+        Ok(known.unwrap_or_else(|| {
+            self.keys.push(tree);
+            self.keys.len() - 1
+        }))
+    }
+}
+
+/// All subsets, the largest first.
+fn subsets(groups: &[Vec<usize>]) -> Sets {
+    let count = groups.len().min(20);
+    let chosen = |mask: usize| (0..count).filter(move |bit| mask & (1 << (count - 1 - bit)) != 0);
+    (0..1usize << count).rev().map(|mask| chosen(mask).flat_map(|group| groups[group].clone()).collect()).collect()
+}
+
+/// Each choice of one set per part, joined.
+fn product(parts: &[Sets]) -> Sets {
+    parts.iter().fold(vec![Vec::new()], |done, sets| {
+        done.iter().flat_map(|left| sets.iter().map(move |right| [left.clone(), right.clone()].concat())).collect()
+    })
+}

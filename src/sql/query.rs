@@ -1,0 +1,375 @@
+//! Queries: WITH, SELECT, set operations, VALUES, ORDER BY, LIMIT.
+//!
+//! In: a query's tree. Out: a plan. The clauses of a SELECT are bound in Spark's order: FROM, LATERAL VIEW, WHERE, GROUP
+//! BY, the items, HAVING, ORDER BY; each sees what those before it made.
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr};
+
+use super::aliases::Aliases;
+use super::ast::{
+    Cte, Distinct, Expr as Tree, LimitClause, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
+    SelectItem, SetExpr, SetQuantifier, Value, Values,
+};
+use super::binder::Binder;
+use super::expression::Item;
+use super::group_by;
+use super::grouping::{Grouping, is_global};
+use super::names::column_at;
+use super::relation::renamed;
+use super::selection::{self, Lifted};
+use super::set_operation::distinct;
+use crate::{Error, Result};
+
+/// A sort key once it is known where its value comes from.
+enum SortBy {
+    /// The output column at this place.
+    Output(usize),
+    /// An expression over the input of the SELECT.
+    Hidden(Item),
+}
+
+impl Binder<'_> {
+    /// Binds a query.
+    ///
+    /// # Errors
+    /// Spark's analysis errors.
+    pub fn query(&self, query: &Query) -> Result<LogicalPlan> {
+        let mut binder = self.nested();
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            binder.add_cte(cte)?;
+        }
+        let order = sort_keys(query.order_by.as_ref())?;
+        let plan = match query.body.as_ref() {
+            SetExpr::Select(select) => binder.select_query(select, &order)?,
+            body => binder.order_by(binder.body(body)?, &order)?,
+        };
+        let plan = limited(plan, query.limit_clause.as_ref())?;
+        match &query.fetch {
+            Some(fetch) => bounded(plan, None, fetch.quantity.as_ref()),
+            None => Ok(plan),
+        }
+    }
+
+    /// A binder that may name more tables.
+    pub(super) fn nested(&self) -> Binder<'_> {
+        let (named, windows) = (self.named.clone(), Vec::new());
+        Binder { conf: self.conf, tables: self.tables, named, windows, outer: self.outer }
+    }
+
+    fn add_cte(&mut self, cte: &Cte) -> Result<()> {
+        let plan = self.query(&cte.query)?;
+        let plan = match cte.alias.columns.as_slice() {
+            [] => plan,
+            columns => renamed(plan, columns.iter().map(|column| &column.name).collect())?,
+        };
+        self.named.insert(cte.alias.name.value.to_lowercase(), Arc::new(plan));
+        Ok(())
+    }
+
+    fn body(&self, body: &SetExpr) -> Result<LogicalPlan> {
+        match body {
+            SetExpr::Select(select) => self.nested().select_query(select, &[]),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::Values(values) => self.values(values),
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
+                let (left, right) = (self.body(left)?, self.body(right)?);
+                match set_quantifier {
+                    SetQuantifier::AllByName => self.union_by_name(left, right, false),
+                    SetQuantifier::ByName | SetQuantifier::DistinctByName => {
+                        distinct(self.union_by_name(left, right, false)?)
+                    }
+                    other => self.set_operation(left, right, *op, *other == SetQuantifier::All),
+                }
+            }
+            SetExpr::Table(table) => {
+                let name = table.table_name.clone().unwrap_or_default();
+                self.named_table(&super::ast::ObjectName::from(vec![super::ast::Ident::new(name)]))
+            }
+            other => Err(Error::unsupported(format!("'{other}' is not supported as a query"))),
+        }
+    }
+
+    /// `VALUES (...), (...)`: columns `col1`, `col2`, ... in the types in which the rows meet.
+    fn values(&self, values: &Values) -> Result<LogicalPlan> {
+        let row = LogicalPlanBuilder::empty(true).build()?;
+        let plans = values.rows.iter().map(|trees| {
+            let named = (1..).zip(trees.iter());
+            let items = named.map(|(number, tree)| SelectItem::ExprWithAlias {
+                expr: tree.clone(),
+                alias: super::ast::Ident::new(format!("col{number}")),
+            });
+            self.select(row.clone(), &items.collect::<Vec<_>>())
+        });
+        plans.reduce(|all, row| self.union(all?, row?)).unwrap_or_else(|| Ok(LogicalPlanBuilder::empty(false).build()?))
+    }
+
+    /// One SELECT with the ORDER BY behind it.
+    fn select_query(&mut self, select: &Select, order: &[OrderByExpr]) -> Result<LogicalPlan> {
+        refuse_unsupported(select)?;
+        self.windows = select.named_window.clone();
+        let mut plan = self.from(&select.from)?;
+        for view in &select.lateral_views {
+            plan = self.lateral_view(plan, view)?;
+        }
+        if let Some(condition) = &select.selection {
+            plan = self.filter(plan, condition)?;
+        }
+        let aliases = Aliases::of(&select.projection, plan.schema());
+        let trees = aliases.items();
+        let grouped = group_by::of(&select.group_by, &aliases)?;
+        let (plan, keys, lifted) = self.group_keys(plan, &grouped, &trees)?;
+        let mut items = lifted.items(self.items(&trees, &plan)?)?;
+        let having = select.having.as_ref().map(|tree| self.condition(tree, &aliases, &plan, &lifted)).transpose()?;
+        let visible = items.len();
+        let sort = self.select_sort(order, &mut items, &aliases, &plan, &lifted)?;
+        let plan = match (keys, is_global(&items, having.as_ref())) {
+            (None, false) => selection::project(plan, items)?,
+            (keys, _) => Grouping::select(keys.unwrap_or_default(), items)
+                .with_sets(grouped.sets())
+                .having(having)
+                .build(plan)?,
+        };
+        finish(plan, select, visible, sort)
+    }
+
+    /// Binds the keys; their windows become columns that items may name.
+    fn group_keys(
+        &self,
+        plan: LogicalPlan,
+        grouped: &group_by::GroupBy,
+        items: &[SelectItem],
+    ) -> Result<(LogicalPlan, Option<Vec<Item>>, Lifted)> {
+        let trees = match grouped {
+            group_by::GroupBy::None => return Ok((plan, None, Lifted::default())),
+            group_by::GroupBy::All => group_by::all(self.items(items, &plan)?, items),
+            group_by::GroupBy::Keys { keys, .. } => keys.clone(),
+        };
+        let trees: Vec<_> = trees.into_iter().map(SelectItem::UnnamedExpr).collect();
+        let (plan, keys, lifted) = selection::lift_keys(plan.clone(), self.items(&trees, &plan)?)?;
+        Ok((plan, Some(keys), lifted))
+    }
+
+    fn condition(&self, tree: &Tree, aliases: &Aliases, plan: &LogicalPlan, lifted: &Lifted) -> Result<Expr> {
+        lifted.expr(self.expression(&aliases.resolve(tree), plan)?)
+    }
+
+    /// Finds each sort key among the items, or adds a hidden one.
+    fn select_sort(
+        &self,
+        order: &[OrderByExpr],
+        items: &mut Vec<Item>,
+        aliases: &Aliases,
+        plan: &LogicalPlan,
+        lifted: &Lifted,
+    ) -> Result<Vec<(usize, OrderByOptions)>> {
+        let visible = items.len();
+        let mut keys = Vec::new();
+        for key in order {
+            let place = match self.sort_by(&key.expr, &items[..visible], aliases, plan, lifted)? {
+                SortBy::Output(place) => place,
+                SortBy::Hidden(item) => {
+                    items.push(item);
+                    items.len() - 1
+                }
+            };
+            keys.push((place, key.options));
+        }
+        Ok(keys)
+    }
+
+    fn sort_by(
+        &self,
+        tree: &Tree,
+        items: &[Item],
+        aliases: &Aliases,
+        plan: &LogicalPlan,
+        lifted: &Lifted,
+    ) -> Result<SortBy> {
+        if let Some(place) = output_place(tree, items)? {
+            return Ok(SortBy::Output(place));
+        }
+        let bound = self.items(&[SelectItem::UnnamedExpr(aliases.resolve(tree))], plan)?;
+        let mut bound = lifted.items(bound)?;
+        let (Some(item), true) = (bound.pop(), bound.is_empty()) else {
+            return Err(Error::query("PARSE_SYNTAX_ERROR", format!("'{tree}' cannot be sorted by")));
+        };
+        Ok(match items.iter().position(|other| other.expr == item.expr) {
+            Some(place) => SortBy::Output(place),
+            None => SortBy::Hidden(item),
+        })
+    }
+
+    /// `orderBy`: sorts a plan by keys over its own columns.
+    ///
+    /// # Errors
+    /// Those of the keys.
+    pub fn order_by(&self, plan: LogicalPlan, order: &[OrderByExpr]) -> Result<LogicalPlan> {
+        let key = |key: &OrderByExpr| {
+            let expr = match ordinal(&key.expr, plan.schema().fields().len())? {
+                Some(place) => column_at(plan.schema(), place),
+                None => self.expression(&key.expr, &plan)?.unalias(),
+            };
+            Ok(sort_expr(expr, key.options))
+        };
+        let keys = order.iter().map(key).collect::<Result<Vec<_>>>()?;
+        Ok(sorted(plan, keys))
+    }
+}
+
+fn refuse_unsupported(select: &Select) -> Result<()> {
+    let clauses = [
+        ("QUALIFY", select.qualify.is_some()),
+        ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
+        ("SORT BY", !select.sort_by.is_empty()),
+        ("CLUSTER BY", !select.cluster_by.is_empty()),
+        ("TOP", select.top.is_some()),
+        ("INTO", select.into.is_some()),
+        ("PREWHERE", select.prewhere.is_some()),
+    ];
+    match clauses.iter().find(|(_, used)| *used) {
+        Some((clause, _)) => Err(Error::unsupported(format!("{clause} is not supported"))),
+        None => Ok(()),
+    }
+}
+
+/// DISTINCT, the sort, and the hidden columns taken away.
+fn finish(
+    plan: LogicalPlan,
+    select: &Select,
+    visible: usize,
+    sort: Vec<(usize, OrderByOptions)>,
+) -> Result<LogicalPlan> {
+    let generated = plan.schema().fields().len() as i64 - visible as i64;
+    let hidden = sort
+        .iter()
+        .filter(|(place, _)| *place >= visible)
+        .map(|(place, _)| *place)
+        .collect::<std::collections::BTreeSet<_>>()
+        .len();
+    let plan = match &select.distinct {
+        Some(Distinct::Distinct) if hidden > 0 => {
+            return Err(Error::query(
+                "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION",
+                "a SELECT DISTINCT can only be sorted by its own columns",
+            ));
+        }
+        Some(Distinct::Distinct) => distinct(plan)?,
+        Some(Distinct::On(_)) => return Err(Error::unsupported("DISTINCT ON is not supported")),
+        Some(Distinct::All) | None => plan,
+    };
+    let shift = usize::try_from(generated - hidden as i64).unwrap_or(0);
+    let keys = sort.into_iter().map(|(place, options)| {
+        let place = if place >= visible { place + shift } else { place };
+        sort_expr(column_at(plan.schema(), place), options)
+    });
+    let keys = keys.collect();
+    without_last(sorted(plan, keys), hidden)
+}
+
+fn without_last(plan: LogicalPlan, hidden: usize) -> Result<LogicalPlan> {
+    if hidden == 0 {
+        return Ok(plan);
+    }
+    let width = plan.schema().fields().len() - hidden;
+    let columns = (0..width).map(|index| column_at(plan.schema(), index)).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
+}
+
+fn sorted(plan: LogicalPlan, keys: Vec<SortExpr>) -> LogicalPlan {
+    if keys.is_empty() {
+        return plan;
+    }
+    LogicalPlan::Sort(Sort { expr: keys, input: Arc::new(plan), fetch: None })
+}
+
+/// Ascending puts nulls first, descending last.
+fn sort_expr(expr: Expr, options: OrderByOptions) -> SortExpr {
+    let asc = options.asc.unwrap_or(true);
+    SortExpr { expr, asc, nulls_first: options.nulls_first.unwrap_or(asc) }
+}
+
+fn sort_keys(order: Option<&OrderBy>) -> Result<Vec<OrderByExpr>> {
+    match order.map(|order| &order.kind) {
+        None => Ok(Vec::new()),
+        Some(OrderByKind::Expressions(keys)) => Ok(keys.clone()),
+        Some(OrderByKind::All(_)) => Err(Error::unsupported("ORDER BY ALL is not supported")),
+    }
+}
+
+/// The output column that a sort key names by number or by name.
+fn output_place(tree: &Tree, items: &[Item]) -> Result<Option<usize>> {
+    if let Some(place) = ordinal(tree, items.len())? {
+        return Ok(Some(place));
+    }
+    let Tree::Identifier(name) = tree else { return Ok(None) };
+    let mut named = (0..items.len()).filter(|place| items[*place].name().eq_ignore_ascii_case(&name.value));
+    Ok(match (named.next(), named.next()) {
+        (Some(place), None) => Some(place),
+        _ => None,
+    })
+}
+
+/// The place that a number in ORDER BY or GROUP BY means.
+///
+/// # Errors
+/// `ORDER_BY_POS_OUT_OF_RANGE`.
+pub(super) fn ordinal(tree: &Tree, width: usize) -> Result<Option<usize>> {
+    let Tree::Value(value) = tree else { return Ok(None) };
+    let Value::Number(text, _) = &value.value else { return Ok(None) };
+    let Ok(number) = text.parse::<usize>() else { return Ok(None) };
+    match number.checked_sub(1).filter(|place| *place < width) {
+        Some(place) => Ok(Some(place)),
+        None => Err(Error::query(
+            "ORDER_BY_POS_OUT_OF_RANGE",
+            format!("position {number} is not in the select list (valid range is [1, {width}])"),
+        )),
+    }
+}
+
+fn limited(plan: LogicalPlan, clause: Option<&LimitClause>) -> Result<LogicalPlan> {
+    match clause {
+        None => Ok(plan),
+        Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+            bounded(plan, offset.as_ref().map(|offset| &offset.value), limit.as_ref())
+        }
+        Some(LimitClause::OffsetCommaLimit { offset, limit }) => bounded(plan, Some(offset), Some(limit)),
+    }
+}
+
+fn bounded(plan: LogicalPlan, skip: Option<&Tree>, fetch: Option<&Tree>) -> Result<LogicalPlan> {
+    let count = |tree: &Tree| {
+        let number = whole_number(tree)?;
+        usize::try_from(number).map_err(|_| {
+            Error::query(
+                "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
+                format!("a limit should not be negative but is {number}"),
+            )
+        })
+    };
+    let (skip, fetch) = (skip.map(count).transpose()?, fetch.map(count).transpose()?);
+    Ok(LogicalPlanBuilder::from(plan).limit(skip.unwrap_or(0), fetch)?.build()?)
+}
+
+/// A constant whole number in a clause.
+///
+/// # Errors
+/// `INVALID_LIMIT_LIKE_EXPRESSION.IS_UNFOLDABLE` for anything else.
+pub(super) fn whole_number(tree: &Tree) -> Result<i64> {
+    let wrong = || {
+        Error::query(
+            "INVALID_LIMIT_LIKE_EXPRESSION.IS_UNFOLDABLE",
+            format!("'{tree}' should be a constant whole number"),
+        )
+    };
+    match tree {
+        Tree::Value(value) => match &value.value {
+            Value::Number(text, _) => text.trim_end_matches(['L', 'l']).parse().map_err(|_| wrong()),
+            _ => Err(wrong()),
+        },
+        Tree::UnaryOp { op: super::ast::UnaryOperator::Minus, expr } => whole_number(expr).map(|number| -number),
+        Tree::Nested(inner) => whole_number(inner),
+        _ => Err(wrong()),
+    }
+}
