@@ -19,6 +19,7 @@ pub mod harness;
 pub mod join;
 pub mod keys;
 pub mod limit;
+pub mod session;
 pub mod snapshot;
 pub mod sort;
 pub mod source;

@@ -1,0 +1,284 @@
+//! Aggregation over session windows: per key, events closer together than a gap belong to one session.
+//!
+//! ```text
+//!  row (key, start, end, arguments) ─► late? dropped ─► meets sessions of its key?
+//!                                                         none: a new one    one: it grows    more: they merge, with their
+//!                                                                                             aggregates
+//! ```
+//!
+//! In: rows with keys, their own session's start (the event time) and end (start plus gap), and arguments. Out: keys and
+//! session, aggregates. Append mode emits a session when the watermark reaches its end; complete mode emits all when the
+//! epoch closes and ignores watermarks. What always holds: the sessions of a key neither overlap nor touch; the result does
+//! not depend on the order of rows.
+//!
+//! Rules (Spark's): sessions that touch merge; a row is late when its own session's end is at or below the watermark, also if
+//! an open session would take it; rows whose session has no length (a gap of zero or less, a null time) vanish.
+
+mod spans;
+mod states;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StructArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimeUnit};
+
+use crate::chunk::MAX_ROWS;
+use crate::driver::{Logic, StateMetrics};
+use crate::event_time::times;
+use crate::expiry::Expiry;
+use crate::group::{AggregateCall, Mode};
+use crate::keys::KeyTable;
+use crate::time::NO_WATERMARK;
+use crate::{Chunk, Error, Output, Result, snapshot};
+use spans::Spans;
+use states::States;
+
+/// What [`Sessions`] computes.
+#[derive(Clone)]
+pub struct SessionSpec {
+    /// Key columns of the input.
+    pub keys: Vec<usize>,
+    /// Columns with the start and the end of each row's own session.
+    pub bounds: (usize, usize),
+    /// The aggregates, in output order.
+    pub aggregates: Vec<AggregateCall>,
+    /// Where the session stands among the output columns: after this many keys.
+    pub position: usize,
+    /// [`Mode::Append`] or [`Mode::Complete`].
+    pub mode: Mode,
+    /// Schema of the input.
+    pub input: SchemaRef,
+    /// Schema of the output: keys with the session among them, then aggregates.
+    pub output: SchemaRef,
+}
+
+/// The operator behind `groupBy(session_window(...), ...)`.
+pub struct Sessions {
+    spec: SessionSpec,
+    /// The session's two fields: start and end.
+    bounds: [FieldRef; 2],
+    keys: KeyTable,
+    spans: Spans,
+    states: States,
+    expiry: Expiry,
+    watermark: i64,
+    groups: Vec<u32>,
+    metrics: StateMetrics,
+}
+
+impl Sessions {
+    /// An operator whose input is routed by the keys.
+    ///
+    /// # Errors
+    /// Update mode, which would have to take back sessions that merge; or an output without session.
+    pub fn new(spec: SessionSpec) -> Result<Self> {
+        if spec.mode == Mode::Update {
+            return Err(Error::Internal("session windows have no update mode".into()));
+        }
+        let fields: Vec<FieldRef> = spec.keys.iter().map(|key| spec.input.fields()[*key].clone()).collect();
+        Ok(Sessions {
+            bounds: bounds(&spec)?,
+            keys: KeyTable::new(&fields)?,
+            spans: Spans::default(),
+            states: States::new(&spec.aggregates)?,
+            expiry: Expiry::default(),
+            watermark: NO_WATERMARK,
+            groups: Vec::new(),
+            metrics: StateMetrics::default(),
+            spec,
+        })
+    }
+
+    /// Rows that count, with the starts and ends of their sessions.
+    fn admit(
+        &mut self,
+        rows: RecordBatch,
+    ) -> Result<(RecordBatch, TimestampMicrosecondArray, TimestampMicrosecondArray)> {
+        let (start, end) = self.spec.bounds;
+        let (starts, ends) = (times(rows.column(start))?, times(rows.column(end))?);
+        let late_below = if self.spec.mode == Mode::Append { self.watermark } else { NO_WATERMARK };
+        let exists = |row| starts.is_valid(row) && ends.is_valid(row) && ends.value(row) > starts.value(row);
+        let exists = BooleanBuffer::collect_bool(rows.num_rows(), exists);
+        let in_time = BooleanBuffer::collect_bool(rows.num_rows(), |row| ends.value(row) > late_below);
+        let keep = if late_below == NO_WATERMARK { exists.clone() } else { &exists & &in_time };
+        let kept = keep.count_set_bits();
+        self.metrics.rows_dropped += (exists.count_set_bits() - kept) as u64;
+        if kept == rows.num_rows() {
+            return Ok((rows, starts, ends));
+        }
+        let rows = filter_record_batch(&rows, &BooleanArray::new(keep, None))?;
+        let (starts, ends) = (times(rows.column(start))?, times(rows.column(end))?);
+        Ok((rows, starts, ends))
+    }
+
+    fn absorb(&mut self, rows: &RecordBatch, starts: &[i64], ends: &[i64]) -> Result<()> {
+        let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|key| rows.column(*key).clone()).collect();
+        self.keys.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
+        let assigned = self.assign(starts, ends);
+        self.states.update(&assigned.ids, self.spans.id_count(), rows)?;
+        self.states.merge(&assigned.merged, self.spans.id_count())?;
+        self.finish(assigned);
+        Ok(())
+    }
+
+    fn assign(&mut self, starts: &[i64], ends: &[i64]) -> spans::Assigned {
+        let mut assigned = spans::Assigned::default();
+        for (row, group) in self.groups.iter().enumerate() {
+            self.spans.add(*group, starts[row], ends[row], &mut assigned);
+        }
+        assigned
+    }
+
+    /// Files new sessions for expiry, and lets go of those that went into others.
+    fn finish(&mut self, assigned: spans::Assigned) {
+        let updated = assigned.new.len();
+        if self.spec.mode == Mode::Append {
+            self.expiry.extend(assigned.new.iter().map(|(id, end)| (*end, *id)));
+        } else {
+            assigned.merged.iter().for_each(|(from, _)| self.spans.free(*from));
+        }
+        self.metrics.rows_updated += updated as u64;
+    }
+
+    /// Sessions that the watermark has reached leave.
+    fn close(&mut self, out: &mut Output) -> Result<()> {
+        if self.spec.mode != Mode::Append || self.watermark == NO_WATERMARK {
+            return Ok(());
+        }
+        let (mut due, mut closed, mut grown) = (Vec::new(), Vec::new(), Vec::new());
+        self.expiry.expire(self.watermark, &mut due);
+        for id in due {
+            match self.spans.end(id) {
+                None => self.spans.free(id),
+                Some(end) if end <= self.watermark => closed.push(id),
+                Some(end) => grown.push((end, id)),
+            }
+        }
+        self.expiry.extend(grown);
+        self.emit(&closed, out)?;
+        self.forget(&closed);
+        Ok(())
+    }
+
+    fn forget(&mut self, closed: &[u32]) {
+        let mut empty = Vec::new();
+        for id in closed {
+            empty.extend(self.spans.remove(*id));
+            self.spans.free(*id);
+        }
+        self.states.clear(closed);
+        self.keys.remove(&empty);
+        self.metrics.rows_removed += closed.len() as u64;
+    }
+
+    fn emit(&self, ids: &[u32], out: &mut Output) -> Result<()> {
+        for ids in ids.chunks(MAX_ROWS) {
+            let mut columns = self.key_columns(ids)?;
+            let session = self.session_column(ids)?;
+            columns.insert(self.spec.position.min(columns.len()), session);
+            columns.extend(self.states.evaluate(ids)?);
+            out.rows(RecordBatch::try_new(self.spec.output.clone(), columns)?);
+        }
+        Ok(())
+    }
+
+    fn key_columns(&self, ids: &[u32]) -> Result<Vec<ArrayRef>> {
+        let groups: Vec<u32> = ids.iter().filter_map(|id| self.spans.group(*id)).collect();
+        self.keys.keys(&groups)
+    }
+
+    fn session_column(&self, ids: &[u32]) -> Result<ArrayRef> {
+        let starts = ids.iter().map(|id| self.spans.start(*id));
+        let ends = ids.iter().map(|id| self.spans.end(*id).unwrap_or_default());
+        let [start, end] = &self.bounds;
+        let columns = vec![timestamps(starts, start)?, timestamps(ends, end)?];
+        Ok(Arc::new(StructArray::try_new(vec![start.clone(), end.clone()].into(), columns, None)?))
+    }
+}
+
+/// The two fields of the session column.
+fn bounds(spec: &SessionSpec) -> Result<[FieldRef; 2]> {
+    let none = || Error::Internal("the output has no session column".into());
+    match spec.output.fields().get(spec.position).ok_or_else(none)?.data_type() {
+        DataType::Struct(fields) => match fields.iter().as_slice() {
+            [start, end] => Ok([start.clone(), end.clone()]),
+            _ => Err(none()),
+        },
+        _ => Err(none()),
+    }
+}
+
+fn timestamps(values: impl Iterator<Item = i64>, field: &Field) -> Result<ArrayRef> {
+    let DataType::Timestamp(TimeUnit::Microsecond, zone) = field.data_type() else {
+        return Err(Error::Internal("a session's bounds are no timestamps".into()));
+    };
+    Ok(Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone_opt(zone.clone())))
+}
+
+impl Logic for Sessions {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, _: &mut Output) -> Result<()> {
+        let Some(rows) = chunk.into_rows() else { return Ok(()) };
+        let (rows, starts, ends) = self.admit(rows)?;
+        self.absorb(&rows, starts.values(), ends.values())
+    }
+
+    fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
+        self.watermark = watermarks.first().copied().unwrap_or(NO_WATERMARK);
+        self.close(out)
+    }
+
+    fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
+        match self.spec.mode {
+            Mode::Complete => self.emit(&self.spans.ids(), out),
+            Mode::Append | Mode::Update => self.close(out),
+        }
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        let ids = self.spans.ids();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.key_columns(&ids)?;
+        let starts = Int64Array::from_iter_values(ids.iter().map(|id| self.spans.start(*id)));
+        let ends = Int64Array::from_iter_values(ids.iter().map(|id| self.spans.end(*id).unwrap_or_default()));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(starts), Arc::new(ends)];
+        columns.extend(keys.iter().cloned());
+        columns.extend(self.states.state(&ids)?);
+        let named = columns.into_iter().enumerate().map(|(at, column)| {
+            let name = ["_start", "_end"].get(at).map_or_else(|| format!("c{at}"), |name| (*name).to_owned());
+            (Arc::new(Field::new(name, column.data_type().clone(), true)), column)
+        });
+        Ok(vec![snapshot::keyed(&keys, ids.len(), named.collect())?])
+    }
+
+    fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
+        for batch in &state {
+            let foreign = || Error::Internal("the state is not of session windows".into());
+            let [starts, ends, rest @ ..] = snapshot::columns(batch)? else { return Err(foreign()) };
+            let (keys, states) = rest.split_at_checked(self.spec.keys.len()).ok_or_else(foreign)?;
+            let starts = starts.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
+            let ends = ends.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
+            self.keys.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
+            let assigned = self.assign(starts.values(), ends.values());
+            self.states.restore(&assigned.ids, self.spans.id_count(), states)?;
+            self.finish(assigned);
+        }
+        self.metrics = StateMetrics::default();
+        Ok(())
+    }
+
+    fn metrics(&mut self) -> StateMetrics {
+        let tables = self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes();
+        let memory_bytes = (tables + self.states.size_bytes()) as u64;
+        let metrics = StateMetrics { rows_total: self.spans.len() as u64, memory_bytes, ..self.metrics };
+        self.metrics = StateMetrics::default();
+        metrics
+    }
+}

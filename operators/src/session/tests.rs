@@ -1,0 +1,140 @@
+//! Sessions against merging all rows of a key again and again.
+
+use arrow::datatypes::Schema;
+use proptest::prelude::*;
+
+use super::*;
+use crate::Pace;
+use crate::aggregate::{AggregateFunction, Options};
+use crate::exchange::Route;
+use crate::harness::{Harness, ints, long_rows, with_times};
+
+const SECOND: i64 = 1_000_000;
+
+/// Key, start, length (seconds), value.
+type Row = (Option<i64>, Option<i64>, i64, i64);
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let keys: Vec<_> = rows.iter().map(|row| row.0).collect();
+    let starts: Vec<_> = rows.iter().map(|row| row.1.map(|start| start * SECOND)).collect();
+    let ends: Vec<_> = rows.iter().map(|row| row.1.map(|start| (start + row.2) * SECOND)).collect();
+    let values: Vec<_> = rows.iter().map(|row| Some(row.3)).collect();
+    with_times(ints(&[("k", &keys), ("start", &starts), ("end", &ends), ("v", &values)]), &[1, 2])
+}
+
+fn call(name: &str, args: Vec<usize>) -> AggregateCall {
+    let types: Vec<DataType> = args.iter().map(|_| DataType::Int64).collect();
+    let function = AggregateFunction::new(name, &types, Options::default()).unwrap();
+    AggregateCall { function, args, filter: None }
+}
+
+fn spec(mode: Mode) -> SessionSpec {
+    let input = batch(&[]).schema();
+    let time = |name: &str| Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true);
+    let session = DataType::Struct(vec![time("start"), time("end")].into());
+    let output = Schema::new(vec![
+        Field::new("session_window", session, true),
+        input.field(0).clone(),
+        Field::new("s", DataType::Int64, true),
+        Field::new("n", DataType::Int64, true),
+    ]);
+    SessionSpec {
+        keys: vec![0],
+        bounds: (1, 2),
+        aggregates: vec![call("sum", vec![3]), call("count", vec![3])],
+        position: 0,
+        mode,
+        input,
+        output: Arc::new(output),
+    }
+}
+
+fn harness(mode: Mode, pace: Pace, instances: usize) -> Harness<Sessions> {
+    let spec = spec(mode);
+    Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || Sessions::new(spec.clone()))
+}
+
+/// Rows as (start, end, key, sum, count), sorted.
+fn flat(batches: Vec<RecordBatch>) -> Vec<Vec<Option<i64>>> {
+    let flat = batches.iter().map(|batch| {
+        let session = batch.column(0).as_struct();
+        let columns = session.columns().iter().chain(&batch.columns()[1..]).cloned();
+        RecordBatch::try_from_iter(columns.enumerate().map(|(at, column)| (at.to_string(), column))).unwrap()
+    });
+    let mut rows = long_rows(&flat.collect::<Vec<_>>());
+    rows.sort();
+    rows
+}
+
+type Session = (Option<i64>, i64, i64, i64, i64);
+
+/// Merges until nothing touches.
+fn merged(mut sessions: Vec<Session>) -> Vec<Session> {
+    sessions.sort();
+    let mut out: Vec<Session> = Vec::new();
+    for next in sessions {
+        match out.last_mut().filter(|last| last.0 == next.0 && next.1 <= last.2) {
+            Some(last) => *last = (last.0, last.1, last.2.max(next.2), last.3 + next.3, last.4 + next.4),
+            None => out.push(next),
+        }
+    }
+    out
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    (prop::option::of(0i64..2), prop::option::weighted(0.95, 0i64..25), 0i64..5, 0i64..100)
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_merging_everything(
+        epochs in prop::collection::vec((prop::collection::vec(row(), 0..12), 0i64..6), 1..7),
+        complete: bool,
+        eager: bool,
+        (chunk, instances, restart, later) in (1usize..6, 1usize..4, 0usize..8, 1usize..4),
+    ) {
+        let mode = if complete { Mode::Complete } else { Mode::Append };
+        let mut operator = harness(mode, if eager { Pace::Eager } else { Pace::Epoch }, instances);
+        let (mut open, mut watermark) = (Vec::new(), None);
+        for (epoch, (rows, rise)) in epochs.into_iter().enumerate() {
+            for rows in rows.chunks(chunk) {
+                operator.push(0, batch(rows)).unwrap();
+            }
+            let real = rows.iter().filter_map(|row| Some((row.0, row.1?, row.1? + row.2, row.3, 1))).filter(|row| row.2 > row.1);
+            open.extend(real.filter(|row| complete || Some(row.2) > watermark));
+            open = merged(open);
+            let now = watermark.unwrap_or(0) + rise;
+            watermark = Some(now);
+            operator.watermark(&[now * SECOND]).unwrap();
+            operator.close().unwrap();
+            let (due, rest): (Vec<Session>, Vec<Session>) = open.iter().partition(|row| complete || row.2 <= now);
+            open = if complete { open } else { rest };
+            let row = |row: &Session| vec![Some(row.1 * SECOND), Some(row.2 * SECOND), row.0, Some(row.3), Some(row.4)];
+            let mut expected: Vec<_> = due.iter().map(row).collect();
+            expected.sort();
+            prop_assert_eq!(flat(operator.take()), expected, "epoch {}", epoch);
+            prop_assert_eq!(operator.metrics().rows_total, open.len() as u64);
+            if epoch == restart {
+                operator.restart(later).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_between_two_sessions_joins_them() {
+    let mut operator = harness(Mode::Append, Pace::Epoch, 1);
+    operator.push(0, batch(&[(Some(1), Some(0), 5, 1), (Some(1), Some(10), 5, 2), (Some(1), Some(5), 5, 4)])).unwrap();
+    operator.watermark(&[14 * SECOND]).unwrap();
+    operator.close().unwrap();
+    assert!(operator.take().is_empty());
+    operator.watermark(&[15 * SECOND]).unwrap();
+    operator.close().unwrap();
+    assert_eq!(flat(operator.take()), [[Some(0), Some(15 * SECOND), Some(1), Some(7), Some(3)]]);
+    assert!(operator.each(|sessions| sessions.keys.is_empty()));
+}
+
+#[test]
+fn update_mode_is_refused() {
+    assert!(Sessions::new(spec(Mode::Update)).is_err());
+}
