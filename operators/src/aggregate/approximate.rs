@@ -74,7 +74,7 @@ fn to_doubles(column: &ArrayRef) -> Result<ArrayRef> {
 }
 
 impl Approximate {
-    fn from_doubles(&self, values: &Float64Array) -> Result<ArrayRef> {
+    fn restore_type(&self, values: &Float64Array) -> Result<ArrayRef> {
         let numbers = match storage(&self.data_type) {
             Some(whole) => cast(values, &whole)?,
             None => return Ok(cast(values, &self.data_type)?),
@@ -121,7 +121,7 @@ impl Fold for Approximate {
             let all = self.percentages.all().iter().filter_map(|percentage| cell.query(*percentage, self.error));
             (!cell.is_empty()).then(|| all.collect())
         };
-        self.percentages.column(cells.iter().map(percentiles).collect(), |values| self.from_doubles(values))
+        self.percentages.column(cells.iter().map(percentiles).collect(), |values| self.restore_type(values))
     }
 
     fn state(&self, cells: &[&Quantiles]) -> Result<Vec<ArrayRef>> {

@@ -234,6 +234,9 @@ impl Hash for AggregateFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
         self.signature.args.hash(state);
+        self.options.distinct.hash(state);
+        self.options.ignore_nulls.hash(state);
+        format!("{:?}", self.options.constants).hash(state);
     }
 }
 

@@ -8,6 +8,8 @@
 mod constants;
 mod groups;
 mod single;
+#[cfg(test)]
+mod tests;
 mod udaf;
 mod user;
 

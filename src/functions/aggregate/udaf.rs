@@ -1,7 +1,7 @@
 //! One chosen aggregate function as DataFusion's user-defined aggregate.
 //!
 //! In: an [`AggregateFunction`], resolved for its argument types. What always holds: the result type is the resolved one,
-//! whatever DataFusion asks, and the name in schemas tells apart functions that differ in DISTINCT, constants or order.
+//! whatever DataFusion asks, and the name tells apart functions that differ in DISTINCT, constants or order.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -23,13 +23,15 @@ use crate::Error;
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct StreamableUdaf {
+    name: String,
     function: AggregateFunction,
     signature: Signature,
 }
 
 impl StreamableUdaf {
     pub fn new(function: AggregateFunction) -> Self {
-        StreamableUdaf { function, signature: Signature::variadic_any(Volatility::Immutable) }
+        let name = full_name(&function);
+        StreamableUdaf { name, function, signature: Signature::variadic_any(Volatility::Immutable) }
     }
 
     pub fn function(&self) -> &AggregateFunction {
@@ -40,20 +42,9 @@ impl StreamableUdaf {
         Ok(self.function.accumulator().map_err(Error::from)?)
     }
 
-    /// `percentile(DISTINCT x, Double(0.5))`: the call with all that makes it what it is.
+    /// The call with all that makes it what it is.
     fn describe(&self, params: &AggregateFunctionParams) -> Result<String> {
-        let options = self.function.options();
-        let mut text = format!("{}(", self.function.name());
-        text.push_str(if options.distinct { "DISTINCT " } else { "" });
-        text.push_str(&schema_name_from_exprs(&params.args)?);
-        for constant in &options.constants {
-            let _ = write!(text, ", {constant:?}");
-        }
-        text.push(')');
-        for order in &options.order {
-            let _ = write!(text, " {order}");
-        }
-        text.push_str(if options.ignore_nulls { " IGNORE NULLS" } else { "" });
+        let mut text = format!("{}({})", self.name, schema_name_from_exprs(&params.args)?);
         if let Some(filter) = &params.filter {
             let _ = write!(text, " FILTER (WHERE {filter})");
         }
@@ -61,9 +52,23 @@ impl StreamableUdaf {
     }
 }
 
+/// `percentile[Double(0.5)]`: DataFusion takes functions of one name for the same when it looks for common expressions,
+/// so the name holds all that was said besides the arguments.
+fn full_name(function: &AggregateFunction) -> String {
+    let options = function.options();
+    let mut parts: Vec<String> = options.constants.iter().map(|constant| format!("{constant:?}")).collect();
+    parts.extend(options.order.iter().map(ToString::to_string));
+    parts.extend(options.distinct.then(|| "DISTINCT".to_string()));
+    parts.extend(options.ignore_nulls.then(|| "IGNORE NULLS".to_string()));
+    match parts.is_empty() {
+        true => function.name().to_string(),
+        false => format!("{}[{}]", function.name(), parts.join(", ")),
+    }
+}
+
 impl AggregateUDFImpl for StreamableUdaf {
     fn name(&self) -> &str {
-        self.function.name()
+        &self.name
     }
 
     fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
