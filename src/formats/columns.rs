@@ -81,6 +81,11 @@ impl Column {
         &self.data_type
     }
 
+    /// The type, and the values to append to.
+    pub(crate) fn parts(&mut self) -> (&DataType, &mut Values) {
+        (&self.data_type, &mut self.values)
+    }
+
     /// Appends a null.
     pub(crate) fn push_null(&mut self) {
         match &mut self.values {

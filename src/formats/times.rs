@@ -4,7 +4,6 @@
 //! whatever a cast takes and writing gives ISO 8601 with milliseconds; with a pattern only the pattern counts, unless
 //! `enableDateTimeParsingFallback` is set.
 
-use crate::Result;
 use crate::conf::Conf;
 use crate::options::Options;
 use crate::types::datetime_pattern::Pattern;
@@ -12,6 +11,7 @@ use crate::types::datetime_text::{
     format_date, parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text, push_padded,
 };
 use crate::types::zone::Zone;
+use crate::{Error, Result};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -44,6 +44,7 @@ impl Times {
     }
 
     fn with(compile: fn(&str) -> Result<Pattern>, options: &Options, conf: &Conf) -> Result<Times> {
+        check_locale(options)?;
         let pattern = |name: &str| options.get(name).map(compile).transpose();
         Ok(Times {
             zone: Zone::parse(options.get("timeZone").unwrap_or(conf.time_zone()))?,
@@ -104,6 +105,16 @@ impl Times {
             Some(pattern) => pattern.write_timestamp(micros, &Zone::utc(), out),
             None => push_local(micros, out),
         }
+    }
+}
+
+/// Names of days and months are English, and decimals have a point.
+fn check_locale(options: &Options) -> Result<()> {
+    match options.get("locale") {
+        Some(other) if !other.to_ascii_lowercase().starts_with("en") => {
+            Err(Error::unsupported(format!("locale '{other}' is not supported")).hint("Only English ones are."))
+        }
+        _ => Ok(()),
     }
 }
 

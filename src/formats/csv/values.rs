@@ -40,19 +40,19 @@ pub(crate) fn append(column: &mut Column, field: Option<&[u8]>, texts: &Texts) -
 }
 
 fn fill(column: &mut Column, text: &[u8], texts: &Texts) -> Option<()> {
-    let data_type = column.data_type().clone();
-    match &mut column.values {
+    let (data_type, values) = column.parts();
+    match values {
         Values::Boolean(values) => values.append(boolean(text)?),
         Values::Int8(values) => values.push(parse_integer(text)?),
         Values::Int16(values) => values.push(parse_integer(text)?),
-        Values::Int32(values) if data_type == DataType::Date32 => {
+        Values::Int32(values) if *data_type == DataType::Date32 => {
             values.push(texts.times.read_date(std::str::from_utf8(text).ok()?)?)
         }
         Values::Int32(values) => values.push(parse_integer(text)?),
-        Values::Int64(values) => values.push(int64(&data_type, text, texts)?),
+        Values::Int64(values) => values.push(int64(data_type, text, texts)?),
         Values::Float32(values) => values.push(floating(text, texts)?),
         Values::Float64(values) => values.push(floating(text, texts)?),
-        Values::Decimal(values) => values.push(decimal(&data_type, text)?),
+        Values::Decimal(values) => values.push(decimal(data_type, text)?),
         Values::Bytes(values) => values.bytes.extend_from_slice(text),
         Values::Null | Values::Struct(..) | Values::List(..) | Values::Map(..) => return None,
     }

@@ -204,7 +204,7 @@ impl ToJson {
         let mut text = String::new();
         for row in 0..values.len() {
             text.clear();
-            cells.write(row, &self.options, &mut text);
+            cells.write_root(row, &self.options, &mut text);
             texts.append_option(values.is_valid(row).then_some(text.as_str()));
         }
         Ok(texts.finish())

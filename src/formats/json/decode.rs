@@ -39,34 +39,39 @@ impl JsonDecoder {
 
     /// Appends the rows of one record; `Err` if it gives none because it is malformed.
     fn append(&mut self, record: &[u8]) -> Result<Outcome, Malformed> {
-        let Some(root) = Scanner::new(record, self.options.syntax).root()? else { return Ok(Outcome::Good) };
-        match root.kind {
-            Kind::Object => Ok(self.append_object(record, root)),
-            Kind::Array => self.append_array(record, root),
-            _ => Err(Malformed("neither an object nor an array")),
+        let mut scanner = Scanner::new(record, self.options.syntax);
+        if scanner.at_object()? {
+            return self.append_object(record, scanner);
+        }
+        match scanner.root()? {
+            None => Ok(Outcome::Good),
+            Some(root) if root.kind == Kind::Array => self.append_array(record, root),
+            Some(_) => Err(Malformed("neither an object nor an array")),
         }
     }
 
-    fn append_object(&mut self, record: &[u8], object: Token) -> Outcome {
-        let mut reading = Reading {
-            bytes: record,
-            syntax: self.options.syntax,
-            times: &self.options.times,
-            scratch: &mut self.scratch,
-        };
-        let outcome = self.members.fill(&mut self.rows.columns, object, &mut reading);
+    /// Appends the row of the object that starts at the scanner. It is checked completely before anything is appended.
+    fn append_object(&mut self, record: &[u8], mut scanner: Scanner<'_>) -> Result<Outcome, Malformed> {
+        let (syntax, times) = (self.options.syntax, &self.options.times);
+        let mut reading = Reading { bytes: record, syntax, times, scratch: &mut self.scratch };
+        self.members.locate(&mut scanner, &mut reading)?;
+        let outcome = self.members.build(&mut self.rows.columns, &mut reading);
         self.rows.end_row();
-        outcome
+        Ok(outcome)
     }
 
     fn append_array(&mut self, record: &[u8], array: Token) -> Result<Outcome, Malformed> {
         let mut outcome = Outcome::Good;
         let syntax = self.options.syntax;
         Scanner::within(record, array, syntax).elements(0, |element| {
-            match element.kind {
-                Kind::Object if self.append_object(record, element) == Outcome::Good => {}
-                Kind::Object => outcome = Outcome::Partial,
-                _ => outcome = Outcome::Bad,
+            let appended = match element.kind {
+                Kind::Object => self.append_object(record, Scanner::within(record, element, syntax)),
+                _ => Ok(Outcome::Bad),
+            };
+            match appended {
+                Ok(Outcome::Good) => {}
+                Ok(Outcome::Partial) => outcome = Outcome::Partial,
+                Ok(Outcome::Bad) | Err(_) => outcome = Outcome::Bad,
             }
             outcome != Outcome::Bad
         })?;

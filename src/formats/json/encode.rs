@@ -12,6 +12,7 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{self as types, DataType, Schema, TimeUnit};
 
+use super::pretty::push_pretty;
 use crate::Result;
 use crate::conf::Conf;
 use crate::formats::Encoder;
@@ -24,6 +25,7 @@ use crate::types::number_text::{push_decimal_scientific, push_double, push_float
 #[derive(Debug, Clone)]
 pub(crate) struct WriteOptions {
     ignore_null_fields: bool,
+    pretty: bool,
     times: Times,
 }
 
@@ -36,6 +38,7 @@ impl WriteOptions {
         let default = conf.flag("spark.sql.jsonGenerator.ignoreNullFields", true)?;
         Ok(WriteOptions {
             ignore_null_fields: options.flag("ignoreNullFields", default)?,
+            pretty: options.flag("pretty", false)?,
             times: Times::for_writing(options, conf)?,
         })
     }
@@ -69,7 +72,7 @@ impl Encoder for JsonEncoder {
         let cells = Cells::new(&structs)?;
         self.text.clear();
         for row in 0..rows.num_rows() {
-            cells.write(row, &self.options, &mut self.text);
+            cells.write_root(row, &self.options, &mut self.text);
             self.text.push_str(&self.line_end);
         }
         out.extend_from_slice(self.text.as_bytes());
@@ -113,6 +116,16 @@ impl<'a> Cells<'a> {
     /// `UNSUPPORTED_DATATYPE` for types that JSON cannot hold.
     pub(crate) fn new(array: &'a ArrayRef) -> Result<Cells<'a>> {
         Ok(Cells { nulls: array.nulls(), values: Values::new(array)? })
+    }
+
+    /// Appends the value of a row, laid out for reading if that is asked for.
+    pub(crate) fn write_root(&self, row: usize, options: &WriteOptions, out: &mut String) {
+        if !options.pretty {
+            return self.write(row, options, out);
+        }
+        let mut compact = String::new();
+        self.write(row, options, &mut compact);
+        push_pretty(&compact, out);
     }
 
     /// Appends the value of a row.

@@ -8,6 +8,7 @@ mod decode;
 pub(crate) mod encode;
 mod infer;
 mod options;
+mod pretty;
 pub(crate) mod scan;
 mod shape;
 

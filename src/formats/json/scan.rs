@@ -94,6 +94,12 @@ impl<'a> Scanner<'a> {
         if self.at == self.bytes.len() { Ok(None) } else { self.value(0).map(Some) }
     }
 
+    /// Goes to the record's value; true if that is an object.
+    pub(crate) fn at_object(&mut self) -> Scan<bool> {
+        self.blanks()?;
+        Ok(self.peek() == Some(b'{'))
+    }
+
     /// Calls `visit(name, value)` for each member of the object that starts here.
     pub(crate) fn members(&mut self, depth: usize, mut visit: impl FnMut(Token, Token)) -> Scan<()> {
         self.at += 1;

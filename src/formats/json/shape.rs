@@ -7,7 +7,7 @@
 use arrow::datatypes::{DataType, Fields};
 use hashbrown::HashMap;
 
-use super::scan::{Kind, Scanner, Syntax, Token, unescape};
+use super::scan::{Kind, Malformed, Scanner, Syntax, Token, unescape};
 use crate::formats::columns::{Column, Values, unsupported};
 use crate::formats::times::Times;
 use crate::types::map_types;
@@ -109,50 +109,56 @@ impl Members {
             return Outcome::Bad;
         }
         let outcome = self.fill(children, token, reading);
-        column.accept();
-        outcome
-    }
-
-    /// Appends one row to `columns` from an object.
-    pub(crate) fn fill(&mut self, columns: &mut [Column], token: Token, reading: &mut Reading<'_>) -> Outcome {
-        self.locate(token, reading);
-        let mut outcome = Outcome::Good;
-        for ((shape, column), slot) in self.shapes.iter_mut().zip(columns).zip(&self.slots) {
-            let child = match slot.kind {
-                Kind::Absent => Outcome::Good,
-                _ => shape.append(column, *slot, reading),
-            };
-            if child == Outcome::Bad || slot.kind == Kind::Absent {
-                column.push_null();
-            }
-            if child != Outcome::Good {
-                outcome = Outcome::Partial;
-            }
+        if outcome != Outcome::Bad {
+            column.accept();
         }
         outcome
     }
 
-    /// Notes where the wanted members of an object stand.
-    fn locate(&mut self, object: Token, reading: &mut Reading<'_>) {
+    /// Appends one row to `columns` from an object that was checked before.
+    pub(crate) fn fill(&mut self, columns: &mut [Column], object: Token, reading: &mut Reading<'_>) -> Outcome {
+        let mut scanner = Scanner::within(reading.bytes, object, reading.syntax);
+        match self.locate(&mut scanner, reading) {
+            Ok(()) => self.build(columns, reading),
+            Err(_) => Outcome::Bad,
+        }
+    }
+
+    /// Checks the object that starts at the scanner and notes where its wanted members stand.
+    pub(crate) fn locate(&mut self, scanner: &mut Scanner<'_>, reading: &mut Reading<'_>) -> Result<(), Malformed> {
         self.slots.fill(Token::ABSENT);
         let (bytes, scratch) = (reading.bytes, &mut *reading.scratch);
         let (names, order, slots) = (&self.names, &self.order, &mut self.slots);
         let mut next = 0;
-        // The object was checked before, so walking it cannot fail.
-        let _ = Scanner::within(bytes, object, reading.syntax).members(0, |name, value| {
+        scanner.members(0, |name, value| {
             let name = plain_name(name, bytes, scratch);
-            let found =
-                if order.get(next).is_some_and(|guess| **guess == *name) { Some(next) } else { find(names, name) };
-            if let Some(index) = found {
+            let is_next = order.get(next).is_some_and(|guess| **guess == *name);
+            if let Some(index) = if is_next { Some(next) } else { names.get(name).copied() } {
                 slots[index] = value;
                 next = index + 1;
             }
-        });
+        })
     }
-}
 
-fn find(names: &HashMap<Box<[u8]>, usize>, name: &[u8]) -> Option<usize> {
-    names.get(name).copied()
+    /// Appends one row to `columns` from the members noted last.
+    pub(crate) fn build(&mut self, columns: &mut [Column], reading: &mut Reading<'_>) -> Outcome {
+        let mut outcome = Outcome::Good;
+        for ((shape, column), slot) in self.shapes.iter_mut().zip(columns).zip(&self.slots) {
+            if slot.kind == Kind::Absent {
+                column.push_null();
+                continue;
+            }
+            match shape.append(column, *slot, reading) {
+                Outcome::Good => {}
+                Outcome::Partial => outcome = Outcome::Partial,
+                Outcome::Bad => {
+                    column.push_null();
+                    outcome = Outcome::Partial;
+                }
+            }
+        }
+        outcome
+    }
 }
 
 fn plain_name<'a>(name: Token, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
@@ -216,30 +222,34 @@ fn append_map(value: &mut Shape, column: &mut Column, token: Token, reading: &mu
 }
 
 fn scalar(column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
-    let data_type = column.data_type().clone();
-    let appended = match &mut column.values {
-        Values::Null => Some(()),
-        Values::Boolean(values) => boolean(token).map(|value| values.append(value)),
-        Values::Int8(values) => integer(token, reading).map(|value| values.push(value)),
-        Values::Int16(values) => integer(token, reading).map(|value| values.push(value)),
-        Values::Int32(values) => int32(&data_type, token, reading).map(|value| values.push(value)),
-        Values::Int64(values) => int64(&data_type, token, reading).map(|value| values.push(value)),
-        Values::Float32(values) => floating(token, reading).map(|value| values.push(value)),
-        Values::Float64(values) => floating(token, reading).map(|value| values.push(value)),
-        Values::Decimal(values) => decimal(&data_type, token, reading).map(|value| values.push(value)),
-        Values::Bytes(values) if data_type == DataType::Binary => binary(token, reading, &mut values.bytes),
-        Values::Bytes(values) => {
-            string(token, reading, &mut values.bytes);
-            Some(())
-        }
-        Values::Struct(..) | Values::List(..) | Values::Map(..) => None,
-    };
-    match appended {
-        Some(()) if data_type == DataType::Null => column.push_null(),
-        Some(()) => column.accept(),
-        None => return Outcome::Bad,
+    let (data_type, values) = column.parts();
+    if matches!(values, Values::Null) {
+        column.push_null();
+        return Outcome::Good;
     }
+    if fill(data_type, values, token, reading).is_none() {
+        return Outcome::Bad;
+    }
+    column.accept();
     Outcome::Good
+}
+
+/// Writes a value behind the others; `None` and nothing written if it does not fit.
+fn fill(data_type: &DataType, values: &mut Values, token: Token, reading: &mut Reading<'_>) -> Option<()> {
+    match values {
+        Values::Boolean(values) => values.append(boolean(token)?),
+        Values::Int8(values) => values.push(integer(token, reading)?),
+        Values::Int16(values) => values.push(integer(token, reading)?),
+        Values::Int32(values) => values.push(int32(data_type, token, reading)?),
+        Values::Int64(values) => values.push(int64(data_type, token, reading)?),
+        Values::Float32(values) => values.push(floating(token, reading)?),
+        Values::Float64(values) => values.push(floating(token, reading)?),
+        Values::Decimal(values) => values.push(decimal(data_type, token, reading)?),
+        Values::Bytes(values) if *data_type == DataType::Binary => binary(token, reading, &mut values.bytes)?,
+        Values::Bytes(values) => string(token, reading, &mut values.bytes),
+        Values::Null | Values::Struct(..) | Values::List(..) | Values::Map(..) => return None,
+    }
+    Some(())
 }
 
 fn boolean(token: Token) -> Option<bool> {
