@@ -37,6 +37,8 @@ pub struct StartRequest {
     pub name: Option<String>,
     /// Sink.
     pub sink: SinkSpec,
+    /// Folder of the checkpoint, if one was given.
+    pub checkpoint: Option<PathBuf>,
     /// The clocks; the machine's by default.
     pub clock: Option<SharedClock>,
 }
@@ -116,7 +118,7 @@ fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::arra
 
 /// `checkpointLocation` of the writer, or a folder of the session's `spark.sql.streaming.checkpointLocation`.
 fn open_checkpoint(request: &StartRequest) -> Result<Option<Checkpoint>> {
-    let given = request.sink.options.get("checkpointLocation").map(PathBuf::from);
+    let given = request.checkpoint.clone();
     let from_session = || {
         let root = request.conf.get("spark.sql.streaming.checkpointLocation")?;
         Some(PathBuf::from(root).join(request.name.clone().unwrap_or_else(new_id)))

@@ -1,0 +1,220 @@
+//! `write_stream()`: what a streaming query writes to, when, and under what name.
+//!
+//! In: a DataFrame and settings. Out: a running [`StreamingQuery`]. Everything that can be wrong is told by `start`.
+
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::handle::StreamingQuery;
+use super::start::{StartRequest, start};
+use super::trigger::Trigger;
+use crate::clock::SharedClock;
+use crate::frame::DataFrame;
+use crate::options::nearest;
+use crate::sinks::channel::{ResultReceiver, channel};
+use crate::sinks::foreach_batch::ForeachBatchFunction;
+use crate::sinks::{OutputMode, SinkSpec};
+use crate::{Error, Result};
+
+/// Options of the query itself, which the sink never sees.
+const QUERY_OPTIONS: [&str; 4] = ["checkpointLocation", "queryName", "outputMode", "trigger"];
+
+/// Collects how a streaming DataFrame is written.
+#[derive(Clone)]
+pub struct DataStreamWriter {
+    frame: DataFrame,
+    sink: SinkSpec,
+    mode: Result<OutputMode>,
+    trigger: Result<Trigger>,
+    name: Option<String>,
+    checkpoint: Option<PathBuf>,
+    clock: Option<SharedClock>,
+}
+
+impl DataStreamWriter {
+    /// A writer of `frame`: append mode, as soon as possible, no sink yet.
+    pub fn new(frame: DataFrame) -> Self {
+        let (mode, trigger) = (Ok(OutputMode::Append), Ok(Trigger::default()));
+        DataStreamWriter { frame, sink: SinkSpec::default(), mode, trigger, name: None, checkpoint: None, clock: None }
+    }
+
+    /// The sink: `console`, `memory`, `csv`, `parquet`, `noop`, ...
+    #[must_use]
+    pub fn format(mut self, format: &str) -> Self {
+        self.sink.format = format.to_owned();
+        self
+    }
+
+    /// An option of the query (`checkpointLocation`, `queryName`, `outputMode`, `trigger`) or of the sink.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        let value = value.to_string();
+        match QUERY_OPTIONS.iter().position(|known| known.eq_ignore_ascii_case(name)) {
+            Some(0) => self.checkpoint = Some(PathBuf::from(value)),
+            Some(1) => self.name = Some(value),
+            Some(2) => self.mode = parse_mode(&value),
+            Some(_) => self.trigger = Trigger::parse(&value),
+            None => self.sink.options.set(name, value),
+        }
+        self
+    }
+
+    /// Several options.
+    #[must_use]
+    pub fn options<K: AsRef<str>, V: ToString>(self, options: impl IntoIterator<Item = (K, V)>) -> Self {
+        options.into_iter().fold(self, |writer, (name, value)| writer.option(name.as_ref(), value))
+    }
+
+    /// `append`, `update` or `complete` (in any case), or an [`OutputMode`].
+    #[must_use]
+    pub fn output_mode(mut self, mode: impl IntoOutputMode) -> Self {
+        self.mode = mode.into_output_mode();
+        self
+    }
+
+    /// When epochs close.
+    #[must_use]
+    pub fn trigger(mut self, trigger: Trigger) -> Self {
+        self.trigger = Ok(trigger);
+        self
+    }
+
+    /// The query's name: unique among the active queries of the session; names the memory sink's table.
+    #[must_use]
+    pub fn query_name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Columns whose values name sub-directories of a file sink.
+    #[must_use]
+    pub fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.sink.partition_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Other clocks than the machine's, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Calls `function` with the rows of each epoch as a static DataFrame, and the epoch's number. At least once: after a
+    /// crash the last epoch may come again, under the same number.
+    #[must_use]
+    pub fn foreach_batch(self, function: impl Fn(DataFrame, u64) -> Result<()> + Send + Sync + 'static) -> Self {
+        let session = self.frame.session().clone();
+        self.foreach_rows(move |batches, schema, epoch| {
+            function(session.create_data_frame(schema, batches)?, epoch)
+        })
+    }
+
+    /// As [`DataStreamWriter::foreach_batch`], with the bare record batches and their schema.
+    #[must_use]
+    pub fn foreach_rows(
+        mut self,
+        function: impl Fn(Vec<RecordBatch>, SchemaRef, u64) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.sink = ForeachBatchFunction::new(function).spec();
+        self
+    }
+
+    /// Another sink than a named one: its description, with what it carries.
+    #[must_use]
+    pub fn sink(mut self, sink: SinkSpec) -> Self {
+        self.sink = sink;
+        self
+    }
+
+    /// Starts the query in the background.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the query, its options, its checkpoint, or the systems it connects to.
+    pub fn start(self) -> Result<StreamingQuery> {
+        let session = self.frame.session().clone();
+        if self.sink.format.is_empty() {
+            return Err(Error::invalid("the stream has no sink").hint("Choose one with .format(\"console\"), for example."));
+        }
+        start(StartRequest {
+            plan: self.frame.plan().clone(),
+            conf: session.conf(),
+            manager: session.streams().clone(),
+            session,
+            mode: self.mode?,
+            trigger: self.trigger?,
+            name: self.name,
+            sink: self.sink,
+            checkpoint: self.checkpoint,
+            clock: self.clock,
+        })
+    }
+
+    /// Starts the query with `path` as the sink's path.
+    ///
+    /// # Errors
+    /// As [`DataStreamWriter::start`].
+    pub fn start_path(self, path: &str) -> Result<StreamingQuery> {
+        self.option("path", path).start()
+    }
+
+    /// Starts the query; its rows come out of the receiver, which holds at most `capacity` batches: a slow reader slows the
+    /// query down.
+    ///
+    /// # Errors
+    /// As [`DataStreamWriter::start`].
+    pub fn start_channel(mut self, capacity: usize) -> Result<(StreamingQuery, ResultReceiver)> {
+        let (sender, receiver) = channel(capacity);
+        self.sink = sender.spec();
+        Ok((self.start()?, receiver))
+    }
+
+    /// Starts the query writing to a table made with `CREATE TABLE ... USING`.
+    ///
+    /// # Errors
+    /// `TABLE_OR_VIEW_NOT_FOUND`, or as [`DataStreamWriter::start`].
+    pub fn to_table(self, name: &str) -> Result<StreamingQuery> {
+        let session = self.frame.session().clone();
+        let table = session.sink_table(name)?;
+        let writer = self.format(&table.format);
+        writer.options(table.options.iter()).start()
+    }
+}
+
+/// What [`DataStreamWriter::output_mode`] takes.
+pub trait IntoOutputMode {
+    /// The mode.
+    ///
+    /// # Errors
+    /// `STREAMING_OUTPUT_MODE.INVALID`, naming the nearest.
+    fn into_output_mode(self) -> Result<OutputMode>;
+}
+
+impl IntoOutputMode for OutputMode {
+    fn into_output_mode(self) -> Result<OutputMode> {
+        Ok(self)
+    }
+}
+
+impl IntoOutputMode for &str {
+    fn into_output_mode(self) -> Result<OutputMode> {
+        parse_mode(self)
+    }
+}
+
+fn parse_mode(text: &str) -> Result<OutputMode> {
+    match text.to_ascii_lowercase().as_str() {
+        "append" => Ok(OutputMode::Append),
+        "update" => Ok(OutputMode::Update),
+        "complete" => Ok(OutputMode::Complete),
+        _ => {
+            let error = Error::query("STREAMING_OUTPUT_MODE.INVALID", format!("unknown output mode '{text}'"));
+            Err(match nearest(text, ["append", "update", "complete"].into_iter()) {
+                Some(near) => error.hint(format!("Did you mean '{near}'?")),
+                None => error.hint("Known are append, update and complete."),
+            })
+        }
+    }
+}
