@@ -123,10 +123,11 @@ impl<L: Logic> Harness<L> {
         let state = self.state()?;
         self.instances = self.start(instances)?;
         for (index, Instance { logic, out }) in self.instances.iter_mut().enumerate() {
-            logic.restore(snapshot::owned(&state, index, instances)?)?;
+            // What was delivered holds before the state comes back, so that nothing is closed twice.
             if self.delivered.iter().any(|watermark| *watermark != NO_WATERMARK) {
                 logic.on_watermark(&self.delivered, out)?;
             }
+            logic.restore(snapshot::owned(&state, index, instances)?)?;
         }
         self.collect();
         Ok(())

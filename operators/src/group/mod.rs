@@ -16,8 +16,8 @@
 
 mod keyed;
 mod table;
-//cfgtest
-//mod tests;
+#[cfg(test)]
+mod tests;
 mod windowed;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};

@@ -1,0 +1,196 @@
+//! Grouped aggregation against sums in a map, one entry a window and key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use proptest::prelude::*;
+
+use super::{AggregateCall, GroupSpec, Keyed, Mode, WindowSpec, Windowed};
+use crate::aggregate::{AggregateFunction, Options};
+use crate::exchange::Route;
+use crate::harness::{Harness, ints, with_times};
+use crate::{Logic, Pace};
+
+/// Key, time in seconds, value.
+type Row = (i64, i64, i64);
+/// Window start and key → sum, count.
+type Sums = BTreeMap<(i64, i64), (i64, i64)>;
+
+const SECOND: i64 = 1_000_000;
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let column = |pick: fn(&Row) -> i64| rows.iter().map(|row| Some(pick(row))).collect::<Vec<_>>();
+    let (keys, times, values) = (column(|r| r.0), column(|r| r.1 * SECOND), column(|r| r.2));
+    with_times(ints(&[("k", &keys), ("ts", &times), ("v", &values)]), &[1])
+}
+
+fn output(windowed: bool) -> SchemaRef {
+    let time = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+    let bounds = vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)];
+    let first = if windowed { DataType::Struct(bounds.into()) } else { time };
+    let long = |name: &str| Field::new(name, DataType::Int64, true);
+    Arc::new(Schema::new(vec![Field::new("w", first, true), long("k"), long("s"), long("n")]))
+}
+
+fn spec(mode: Mode, keys: Vec<usize>, windowed: bool) -> GroupSpec {
+    let call = |name: &str, args: Vec<usize>| {
+        let types: Vec<DataType> = args.iter().map(|_| DataType::Int64).collect();
+        let function = AggregateFunction::new(name, &types, Options::default()).expect("a known aggregate");
+        AggregateCall { function, args, filter: None }
+    };
+    let aggregates = vec![call("sum", vec![2]), call("count", vec![])];
+    GroupSpec { keys, aggregates, mode, input: batch(&[]).schema(), output: output(windowed) }
+}
+
+/// The latest value emitted for each window and key, and how often one was emitted.
+fn read(batches: &[RecordBatch], into: &mut Sums) -> usize {
+    let mut count = 0;
+    for rows in batches {
+        let first = match rows.column(0).as_struct_opt() {
+            Some(window) => window.column(0).clone(),
+            None => rows.column(0).clone(),
+        };
+        let starts = first.as_primitive::<TimestampMicrosecondType>();
+        let long = |i: usize| rows.column(i).as_primitive::<Int64Type>();
+        for row in 0..rows.num_rows() {
+            let key = (starts.value(row) / SECOND, long(1).value(row));
+            into.insert(key, (long(2).value(row), long(3).value(row)));
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Windows of seconds: length, slide.
+#[derive(Debug, Clone, Copy)]
+struct Windows(i64, i64);
+
+/// The oracle: all open windows, and what has been closed.
+#[derive(Default)]
+struct Oracle {
+    open: Sums,
+    closed: Sums,
+    late: i64,
+}
+
+impl Oracle {
+    fn row(&mut self, (key, time, value): Row, Windows(length, slide): Windows) {
+        let last = time - time.rem_euclid(slide);
+        let starts = (0..=length / slide).map(|i| last - i * slide).filter(|start| time < start + length);
+        for start in starts.filter(|start| start + length > self.late) {
+            let sum = self.open.entry((start, key)).or_default();
+            *sum = (sum.0 + value, sum.1 + 1);
+        }
+    }
+
+    fn watermark(&mut self, watermark: i64, Windows(length, _): Windows) {
+        self.late = watermark;
+        let (done, open) = std::mem::take(&mut self.open).into_iter().partition(|((start, _), _)| start + length <= watermark);
+        let done: Sums = done;
+        self.open = open;
+        self.closed.extend(done);
+    }
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    (0i64..3, 0i64..40, -5i64..6)
+}
+
+fn windowed(mode: Mode, windows: Windows, pace: Pace, instances: usize) -> Harness<Windowed> {
+    let Windows(length, slide) = windows;
+    let window = WindowSpec { column: 1, length: length * SECOND, slide: slide * SECOND, start: 0, position: 0 };
+    Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || {
+        Ok(Windowed::new(spec(mode, vec![0], true), window))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn windows_agree_with_the_oracle(
+        epochs in prop::collection::vec((prop::collection::vec(row(), 0..12), 0i64..8), 1..8),
+        windows in prop_oneof![Just(Windows(10, 10)), Just(Windows(10, 5)), Just(Windows(9, 6)), Just(Windows(4, 1))],
+        mode in prop_oneof![Just(Mode::Append), Just(Mode::Update), Just(Mode::Complete)],
+        eager: bool,
+        chunk in 1usize..6,
+        (instances, restart, later) in (1usize..4, 0usize..8, 1usize..4),
+    ) {
+        let pace = if eager { Pace::Eager } else { Pace::Epoch };
+        let mut harness = windowed(mode, windows, pace, instances);
+        let (mut oracle, mut emitted, mut count, mut watermark) = (Oracle { late: i64::MIN, ..Default::default() }, Sums::new(), 0, 0);
+        for (number, (rows, ahead)) in epochs.iter().enumerate() {
+            for rows in rows.chunks(chunk) {
+                harness.push(0, batch(rows)).unwrap();
+                rows.iter().for_each(|row| oracle.row(*row, windows));
+            }
+            watermark += ahead;
+            if mode != Mode::Complete {
+                oracle.watermark(watermark, windows);
+            }
+            harness.watermark(&[watermark * SECOND]).unwrap();
+            harness.close().unwrap();
+            count += read(&harness.take(), &mut emitted);
+            if number == restart {
+                harness.restart(later).unwrap();
+                prop_assert!(harness.take().is_empty(), "nothing is emitted by a restart");
+            }
+        }
+        match mode {
+            Mode::Append => {
+                prop_assert_eq!(&emitted, &oracle.closed);
+                prop_assert_eq!(count, oracle.closed.len(), "each window is emitted once");
+            }
+            Mode::Update => {
+                let all: Sums = oracle.closed.into_iter().chain(oracle.open).collect();
+                prop_assert_eq!(emitted, all);
+            }
+            Mode::Complete => prop_assert_eq!(emitted, oracle.open),
+        }
+    }
+
+    #[test]
+    fn event_time_keys_agree_with_the_oracle(
+        epochs in prop::collection::vec((prop::collection::vec(row(), 0..12), 0i64..8), 1..8),
+        update: bool,
+        eager: bool,
+        (instances, restart, later) in (1usize..4, 0usize..8, 1usize..4),
+    ) {
+        let pace = if eager { Pace::Eager } else { Pace::Epoch };
+        let mode = if update { Mode::Update } else { Mode::Append };
+        let mut harness = Harness::new(pace, vec![Some(Route::Keys(vec![1, 0]))], instances, move || {
+            Keyed::new(spec(mode, vec![1, 0], false), Some(1), false)
+        });
+        // A time is its own window that ends with it.
+        let windows = Windows(1, 1);
+        let (mut oracle, mut emitted, mut watermark) = (Oracle { late: i64::MIN, ..Default::default() }, Sums::new(), 0);
+        for (number, (rows, ahead)) in epochs.iter().enumerate() {
+            harness.push(0, batch(rows)).unwrap();
+            rows.iter().for_each(|row| oracle.row(*row, windows));
+            watermark += ahead;
+            oracle.watermark(watermark + 1, windows);
+            harness.watermark(&[watermark * SECOND]).unwrap();
+            harness.close().unwrap();
+            read(&harness.take(), &mut emitted);
+            if number == restart {
+                harness.restart(later).unwrap();
+            }
+        }
+        let expected: Sums = if update { oracle.closed.into_iter().chain(oracle.open).collect() } else { oracle.closed };
+        prop_assert_eq!(emitted, expected);
+    }
+}
+
+#[test]
+fn a_global_aggregate_has_a_row_without_rows() {
+    let output = Arc::new(Schema::new(vec![Field::new("s", DataType::Int64, true), Field::new("n", DataType::Int64, true)]));
+    let mut group = spec(Mode::Complete, Vec::new(), false);
+    group.output = output;
+    let mut logic = Keyed::new(group, None, true).unwrap();
+    let mut out = crate::Output::new(Pace::Epoch);
+    logic.on_complete(0, &mut out).unwrap();
+    let rows = out.take().remove(0).into_rows().unwrap();
+    assert_eq!((rows.num_rows(), rows.column(0).is_null(0)), (1, true));
+    assert_eq!(rows.column(1).as_primitive::<Int64Type>().value(0), 0);
+}
