@@ -14,6 +14,8 @@ use crate::frame::DataFrame;
 use crate::io::{DataFrameReader, DataStreamReader};
 use crate::options::Options;
 use crate::plan::scan;
+use crate::query::StreamingQueryManager;
+use crate::sinks::SinkSpec;
 use crate::sinks::memory::MemoryTables;
 use crate::sql::binder::{Binder, Tables};
 use crate::sql::relation::{not_found, qualified};
@@ -29,6 +31,7 @@ pub struct Session {
 struct Shared {
     conf: RwLock<Conf>,
     catalog: Catalog,
+    streams: StreamingQueryManager,
     memory_tables: MemoryTables,
 }
 
@@ -114,6 +117,19 @@ impl Session {
     /// The tables that queries with the memory sink fill, by name.
     pub fn memory_tables(&self) -> &MemoryTables {
         &self.shared.memory_tables
+    }
+
+    /// The streaming queries of this session.
+    pub fn streams(&self) -> &StreamingQueryManager {
+        &self.shared.streams
+    }
+
+    /// The sink behind a table made with `CREATE TABLE ... USING`.
+    ///
+    /// # Errors
+    /// `TABLE_OR_VIEW_NOT_FOUND`.
+    pub(crate) fn sink_table(&self, name: &str) -> Result<SinkSpec> {
+        self.catalog().sink(name).ok_or_else(|| not_found(&[name.to_owned()]))
     }
 
     /// Reads static data.

@@ -66,6 +66,11 @@ impl DataFrame {
         fields.map(|field| (field.name().clone(), types::simple_name(field.data_type()))).collect()
     }
 
+    /// Writes the result of a streaming query while it runs.
+    pub fn write_stream(&self) -> crate::query::DataStreamWriter {
+        crate::query::DataStreamWriter::new(self.clone())
+    }
+
     /// True if some of its sources never ends.
     pub fn is_streaming(&self) -> bool {
         is_streaming(&self.plan)

@@ -21,12 +21,12 @@ mod report;
 mod start;
 mod state;
 mod trigger;
+mod writer;
 
 pub use handle::StreamingQuery;
 pub use listener::{ListenerId, QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
 pub use manager::StreamingQueryManager;
 pub use start::StartRequest;
-#[expect(unused_imports, reason = "the writer of streams calls it")]
-pub(crate) use start::start;
 pub use state::Status;
 pub use trigger::Trigger;
+pub use writer::{DataStreamWriter, IntoOutputMode};

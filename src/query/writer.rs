@@ -107,9 +107,7 @@ impl DataStreamWriter {
     #[must_use]
     pub fn foreach_batch(self, function: impl Fn(DataFrame, u64) -> Result<()> + Send + Sync + 'static) -> Self {
         let session = self.frame.session().clone();
-        self.foreach_rows(move |batches, schema, epoch| {
-            function(session.create_data_frame(schema, batches)?, epoch)
-        })
+        self.foreach_rows(move |batches, schema, epoch| function(session.create_data_frame(schema, batches)?, epoch))
     }
 
     /// As [`DataStreamWriter::foreach_batch`], with the bare record batches and their schema.
@@ -136,7 +134,9 @@ impl DataStreamWriter {
     pub fn start(self) -> Result<StreamingQuery> {
         let session = self.frame.session().clone();
         if self.sink.format.is_empty() {
-            return Err(Error::invalid("the stream has no sink").hint("Choose one with .format(\"console\"), for example."));
+            return Err(
+                Error::invalid("the stream has no sink").hint("Choose one with .format(\"console\"), for example.")
+            );
         }
         start(StartRequest {
             plan: self.frame.plan().clone(),

@@ -3,6 +3,7 @@
 //! In: a [`DataflowPlan`] and what one worker has at hand ([`Worker`]: lanes, clocks, restored state, a writer). Out: a graph in
 //! the worker's scope, from lanes to the sink. Every worker builds the same graph; a lane is alive on one of them only.
 
+mod join;
 mod lane;
 mod observer;
 mod sink;
@@ -92,7 +93,7 @@ impl Worker {
                 Ok(stateless(first(inputs)?, &node.id, self.observer(), steps))
             }
             Kind::StaticJoin(join) => {
-                let step = stateful::static_join(join, node, &self.shared.statics)?;
+                let step = join::static_join(join, &self.shared.statics)?;
                 Ok(stateless(first(inputs)?, &node.id, self.observer(), vec![step]))
             }
             Kind::Union => Ok(scope.concatenate(inputs)),

@@ -10,7 +10,7 @@ use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
 use thalweg_operators::limit::Limit;
 use thalweg_operators::sort::{self, SortKey};
 
-use crate::plan::dataflow::{Dedup, Group, Kind, Node, Sort};
+use crate::plan::dataflow::{Dedup, Group, Kind, Node, Session, Sort};
 use crate::{Error, Result};
 
 /// What a logic needs to know of its worker.
@@ -18,7 +18,7 @@ pub(super) struct Context {
     pub index: usize,
 }
 
-type Made = (Box<dyn Logic>, Vec<Route>);
+pub(super) type Made = (Box<dyn Logic>, Vec<Route>);
 
 /// The logic of a stateful node and the route of each input.
 pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
@@ -27,7 +27,11 @@ pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
         Kind::Dedup(dedup) => self::dedup(node, dedup),
         Kind::Limit(limit) => Ok((Box::new(Limit::new(*limit as u64, 0, false)), vec![Route::Single])),
         Kind::Sort(sort) => Ok((self::sort(sort), vec![Route::Single])),
-        _ => Err(Error::unsupported(format!("no operator runs '{}' yet", node.id))),
+        Kind::Session(session) => self::session(node, session),
+        Kind::Join(join) => super::join::stream_join(node, join),
+        Kind::Scan(_) | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
+            Err(Error::internal(format!("'{}' keeps no state", node.id)))
+        }
     }
 }
 
@@ -44,6 +48,10 @@ fn group(node: &Node, group: &Group, context: &Context) -> Result<Made> {
         None => Box::new(Keyed::new(spec, group.time, context.index == 0)?),
     };
     Ok((logic, vec![route(&group.keys)]))
+}
+
+fn session(node: &Node, _session: &Session) -> Result<Made> {
+    Err(Error::unsupported(format!("no operator runs '{}' yet", node.id)))
 }
 
 fn dedup(node: &Node, dedup: &Dedup) -> Result<Made> {
@@ -66,7 +74,7 @@ fn sort(sort: &Sort) -> Box<dyn Logic> {
     Box::new(sort::Sort::new(sort.keys.iter().map(key).collect(), sort.width, sort.limit, sort.offset))
 }
 
-fn route(keys: &[usize]) -> Route {
+pub(super) fn route(keys: &[usize]) -> Route {
     if keys.is_empty() { Route::Single } else { Route::Keys(keys.to_vec()) }
 }
 
@@ -87,12 +95,4 @@ fn own_rows(rows: &RecordBatch, worker: usize, peers: usize, single: bool) -> Re
     let own = |group: u8| if single { worker == 0 } else { usize::from(group) % peers == worker };
     let keep: BooleanArray = groups.values().iter().map(|group| Some(own(*group))).collect();
     Ok(filter_record_batch(rows, &keep)?)
-}
-
-pub(super) fn static_join(
-    _join: &crate::plan::dataflow::StaticJoin,
-    node: &Node,
-    _tables: &[RecordBatch],
-) -> Result<thalweg_operators::stateless::Step> {
-    Err(Error::unsupported(format!("no operator runs '{}' yet", node.id)))
 }

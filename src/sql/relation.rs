@@ -115,7 +115,10 @@ impl Binder<'_> {
             [start, end] => (*start, *end, 1),
             [start, end, step, ..] => (*start, *end, *step),
             [] => {
-                return Err(Error::query("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "range needs 1 to 4 arguments but has 0"));
+                return Err(Error::query(
+                    "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+                    "range needs 1 to 4 arguments but has 0",
+                ));
             }
         };
         Ok(crate::plan::scan::range(start, end, step)?)

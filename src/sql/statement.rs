@@ -371,9 +371,7 @@ impl Reading<'_> {
 
 /// Starts a query that writes into a table's sink for as long as it runs.
 fn insert_stream(frame: &DataFrame, table: &str) -> Result<()> {
-    let sink = frame.session().catalog().sink(table).ok_or_else(|| not_found(&[table.to_string()]))?;
-    Err(Error::unsupported(format!("a streaming INSERT INTO a '{}' table is not supported", sink.format))
-        .hint("Use write_stream()."))
+    frame.write_stream().to_table(table).map(|_| ())
 }
 
 /// Shorthand for columns of what a statement shows.

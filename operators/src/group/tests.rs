@@ -87,7 +87,8 @@ impl Oracle {
 
     fn watermark(&mut self, watermark: i64, Windows(length, _): Windows) {
         self.late = watermark;
-        let (done, open) = std::mem::take(&mut self.open).into_iter().partition(|((start, _), _)| start + length <= watermark);
+        let (done, open) =
+            std::mem::take(&mut self.open).into_iter().partition(|((start, _), _)| start + length <= watermark);
         let done: Sums = done;
         self.open = open;
         self.closed.extend(done);
@@ -184,7 +185,8 @@ proptest! {
 
 #[test]
 fn a_global_aggregate_has_a_row_without_rows() {
-    let output = Arc::new(Schema::new(vec![Field::new("s", DataType::Int64, true), Field::new("n", DataType::Int64, true)]));
+    let output =
+        Arc::new(Schema::new(vec![Field::new("s", DataType::Int64, true), Field::new("n", DataType::Int64, true)]));
     let mut group = spec(Mode::Complete, Vec::new(), false);
     group.output = output;
     let mut logic = Keyed::new(group, None, true).unwrap();
