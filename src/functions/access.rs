@@ -172,7 +172,7 @@ pub fn map_value(map: &MapArray, key: &ArrayRef) -> Result<ArrayRef> {
     let wanted = take(key, &UInt32Array::from(owners), None)?;
     let keys = map.keys().slice(first, wanted.len());
     let equal: BooleanArray = cmp::eq(&keys, &wanted)?;
-    let equal = compute::prep_null_mask_filter(&equal);
+    let equal = if equal.null_count() > 0 { compute::prep_null_mask_filter(&equal) } else { equal };
     let find = |row: usize| {
         let mut entries = offsets[row]..offsets[row + 1];
         entries.find(|entry| equal.value(*entry as usize - first)).map(|entry| entry as u32)

@@ -12,7 +12,7 @@ use super::arguments::fixed;
 use super::coerce::{self, is_integral};
 use super::datetime::{primitive, strings};
 use super::kernel::Kernel;
-use super::lists::{array, array_and_value, array_argument, keys, list, pool, range};
+use super::lists::{array, array_and_value, array_argument, is_null, keys, list, pool, range};
 use super::{Call, Function, function, map};
 use crate::{Error, Result, types};
 
@@ -61,7 +61,8 @@ fn whole_index(call: &Call<'_>, index: Expr) -> Result<Expr> {
 fn by_index(call: &Call<'_>, list: Expr, index: Expr, element: DataType, first: i64, outside: Outside) -> Result<Expr> {
     let index = whole_index(call, index)?;
     let kernel = Kernel::arrays("array_element", element, move |args| pick_elements(args, first, outside));
-    Ok(kernel.key(format!("{first},{outside:?}")).call(vec![list, index]))
+    let fails = first == 1 || outside != Outside::Null;
+    Ok(kernel.key(format!("{first},{outside:?}")).fallible_if(fails).call(vec![list, index]))
 }
 
 fn pick_elements(args: &[ArrayRef], first: i64, outside: Outside) -> Result<ArrayRef> {
@@ -163,7 +164,7 @@ fn contains(mut call: Call<'_>) -> Result<Expr> {
             let wanted = keys.row(start + row);
             match elements.clone().any(|at| keys.row(at) == wanted) {
                 true => Some(true),
-                false if elements.into_iter().any(|at| list.values().is_null(at)) => None,
+                false if elements.into_iter().any(|at| is_null(list.values(), at)) => None,
                 false => Some(false),
             }
         });
@@ -196,7 +197,7 @@ fn extreme(mut call: Call<'_>, name: &'static str, wanted: Ordering) -> Result<E
         let list = list(args, 0)?;
         let keys = keys(list.values())?;
         let best = (0..list.len()).map(|row| {
-            let elements = range(list, row)?.filter(|at| list.values().is_valid(*at));
+            let elements = range(list, row)?.filter(|at| !is_null(list.values(), *at));
             let better = |best: usize, at: usize| if keys.row(at).cmp(&keys.row(best)) == wanted { at } else { best };
             elements.reduce(better).map(|at| at as u32)
         });

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, lit};
 use super::arguments::fixed;
 use super::array::int_at;
 use super::kernel::{Kernel, downcast};
-use super::lists::{Picks, array, array_and_value, array_argument, item_of, keys, list, pool, range};
+use super::lists::{Picks, array, array_and_value, array_argument, is_null, item_of, keys, list, pool, range};
 use super::{Call, Function, function};
 use crate::{Error, Result, types};
 
@@ -48,7 +48,7 @@ fn slice(mut call: Call<'_>) -> Result<Expr> {
         }
         picks.finish(list.values(), item.clone())
     });
-    Ok(kernel.call(args))
+    Ok(kernel.fallible().call(args))
 }
 
 /// How many elements to leave out in front, and how many to take.
@@ -117,7 +117,7 @@ fn insert(mut call: Call<'_>) -> Result<Expr> {
         }
         picks.finish(&values, item.clone())
     });
-    Ok(kernel.call(vec![source, position, value]))
+    Ok(kernel.fallible().call(vec![source, position, value]))
 }
 
 /// Beyond the end, the gap is filled with nulls.
@@ -165,7 +165,7 @@ fn compact(mut call: Call<'_>) -> Result<Expr> {
     let (source, _) = array_argument(&call, source)?;
     let kernel = Kernel::arrays("array_compact", call.type_of(&source)?, |args| {
         let list = list(args, 0)?;
-        keep_elements(list, |_, at| list.values().is_valid(at))
+        keep_elements(list, |_, at| !is_null(list.values(), at))
     });
     Ok(kernel.call(vec![source]))
 }
@@ -211,7 +211,7 @@ pub(super) fn sorted(list: &ListArray, order: impl Fn(usize) -> Option<Order>) -
 
 fn compare(keys: &Rows, values: &ArrayRef, a: usize, b: usize, order: Order) -> Ordering {
     let null_place = if order.nulls_first { Ordering::Less } else { Ordering::Greater };
-    match (values.is_null(a), values.is_null(b)) {
+    match (is_null(values, a), is_null(values, b)) {
         (true, true) => Ordering::Equal,
         (true, false) => null_place,
         (false, true) => null_place.reverse(),

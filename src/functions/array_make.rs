@@ -274,7 +274,7 @@ fn sequence_of_times(call: &Call<'_>, bounds: Vec<Expr>, common: DataType, step:
     });
     let mut args = bounds;
     args.push(step);
-    Ok(kernel.key(key).call(args))
+    Ok(kernel.key(key).fallible().call(args))
 }
 
 fn instants(array: &ArrayRef, is_date: bool) -> Result<Vec<Option<i64>>> {

@@ -13,7 +13,7 @@ use hashbrown::HashSet;
 
 use super::arguments::fixed;
 use super::kernel::Kernel;
-use super::lists::{Picks, array_argument, arrays_alike, item_of, keys, list, pool, range};
+use super::lists::{Picks, array_argument, arrays_alike, is_null, item_of, keys, list, pool, range};
 use super::{Call, Function, function};
 use crate::{Result, types};
 
@@ -123,7 +123,7 @@ fn overlap(mut call: Call<'_>) -> Result<Expr> {
         let pair = Pair::of(args)?;
         let found = (0..pair.lists[0].len()).map(|row| {
             let (first, second) = pair.ranges(row)?;
-            let valid = |at: &usize| pair.values.is_valid(*at);
+            let valid = |at: &usize| !is_null(&pair.values, *at);
             let known: HashSet<Row<'_>> = first.clone().filter(valid).map(|at| pair.keys.row(at)).collect();
             if second.clone().filter(valid).any(|at| known.contains(&pair.keys.row(at))) {
                 return Some(true);

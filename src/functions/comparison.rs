@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Fields, Float32Type, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -106,6 +106,9 @@ pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context
 
 /// The type in which two values are compared.
 fn comparable(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType> {
+    if let (DataType::Struct(a), DataType::Struct(b), false) = (left, right, left == right) {
+        return comparable_structs(a, b, ansi);
+    }
     if ansi || left == right {
         return coerce::wider(left, right, ansi);
     }
@@ -121,6 +124,18 @@ fn comparable(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType>
         }
         other => coerce::wider(&DataType::Utf8, other, ansi).or(Some(other.clone())),
     }
+}
+
+/// Structs are compared field by field, whatever the fields are called.
+fn comparable_structs(left: &Fields, right: &Fields, ansi: bool) -> Option<DataType> {
+    if left.len() != right.len() {
+        return None;
+    }
+    let fields = left.iter().zip(right).map(|(a, b)| {
+        let common = comparable(a.data_type(), b.data_type(), ansi)?;
+        Some(a.as_ref().clone().with_data_type(common).with_nullable(true))
+    });
+    Some(DataType::Struct(fields.collect::<Option<Vec<_>>>()?.into()))
 }
 
 fn of_one_type(comparison: Comparison, left: Expr, right: Expr, common: &DataType) -> Result<Expr> {

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, StringBuilder};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, FieldRef, Float64Type,
     Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
@@ -18,10 +19,11 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use super::cast::{self, Mode};
 use super::coerce::{self, is_datetime, is_decimal, is_integral};
 use super::datetime::shift::{days_later, plus as later};
-use super::datetime::{Micros, binary, overflow, session_zone, to_date, unary};
+use super::datetime::{Micros, binary, overflow, primitive, session_zone, to_date, unary};
 use super::kernel::Kernel;
 use crate::conf::Conf;
 use crate::types::calendar::{MICROS_PER_DAY, add_months};
+use crate::types::interval_text::{write_day_time, write_year_month};
 use crate::types::zone::Zone;
 use crate::{Error, Result, types};
 
@@ -147,6 +149,51 @@ pub fn absolute(expr: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Exp
         return Ok(None);
     }
     scope.signed(expr, "abs", |months| months.checked_abs(), |micros| micros.checked_abs())
+}
+
+/// The fields that an interval is known to consist of, such as `day to hour`; `None` if it is not known or no interval.
+///
+/// # Errors
+/// Only what typing the expression gives.
+pub fn written_fields(expr: &Expr, schema: &DFSchema) -> Result<Option<String>> {
+    let (_, field) = expr.to_field(schema)?;
+    Ok(field.metadata().get(INTERVAL_FIELDS).cloned())
+}
+
+/// An interval cast to STRING, by its fields.
+pub fn to_text(expr: Expr, fields: String) -> Expr {
+    let key = fields.clone();
+    let kernel = Kernel::arrays("interval_text", DataType::Utf8, move |args| {
+        let mut out = StringBuilder::new();
+        let mut text = String::new();
+        for row in 0..super::lists::array(args, 0)?.len() {
+            text.clear();
+            match write_text(super::lists::array(args, 0)?, row, &fields, &mut text)? {
+                true => out.append_value(&text),
+                false => out.append_null(),
+            }
+        }
+        Ok(Arc::new(out.finish()))
+    });
+    kernel.key(key).call(vec![expr])
+}
+
+/// Appends the interval in a row; `false` if it is null.
+///
+/// # Errors
+/// An internal error if the array holds no intervals.
+pub(crate) fn write_text(array: &ArrayRef, row: usize, fields: &str, out: &mut String) -> Result<bool> {
+    if array.is_null(row) {
+        return Ok(false);
+    }
+    let args = std::slice::from_ref(array);
+    match array.data_type() {
+        DataType::Duration(_) => {
+            write_day_time(primitive::<DurationMicrosecondType>(args, 0)?.value(row), fields, out);
+        }
+        _ => write_year_month(primitive::<IntervalYearMonthType>(args, 0)?.value(row), fields, out),
+    }
+    Ok(true)
 }
 
 fn day_time() -> DataType {

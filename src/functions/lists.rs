@@ -34,6 +34,11 @@ pub(super) fn as_list(array: &ArrayRef) -> Result<&ListArray> {
     array.as_list_opt::<i32>().ok_or_else(wrong)
 }
 
+/// Whether an element is null; an array of VOID has no other.
+pub(super) fn is_null(values: &ArrayRef, at: usize) -> bool {
+    *values.data_type() == DataType::Null || values.is_null(at)
+}
+
 /// Where the elements of a row are in the list's values; `None` for a null row.
 pub(super) fn range(list: &ListArray, row: usize) -> Option<Range<usize>> {
     if list.is_null(row) {

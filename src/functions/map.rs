@@ -21,7 +21,7 @@ use regex::Regex;
 use super::arguments::fixed;
 use super::datetime::strings;
 use super::kernel::Kernel;
-use super::lists::{array, array_argument, keys, list, pool, range};
+use super::lists::{array, array_argument, is_null, keys, list, pool, range};
 use super::{Call, Function, arguments, coerce, function};
 use crate::conf::Conf;
 use crate::{Error, Result, types};
@@ -111,7 +111,7 @@ impl<'a> MapPicks<'a> {
     /// # Errors
     /// `NULL_MAP_KEY`, `DUPLICATED_MAP_KEY`.
     pub(super) fn put(&mut self, key: usize, value: Option<usize>) -> Result<()> {
-        if self.pool.is_null(key) {
+        if is_null(self.pool, key) {
             return Err(Error::data("NULL_MAP_KEY", "null cannot be a map's key"));
         }
         let value = value.map(|at| at as u32);
@@ -194,7 +194,7 @@ fn make_map(mut call: Call<'_>) -> Result<Expr> {
         let made = interleaved(&arrays, rows, twice, entries.clone(), (&key_type, &value_type))?;
         Ok(datafusion::logical_expr::ColumnarValue::Array(made))
     });
-    Ok(kernel.key(format!("{twice:?}")).call(args))
+    Ok(kernel.key(format!("{twice:?}")).fallible().call(args))
 }
 
 /// Maps of which each row takes one entry from every pair of columns.
@@ -245,7 +245,7 @@ fn from_arrays(mut call: Call<'_>) -> Result<Expr> {
         }
         picks.finish(value_list.values(), entries.clone())
     });
-    Ok(kernel.key(format!("{twice:?}")).call(vec![key_list, value_list]))
+    Ok(kernel.key(format!("{twice:?}")).fallible().call(vec![key_list, value_list]))
 }
 
 fn from_entries(mut call: Call<'_>) -> Result<Expr> {
@@ -273,7 +273,7 @@ fn from_entries(mut call: Call<'_>) -> Result<Expr> {
         }
         picks.finish(values, entries.clone())
     });
-    Ok(kernel.key(format!("{twice:?}")).call(vec![source]))
+    Ok(kernel.key(format!("{twice:?}")).fallible().call(vec![source]))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -342,7 +342,7 @@ fn concat(mut call: Call<'_>) -> Result<Expr> {
         }
         picks.finish(&values, entries.clone())
     });
-    Ok(kernel.key(format!("{twice:?}")).call(args))
+    Ok(kernel.key(format!("{twice:?}")).fallible().call(args))
 }
 
 /// A map and a key brought to the map's key type.
@@ -418,7 +418,7 @@ fn from_text(mut call: Call<'_>) -> Result<Expr> {
         }
         split.finish(twice, entries.clone())
     });
-    Ok(kernel.key(format!("{twice:?}")).call(args))
+    Ok(kernel.key(format!("{twice:?}")).fallible().call(args))
 }
 
 fn delimiter(text: &str) -> Result<Regex> {

@@ -83,12 +83,19 @@ fn evaluate(text: &str, input: &Input, conf: &Conf) -> Result<(String, Vec<Value
         ColumnarValue::Array(array) => array,
         ColumnarValue::Scalar(scalar) => scalar.to_array_of_size(input.rows.num_rows())?,
     };
-    let type_name = match field.metadata().get(super::interval::INTERVAL_FIELDS) {
-        Some(fields) => format!("interval {fields}"),
-        None => types::simple_name(array.data_type()),
-    };
+    if let Some(fields) = field.metadata().get(super::interval::INTERVAL_FIELDS) {
+        let values = (0..array.len()).map(|row| interval(&array, row, fields)).collect::<Result<_>>()?;
+        return Ok((format!("interval {fields}"), values));
+    }
+    let type_name = types::simple_name(array.data_type());
     let values = (0..array.len()).map(|row| value_at(&array, row)).collect::<Result<_>>()?;
     Ok((type_name, values))
+}
+
+fn interval(array: &ArrayRef, row: usize, fields: &str) -> Result<Value> {
+    let mut text = String::new();
+    let known = super::interval::write_text(array, row, fields, &mut text)?;
+    Ok(if known { text.into() } else { Value::Null })
 }
 
 /// Aggregates, generators and windows need a plan; the query binder's tests cover them.
@@ -161,4 +168,13 @@ expression_files! {
     cast_ansi: &[];
     ansi_off: &[];
     null_logic: &[];
+    datetime: &[
+        "window(TIMESTAMP '2024-03-01 12:07:00', '10 minutes')",
+        "window(TIMESTAMP '2024-03-01 12:00:00', '10 minutes').end",
+        "window_time(window(TIMESTAMP '2024-03-01 12:07:00', '10 minutes'))",
+        "session_window(TIMESTAMP '2024-03-01 12:07:00', '5 minutes')",
+        "window(TIMESTAMP '1969-12-31 23:59:59', '10 minutes')",
+    ];
+    collections: &["explode(array(1, 2))"];
+    over_table: &["window(t, '1 hour')", "window(t, '10 minutes').start", "explode_outer(a)"];
 }

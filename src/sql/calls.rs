@@ -161,8 +161,9 @@ pub(super) fn arguments<'a>(name: &str, args: &'a FunctionArguments, scope: &'a 
         }
         FunctionArguments::List(list) => {
             let mut bound = Vec::with_capacity(list.args.len());
+            let with_unit = list.args.len() == 3 && takes_unit(name);
             for (position, arg) in list.args.iter().enumerate() {
-                list_argument(name, position, arg, scope, &mut bound)?;
+                list_argument(name, with_unit && position == 0, arg, scope, &mut bound)?;
             }
             Ok(bound)
         }
@@ -171,7 +172,7 @@ pub(super) fn arguments<'a>(name: &str, args: &'a FunctionArguments, scope: &'a 
 
 fn list_argument<'a>(
     name: &str,
-    position: usize,
+    may_be_unit: bool,
     arg: &'a FunctionArg,
     scope: &'a Scope<'a>,
     bound: &mut Vec<Arg<'a>>,
@@ -186,7 +187,7 @@ fn list_argument<'a>(
         }
     };
     match arg {
-        FunctionArgExpr::Expr(ast::Expr::Identifier(unit)) if position == 0 && takes_unit(name) => {
+        FunctionArgExpr::Expr(ast::Expr::Identifier(unit)) if may_be_unit => {
             bound.push(Arg::Value(literal::string(unit.value.as_str())));
         }
         FunctionArgExpr::Expr(expr) => bound.push(argument(expr, scope)?),

@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod datetime_pattern;
 pub mod datetime_text;
 mod ddl;
+pub mod interval_text;
 mod names;
 pub mod number_text;
 pub mod zone;

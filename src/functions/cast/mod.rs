@@ -22,6 +22,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
 use super::coerce::{is_decimal, is_numeric, is_string, type_name};
+use super::interval;
 use super::kernel::Kernel;
 use crate::conf::Conf;
 use crate::types::zone::Zone;
@@ -65,6 +66,9 @@ pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Con
     rules::check(&from, to, mode)?;
     if let Expr::Literal(ScalarValue::Null, _) = expr {
         return Ok(Expr::Literal(ScalarValue::try_from(to)?, None));
+    }
+    if let (DataType::Utf8, Some(fields)) = (to, interval::written_fields(&expr, schema)?) {
+        return Ok(interval::to_text(expr, fields));
     }
     let caster = Caster { mode, zone: Zone::parse(conf.time_zone())? };
     let key = format!("{mode} {} {}", caster.zone.name(), crate::types::simple_name(to));

@@ -72,6 +72,7 @@ fn date_field(field: DateField) -> Kernel {
         Ok(i32::try_from(date_value(field, i64::from(days))).ok())
     })
     .key(format!("{field:?}"))
+    .fallible_if(false)
 }
 
 fn date_value(field: DateField, days: i64) -> i64 {
@@ -101,7 +102,7 @@ fn time_field(call: &Call<'_>, source: Expr, field: TimeField) -> Result<Expr> {
     let kernel = unary::<Micros, Int32Type>("time_field", DataType::Int32, move |micros| {
         Ok(Some(time_value(field, zone.to_local(micros)) as i32))
     });
-    Ok(kernel.key(key).call(vec![source]))
+    Ok(kernel.key(key).fallible_if(false).call(vec![source]))
 }
 
 fn time_value(field: TimeField, local: i64) -> i64 {
@@ -120,7 +121,7 @@ fn seconds_with_fraction(call: &Call<'_>, source: Expr) -> Result<Expr> {
     let kernel = unary::<Micros, Decimal128Type>("seconds_with_fraction", DataType::Decimal128(8, 6), move |micros| {
         Ok(Some(i128::from(zone.to_local(micros).rem_euclid(MICROS_PER_MINUTE))))
     });
-    Ok(kernel.key(key).call(vec![source]))
+    Ok(kernel.key(key).fallible_if(false).call(vec![source]))
 }
 
 fn name_of(mut call: Call<'_>, which: &'static str) -> Result<Expr> {

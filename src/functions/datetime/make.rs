@@ -72,7 +72,7 @@ fn make_date(mut call: Call<'_>) -> Result<Expr> {
         });
         collect::<Date32Type>(&DataType::Date32, years.len(), values)
     });
-    Ok(kernel.key(ansi).call(args))
+    Ok(kernel.key(ansi).fallible_if(ansi).call(args))
 }
 
 /// Five whole numbers, the seconds with their fraction, and perhaps a zone.
@@ -87,7 +87,7 @@ fn make_timestamp(mut call: Call<'_>, local: bool, lenient: bool) -> Result<Expr
     let result = if local { types::timestamp_ntz() } else { types::timestamp() };
     let (made, strict) = (result.clone(), call.conf.ansi() && !lenient);
     let kernel = Kernel::arrays("make_timestamp", result, move |args| timestamps(args, &made, strict));
-    Ok(kernel.key(strict).call(args))
+    Ok(kernel.key(strict).fallible_if(strict).call(args))
 }
 
 fn timestamps(args: &[ArrayRef], result: &DataType, strict: bool) -> Result<ArrayRef> {
@@ -205,7 +205,7 @@ fn make_interval(mut call: Call<'_>, lenient: bool) -> Result<Expr> {
         });
         collect::<IntervalMonthDayNanoType>(&made, length, values)
     });
-    Ok(kernel.key(strict).call(args))
+    Ok(kernel.key(strict).fallible_if(strict).call(args))
 }
 
 fn calendar_interval(numbers: &[i64], seconds: i64) -> Option<IntervalMonthDayNano> {

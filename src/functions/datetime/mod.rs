@@ -70,7 +70,7 @@ fn wrong_array(args: &[ArrayRef], at: usize) -> Error {
     Error::internal(format!("argument {at} of a datetime function is {found}"))
 }
 
-/// A function of one primitive value; null in, null out; `None` is null.
+/// A function of one primitive value that may fail; null in, null out; `None` is null.
 pub(super) fn unary<I, O>(
     name: &'static str,
     result: DataType,
@@ -85,9 +85,10 @@ where
         let input = primitive::<I>(args, 0)?;
         collect::<O>(&made, input.len(), input.iter().map(|value| value.map_or(Ok(None), &run)))
     })
+    .fallible()
 }
 
-/// A function of two primitive values; null if either is; `None` is null.
+/// A function of two primitive values that may fail; null if either is; `None` is null.
 pub(super) fn binary<A, B, O>(
     name: &'static str,
     result: DataType,
@@ -107,6 +108,7 @@ where
         });
         collect::<O>(&made, left.len(), values)
     })
+    .fallible()
 }
 
 /// Values as an array of type `result`.

@@ -102,7 +102,7 @@ fn next_day(mut call: Call<'_>) -> Result<Expr> {
         });
         collect::<Date32Type>(&DataType::Date32, starts.len(), values)
     });
-    Ok(kernel.key(ansi).call(vec![start, name]))
+    Ok(kernel.key(ansi).fallible_if(ansi).call(vec![start, name]))
 }
 
 fn next_weekday(start: i64, wanted: i64) -> i64 {

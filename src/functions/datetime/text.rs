@@ -58,7 +58,7 @@ impl Target {
             Target::Date => pattern.parse_date(text).map(i64::from),
             Target::Timestamp => pattern.parse_timestamp(text, zone),
             Target::Local => pattern.parse_timestamp_ntz(text),
-            Target::Seconds => Some(pattern.parse_timestamp(text, zone)?.div_euclid(MICROS_PER_SECOND)),
+            Target::Seconds => Some(pattern.parse_timestamp(text, zone)? / MICROS_PER_SECOND),
         }
     }
 
@@ -148,7 +148,7 @@ fn read_by_pattern(
         })?;
         target.array(texts.len(), values.into_iter().map(Ok))
     });
-    Ok(kernel.key(key).call(vec![source, pattern]))
+    Ok(kernel.key(key).fallible().call(vec![source, pattern]))
 }
 
 fn read_one(target: Target, pattern: &Pattern, text: &str, zone: &Zone, strict: bool) -> Result<Option<i64>> {
@@ -202,7 +202,7 @@ fn print(source: Expr, pattern: Expr, zone: Zone, name: &'static str) -> Result<
         })?;
         Ok(Arc::new(out.finish()))
     });
-    Ok(kernel.key(key).call(vec![source, pattern]))
+    Ok(kernel.key(key).fallible().call(vec![source, pattern]))
 }
 
 fn unix_timestamp(mut call: Call<'_>) -> Result<Expr> {
@@ -229,7 +229,8 @@ fn seconds_of(call: &Call<'_>, source: Expr) -> Result<Expr> {
         _ => source,
     };
     let kernel = unary::<Micros, Int64Type>("to_unix_timestamp", DataType::Int64, |micros| {
-        Ok(Some(micros.div_euclid(MICROS_PER_SECOND)))
+        // Towards zero, unlike unix_seconds.
+        Ok(Some(micros / MICROS_PER_SECOND))
     });
     Ok(kernel.call(vec![source]))
 }
