@@ -5,6 +5,8 @@
 //! What always holds: a pace means the same as in [`crate::driver`] (under [`Pace::Epoch`] watermarks act at the close).
 
 pub mod graph;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

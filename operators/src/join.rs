@@ -15,9 +15,11 @@ pub mod table;
 mod keys;
 mod store;
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{prep_null_mask_filter, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 
 use crate::{Error, Result};
 
@@ -33,6 +35,12 @@ pub struct On {
     pub right: usize,
     /// Null equals null (`<=>`).
     pub null_safe: bool,
+}
+
+/// The schema with nulls allowed everywhere: an outer join makes them where its inputs have none.
+fn nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new_with_metadata(fields.collect::<Fields>(), schema.metadata().clone()))
 }
 
 /// Which rows of a batch satisfy a condition; null counts as false.

@@ -21,11 +21,11 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use super::keys::SideKeys;
 use super::store::Store;
-use super::{Condition, On, holds, joined, pick, with_nulls};
+use super::{Condition, On, holds, joined, nullable, pick, with_nulls};
 use crate::chunk::MAX_ROWS;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::{EventTime, drop_late};
@@ -141,7 +141,7 @@ impl Join {
         Ok(Join {
             kind: join.kind,
             condition: join.condition,
-            joined: join.joined,
+            joined: nullable(&join.joined),
             holdback: join.holdback,
             index,
             sides: [Side::new(left_input, left), Side::new(right_input, right)],
@@ -524,7 +524,7 @@ impl Join {
         let mut columns: Vec<(FieldRef, ArrayRef)> =
             vec![(Arc::new(Field::new("_matched", DataType::Boolean, false)), Arc::new(matched))];
         for (side, name) in ["left", "right"].into_iter().enumerate() {
-            let fields = nullable(&self.sides[side].input.schema);
+            let fields = nullable(&self.sides[side].input.schema).fields().clone();
             let column: ArrayRef = match side == port {
                 true => Arc::new(StructArray::try_new(fields.clone(), rows.columns().to_vec(), None)?),
                 false => new_null_array(&DataType::Struct(fields.clone()), rows.num_rows()),
@@ -533,10 +533,6 @@ impl Join {
         }
         snapshot::keyed(&keys, rows.num_rows(), columns)
     }
-}
-
-fn nullable(schema: &Schema) -> Fields {
-    schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect()
 }
 
 fn foreign() -> Error {

@@ -11,7 +11,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::keys::SideKeys;
-use super::{Condition, On, holds, joined, pick, with_nulls};
+use super::{Condition, On, holds, joined, nullable, pick, with_nulls};
 use crate::Result;
 use crate::chunk::MAX_ROWS;
 use crate::keys::{ABSENT, KeyTable};
@@ -66,7 +66,8 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(join: TableJoin, table: RecordBatch) -> Result<Self> {
+    fn new(mut join: TableJoin, table: RecordBatch) -> Result<Self> {
+        join.joined = nullable(&join.joined);
         let left: Vec<usize> = join.on.iter().map(|on| on.left).collect();
         let right: Vec<usize> = join.on.iter().map(|on| on.right).collect();
         let null_safe: Vec<bool> = join.on.iter().map(|on| on.null_safe).collect();

@@ -1,6 +1,6 @@
 //! Stream-stream joins against two loops over all rows, epoch by epoch; and the store against churn.
 
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use proptest::prelude::*;
 
 use super::*;
@@ -36,12 +36,12 @@ fn batch(rows: &[Known]) -> RecordBatch {
     with_times(ints(&[("k", &keys), ("t", &times), ("id", &ids)]), &[1])
 }
 
-/// `right.t BETWEEN left.t AND left.t + RANGE`
-fn range() -> Condition {
-    Box::new(|rows| {
+/// `right.t BETWEEN left.t AND left.t + width`
+fn range(width: i64) -> Condition {
+    Box::new(move |rows| {
         let left = rows.column(1).as_primitive::<TimestampMicrosecondType>();
         let right = rows.column(4).as_primitive::<TimestampMicrosecondType>();
-        let between = |(left, right): (Option<i64>, Option<i64>)| Some(left? <= right? && right? <= left? + RANGE);
+        let between = |(left, right): (Option<i64>, Option<i64>)| Some(left? <= right? && right? <= left? + width);
         Ok(left.iter().zip(right.iter()).map(between).collect())
     })
 }
@@ -70,7 +70,7 @@ fn join(kind: JoinKind, null_safe: bool, watermarks: bool) -> Result<Join> {
     Join::new(StreamJoin {
         kind,
         on: vec![On { left: 0, right: 0, null_safe }],
-        condition: Some(range()),
+        condition: Some(range(RANGE)),
         joined: Arc::new(Schema::new(fields)),
         sides: [side(RANGE + 1000, Some(prefilter())), side(0, None)],
         holdback: RANGE + 1000,
@@ -277,4 +277,74 @@ fn keys_of_different_types_are_refused() {
         holdback: 0,
     };
     assert!(Join::new(join).is_err());
+}
+
+/// Impressions and clicks joined within ten minutes, as Spark prints them: (w, c) per batch.
+fn spark(kind: JoinKind, null_keys: bool) -> Vec<Vec<(Option<i64>, Option<i64>)>> {
+    const MINUTE: i64 = 60 * SECOND;
+    let odd = |key| if null_keys { None } else { Some(key) };
+    let row = |minute: i64, key: Option<i64>, id: i64| Known { epoch: 0, key, time: Some(minute * MINUTE), id };
+    let files = [
+        (vec![row(0, Some(1), 1), row(1, Some(2), 2), row(2, odd(3), 3)], vec![row(1, Some(1), 10)]),
+        (
+            vec![row(10, Some(1), 4), row(12, Some(5), 5)],
+            vec![row(5, Some(2), 20), row(11, Some(1), 30), row(11, odd(4), 35)],
+        ),
+        (vec![row(40, Some(6), 6)], vec![row(45, Some(6), 40), row(20, Some(5), 50)]),
+        (vec![row(41, Some(1), 7), row(5, Some(7), 8)], vec![row(50, Some(1), 60), row(6, Some(7), 70)]),
+        (vec![], vec![]),
+    ];
+    let make = move || {
+        let schema = batch(&[]).schema();
+        let fields: Vec<_> = schema.fields().iter().chain(schema.fields()).cloned().collect();
+        let side = |delay: i64| JoinSide {
+            schema: schema.clone(),
+            prefilter: None,
+            event_time: Some(column(1)),
+            evict: Some(Evict { value: column(1), delay }),
+        };
+        let on = vec![On { left: 0, right: 0, null_safe: false }];
+        let (condition, joined) = (Some(range(10 * MINUTE)), Arc::new(Schema::new(fields)));
+        Join::new(StreamJoin { kind, on, condition, joined, sides: [side(10 * MINUTE + 1000), side(0)], holdback: 0 })
+    };
+    let mut operator = Harness::new(Pace::Epoch, vec![None, None], 1, make);
+    let mut printed = Vec::new();
+    for ((left, right), watermark) in files.iter().zip([-1000, -9, 1, 30, 31]) {
+        operator.push(RIGHT, batch(right)).unwrap();
+        operator.push(LEFT, batch(left)).unwrap();
+        operator.watermark(&[watermark * MINUTE; 2]).unwrap();
+        operator.close().unwrap();
+        let rows = long_multiset(&operator.take());
+        let mut rows: Vec<_> = rows.iter().map(|row| (row[2], row.get(5).copied().flatten())).collect();
+        rows.sort();
+        printed.push(rows);
+    }
+    printed
+}
+
+#[test]
+fn agrees_with_spark_batch_by_batch() {
+    let pair = |w, c| (Some(w), Some(c));
+    let inner = vec![
+        vec![pair(1, 10)],
+        vec![pair(2, 20), pair(4, 30)],
+        vec![pair(5, 50), pair(6, 40)],
+        vec![pair(7, 60), pair(8, 70)],
+        vec![],
+    ];
+    let (mut left, mut right) = (inner.clone(), inner.clone());
+    left[3].insert(0, (Some(3), None));
+    right[3].insert(0, (None, Some(35)));
+    let mut full = left.clone();
+    full[3].insert(0, (None, Some(35)));
+    assert_eq!(spark(JoinKind::Inner, true), inner);
+    assert_eq!(spark(JoinKind::LeftOuter, false), left);
+    assert_eq!(spark(JoinKind::LeftOuter, true), left);
+    assert_eq!(spark(JoinKind::RightOuter, false), right);
+    assert_eq!(spark(JoinKind::FullOuter, false), full);
+    let semi: Vec<Vec<_>> = [vec![1], vec![2, 4], vec![5, 6], vec![7], vec![]]
+        .into_iter()
+        .map(|ids| ids.into_iter().map(|id| (Some(id), None)).collect())
+        .collect();
+    assert_eq!(spark(JoinKind::LeftSemi, true), semi);
 }
