@@ -18,6 +18,7 @@ pub mod functions;
 pub mod io;
 pub mod options;
 pub mod plan;
+pub mod prelude;
 pub mod query;
 pub(crate) mod render;
 pub mod session;
