@@ -99,3 +99,33 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         candidates.map(|c| (datafusion::common::utils::datafusion_strsim::levenshtein(&name, &c.to_lowercase()), c));
     scored.min_by_key(|(distance, _)| *distance).filter(|(distance, c)| *distance <= 1 + c.len() / 2).map(|(_, c)| c)
 }
+
+/// The time that a text in an option means: a number and a unit (`us`, `ms`, `s`, `m`, `min`, `h`, `d`), such as `10s`.
+/// Without a unit it is in `default_unit`. `None` if the text is no time.
+pub fn parse_time(text: &str, default_unit: &str) -> Option<std::time::Duration> {
+    let text = text.trim().to_ascii_lowercase();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = if unit.trim().is_empty() { default_unit } else { unit.trim() };
+    let micros = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" | "min" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(micros).map(std::time::Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_time;
+
+    #[test]
+    fn a_time_has_a_unit() {
+        let texts = ["5", "5s", "2m", "1500 ms", "x", ""];
+        let found = texts.map(|text| parse_time(text, "s").map(|time| time.as_millis()));
+        assert_eq!(found, [Some(5000), Some(5000), Some(120_000), Some(1500), None, None]);
+    }
+}

@@ -57,6 +57,17 @@ pub(crate) fn rows(batch: &RecordBatch, options: &ShowOptions) -> Result<Vec<Vec
     Ok((0..batch.num_rows()).map(|row| columns.iter().map(|column| text(column, row)).collect()).collect())
 }
 
+/// The texts of all values of a column, none for null; as they are, with control characters.
+pub(crate) fn texts(column: &arrow::array::ArrayRef, zone: &Zone) -> Result<Vec<Option<String>>> {
+    let texts = Texts::new(column, zone)?;
+    let text = |row| {
+        let mut text = String::new();
+        texts.push(row, &mut text);
+        text
+    };
+    Ok((0..column.len()).map(|row| column.is_valid(row).then(|| text(row))).collect())
+}
+
 /// A text as it stands in a cell: control characters as symbols, cut to length.
 fn cell(text: &str, truncate: usize) -> String {
     let shown: String = text.chars().flat_map(visible).collect();

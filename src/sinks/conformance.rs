@@ -73,12 +73,26 @@ fn fixture(name: &str) -> Option<Fixture> {
         "foreach_batch" | "foreachbatch" => {
             plain(SinkSpec { format: name.into(), ..foreach_batch::ForeachBatchFunction::new(|_, _, _| Ok(())).spec() })
         }
+        "text" | "json" | "csv" | "parquet" | "orc" => Some(file_fixture(name)),
         "channel" => {
             let (sender, receiver) = channel::channel(100);
             Some(Fixture { spec: sender.spec(), visible: None, _keep: Box::new(receiver) })
         }
         _ => None,
     }
+}
+
+/// A folder; what counts is what a batch read of it gives.
+fn file_fixture(name: &str) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = SinkSpec { format: name.into(), ..SinkSpec::default() };
+    spec.options.set("path", dir.path().to_str().unwrap());
+    if name == "text" {
+        spec.partition_by = vec!["n".into()];
+    }
+    let (format, path) = (name.to_owned(), dir.path().to_owned());
+    let visible = move || file::tests::numbers(&format, &path);
+    Fixture { spec, visible: Some(Box::new(visible)), _keep: Box::new(dir) }
 }
 
 fn each(mut test: impl FnMut(&'static str, &dyn SinkProvider, Fixture)) {

@@ -11,6 +11,7 @@ pub mod channel;
 #[cfg(test)]
 mod conformance;
 pub mod console;
+pub mod file;
 pub mod foreach_batch;
 pub mod memory;
 pub mod noop;
@@ -151,8 +152,19 @@ pub trait Writer: Send {
 }
 
 /// Every kind of sink. A new one is one file and one line here.
-pub static ALL: &[&dyn SinkProvider] =
-    &[&console::Console, &memory::Memory, &foreach_batch::ForeachBatch, &noop::Noop, &channel::Channel];
+#[rustfmt::skip]
+pub static ALL: &[&dyn SinkProvider] = &[
+    &console::Console,
+    &memory::Memory,
+    &file::TEXT,
+    &file::JSON,
+    &file::CSV,
+    &file::PARQUET,
+    &file::ORC,
+    &foreach_batch::ForeachBatch,
+    &noop::Noop,
+    &channel::Channel,
+];
 
 /// The sink of this name, in any case.
 ///

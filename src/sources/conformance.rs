@@ -47,6 +47,7 @@ fn fixture(name: &str) -> Option<Fixture> {
         "text" => Some(file_fixture("text", |n| format!("line {n}\nanother {n}\n"))),
         "json" => Some(file_fixture("json", |n| format!("{{\"n\":{n}}}\n{{\"n\":{n}0}}\n"))),
         "csv" => Some(file_fixture("csv", |n| format!("{n}\n{n}0\n"))),
+        "parquet" | "orc" => Some(columnar_fixture(name)),
         "socket" => Some(socket_fixture()),
         "rate" => Some(Fixture {
             spec: spec("rate", &[("rowsPerSecond", "7"), ("rampUpTime", "3s")]),
@@ -78,6 +79,27 @@ fn file_fixture(format: &str, content: fn(u64) -> String) -> Fixture {
         next += 1;
     };
     Fixture { spec, produce: Box::new(produce), _keep: Box::new(dir) }
+}
+
+/// The same with files that the format's own writer made.
+fn columnar_fixture(format: &str) -> Fixture {
+    let mut fixture = file_fixture(format, |_| String::new());
+    let schema = fixture.spec.schema.clone().unwrap();
+    let folder = std::path::PathBuf::from(fixture.spec.options.get("path").unwrap());
+    let format = crate::formats::lookup(format).unwrap();
+    let mut next = 0;
+    fixture.produce = Box::new(move |_| {
+        let path = folder.join(next.to_string());
+        let values = arrow::array::Int64Array::from_iter_values((0..10_000).map(|n| n * 10 + next as i64));
+        let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(values)]).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = format.file_writer(file, schema.clone(), &Options::default()).unwrap();
+        writer.write(&rows).unwrap();
+        writer.finish().unwrap();
+        file::tests::touch(&path, next);
+        next += 1;
+    });
+    fixture
 }
 
 fn socket_fixture() -> Fixture {

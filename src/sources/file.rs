@@ -52,6 +52,12 @@ pub struct FileProvider {
 pub static TEXT: FileProvider = FileProvider { names: &["text"] };
 /// JSON lines.
 pub static JSON: FileProvider = FileProvider { names: &["json"] };
+/// CSV files.
+pub static CSV: FileProvider = FileProvider { names: &["csv"] };
+/// Parquet files.
+pub static PARQUET: FileProvider = FileProvider { names: &["parquet"] };
+/// ORC files.
+pub static ORC: FileProvider = FileProvider { names: &["orc"] };
 
 impl FileProvider {
     fn format(&self) -> Result<&'static dyn Format> {

@@ -18,7 +18,6 @@ mod pause;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;
-mod time_text;
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -164,8 +163,18 @@ pub trait Reader: Send {
 }
 
 /// Every kind of source. A new one is one file and one line here.
-pub static ALL: &[&dyn SourceProvider] =
-    &[&file::TEXT, &file::JSON, &socket::Socket, &rate::Rate, &rate_micro_batch::RateMicroBatch, &memory::Memory];
+#[rustfmt::skip]
+pub static ALL: &[&dyn SourceProvider] = &[
+    &file::TEXT,
+    &file::JSON,
+    &file::CSV,
+    &file::PARQUET,
+    &file::ORC,
+    &socket::Socket,
+    &rate::Rate,
+    &rate_micro_batch::RateMicroBatch,
+    &memory::Memory,
+];
 
 /// The source of this name, in any case.
 ///

@@ -176,7 +176,7 @@ impl Speed {
 
 /// Whole seconds of a time text.
 fn seconds(text: &str) -> Option<i64> {
-    super::time_text::parse(text, "s").and_then(|time| i64::try_from(time.as_secs()).ok())
+    crate::options::parse_time(text, "s").and_then(|time| i64::try_from(time.as_secs()).ok())
 }
 
 struct RateSource {

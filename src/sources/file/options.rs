@@ -6,8 +6,8 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::conf::Conf;
-use crate::options::{OptionSpec, Options, option};
-use crate::sources::{SourceSpec, time_text};
+use crate::options::{OptionSpec, Options, option, parse_time};
+use crate::sources::SourceSpec;
 use crate::types::datetime_text::parse_timestamp_text;
 use crate::types::zone::Zone;
 use crate::{Error, Result, filepath};
@@ -170,7 +170,7 @@ fn archive(options: &Options, paths: &[PathBuf]) -> Result<PathBuf> {
 
 fn time(options: &Options, name: &str) -> Result<Option<Duration>> {
     let Some(text) = options.get(name) else { return Ok(None) };
-    time_text::parse(text, "ms").map(Some).ok_or_else(|| options.wrong(name, "a time such as '7d' or '12h'"))
+    parse_time(text, "ms").map(Some).ok_or_else(|| options.wrong(name, "a time such as '7d' or '12h'"))
 }
 
 fn ratio(options: &Options, name: &str) -> Result<Option<f64>> {

@@ -19,6 +19,11 @@ use super::*;
 pub(in crate::sources) fn write(path: &Path, content: &[u8], seconds: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
+    touch(path, seconds);
+}
+
+/// Sets a file's time to this many seconds after 2001.
+pub(in crate::sources) fn touch(path: &Path, seconds: u64) {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds);
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
