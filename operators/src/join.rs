@@ -13,6 +13,7 @@ pub mod stream;
 pub mod table;
 
 mod keys;
+mod spec;
 mod store;
 
 use std::sync::Arc;

@@ -24,82 +24,18 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use super::keys::SideKeys;
+use super::spec::{LEFT, RIGHT};
 use super::store::Store;
-use super::{Condition, On, holds, joined, nullable, pick, with_nulls};
+use super::{Condition, holds, joined, nullable, pick, with_nulls};
 use crate::chunk::MAX_ROWS;
 use crate::driver::{Logic, StateMetrics};
-use crate::event_time::{EventTime, drop_late};
+use crate::event_time::drop_late;
 use crate::expiry::Expiry;
 use crate::keys::{ABSENT, KeyTable};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
 
-const LEFT: usize = 0;
-const RIGHT: usize = 1;
-
-/// Which rows a join of two streams gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JoinKind {
-    /// Pairs that match.
-    Inner,
-    /// Also left rows without match, with nulls.
-    LeftOuter,
-    /// Also right rows without match, with nulls.
-    RightOuter,
-    /// Also rows of both sides without match, with nulls.
-    FullOuter,
-    /// Left rows that match something, once.
-    LeftSemi,
-}
-
-impl JoinKind {
-    /// Whether rows without match of this side are printed.
-    fn preserves(self, side: usize) -> bool {
-        match self {
-            JoinKind::Inner | JoinKind::LeftSemi => false,
-            JoinKind::LeftOuter => side == LEFT,
-            JoinKind::RightOuter => side == RIGHT,
-            JoinKind::FullOuter => true,
-        }
-    }
-}
-
-/// One input of a join.
-pub struct JoinSide {
-    /// Its columns.
-    pub schema: SchemaRef,
-    /// A condition on this side alone, over its rows: a row that fails it matches nothing.
-    pub prefilter: Option<Condition>,
-    /// The event time by which late rows are judged, if the side has a watermark.
-    pub event_time: Option<EventTime>,
-    /// When a stored row can match nothing any more; `None`: never.
-    pub evict: Option<Evict>,
-}
-
-/// A stored row can match nothing any more once `value <= watermark - delay`, with the watermark of the other side (or the
-/// only watermark there is). A row whose value is null stays for ever.
-pub struct Evict {
-    /// The row's time.
-    pub value: EventTime,
-    /// Microseconds by which the threshold stays behind the watermark; may be negative.
-    pub delay: i64,
-}
-
-/// A join of two streams.
-pub struct StreamJoin {
-    /// Which rows it gives.
-    pub kind: JoinKind,
-    /// Equal columns.
-    pub on: Vec<On>,
-    /// The rest of the condition, over `joined` rows.
-    pub condition: Option<Condition>,
-    /// Left columns, then right columns; also the schema of the result, except for a left semi join.
-    pub joined: SchemaRef,
-    /// Left and right.
-    pub sides: [JoinSide; 2],
-    /// Microseconds by which the result's watermark stays behind the inputs'.
-    pub holdback: i64,
-}
+pub use super::spec::{Evict, JoinKind, JoinSide, StreamJoin};
 
 /// The operator that joins two streams.
 pub struct Join {

@@ -3,6 +3,7 @@
 use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use proptest::prelude::*;
 
+use super::super::On;
 use super::*;
 use crate::Pace;
 use crate::event_time::column;
