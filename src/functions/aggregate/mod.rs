@@ -32,8 +32,15 @@ use crate::{Error, Result};
 
 use udaf::StreamableUdaf;
 
-pub use thalweg_operators::aggregate::names;
 pub use user::{Aggregator, aggregator};
+
+/// Names that [`bind`] turns into calls of other functions.
+const REWRITTEN: &[&str] = &["grouping", "median", "percentile_cont"];
+
+/// Every name that [`bind`] knows, in lower case.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    thalweg_operators::aggregate::names().chain(REWRITTEN.iter().copied())
+}
 
 /// A call of an aggregate function as written, its parts bound.
 pub struct Call<'a> {

@@ -152,6 +152,16 @@ fn the_way_back_to_the_factory() {
 }
 
 #[test]
+fn rewritten_names_are_bound() {
+    assert!(REWRITTEN.iter().all(|name| names().any(|known| known == *name)));
+    let key = col("d").sort(false, false);
+    let down = try_call("percentile_cont", vec![lit(0.25)], |call| call.order_by.push(key)).unwrap().unwrap();
+    let found = as_stream_aggregate(&down).unwrap();
+    assert_eq!((found.function.name(), found.args), ("percentile", vec![col("d")]));
+    assert!(matches!(call("grouping", vec![col("k")]), Expr::AggregateFunction(_)));
+}
+
+#[test]
 fn what_is_wrong_has_sparks_condition() {
     let condition = |name: &str, args: Vec<Expr>| {
         try_call(name, args, |_| ()).unwrap_err().condition().unwrap_or_default().to_string()
