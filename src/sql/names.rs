@@ -38,10 +38,14 @@ fn free_qualifiers(schemas: &[&DFSchema]) -> impl Iterator<Item = TableReference
         .map(TableReference::bare)
 }
 
-/// A qualifier for one new column `name` beside the columns of `schema`: none if the name is free.
-pub fn qualifier_beside(schema: &DFSchema, name: &str) -> Option<TableReference> {
-    let taken = schema.fields().iter().any(|field| field.name() == name);
-    taken.then(|| free_qualifiers(&[schema]).next()).flatten()
+/// A name for a new column beside those of `schema`: `name` if it is free. Users see the name of the item, not this one.
+pub fn free_name(schema: &DFSchema, name: &str) -> String {
+    let taken = |wanted: &str| schema.fields().iter().any(|field| field.name() == wanted);
+    if !taken(name) {
+        return name.to_string();
+    }
+    let mut numbered = (1u32..).map(|number| format!("{HIDDEN}{number}_{name}"));
+    numbered.find(|wanted| !taken(wanted)).unwrap_or_else(|| name.to_string())
 }
 
 /// A projection of `input` whose output may repeat names and whose expressions keep or lose the event-time mark by

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 
 use super::binder::any_part;
 use super::expression::Item;
-use super::names::{self, column_at, qualifier_beside};
+use super::names::{self, column_at, free_name};
 use crate::functions::generator::{as_generator, is_generator};
 use crate::functions::window::{SESSION_WINDOW, WINDOW, Window, as_window};
 use crate::plan::nodes::{Generate, SessionWindow, TimeWindow, WATERMARK_DELAY, Windows, extension};
@@ -100,18 +100,18 @@ fn window_node(plan: LogicalPlan, call: &Expr, window: Window) -> Result<Logical
     let data_type = call.get_type(plan.schema())?;
     let field = |name: &str, time: &Expr| {
         let mark = names::mark_of(time, plan.schema()).map(|delay| (WATERMARK_DELAY.to_string(), delay));
-        let field = Field::new(name, data_type.clone(), true).with_metadata(mark.into_iter().collect());
-        (qualifier_beside(plan.schema(), name), Arc::new(field))
+        let name = free_name(plan.schema(), name);
+        Arc::new(Field::new(name, data_type.clone(), true).with_metadata(mark.into_iter().collect()))
     };
     match window {
         Window::Time { time, length, slide, start } => {
-            let (qualifier, field) = field(WINDOW, &time);
+            let field = field(WINDOW, &time);
             let windows = Windows { length, slide, start };
-            Ok(extension(TimeWindow::try_new(Arc::new(plan), time, windows, qualifier, field)?))
+            Ok(extension(TimeWindow::try_new(Arc::new(plan), time, windows, None, field)?))
         }
         Window::Session { time, gap } => {
-            let (qualifier, field) = field(SESSION_WINDOW, &time);
-            Ok(extension(SessionWindow::try_new(Arc::new(plan), time, gap, qualifier, field)?))
+            let field = field(SESSION_WINDOW, &time);
+            Ok(extension(SessionWindow::try_new(Arc::new(plan), time, gap, None, field)?))
         }
     }
 }
@@ -139,12 +139,16 @@ fn lift_generator(plan: LogicalPlan, mut items: Vec<Item>) -> Result<(LogicalPla
         return Err(nested_generator(&item.default_name));
     }
     let width = plan.schema().fields().len();
-    let plan = generate(plan, item.expr, false, None, &item.aliases)?;
-    let column = |index| {
-        let default_name = plan.schema().field(index).name().clone();
-        Item { expr: column_at(plan.schema(), index), aliases: vec![default_name.clone()], default_name }
+    let names: Vec<String> =
+        generated_fields(&item.expr, &item.aliases)?.iter().map(|field| field.name().clone()).collect();
+    let free: Vec<String> = names.iter().map(|name| free_name(plan.schema(), name)).collect();
+    let plan = generate(plan, item.expr, false, None, &free)?;
+    let column = |(index, name): (usize, String)| Item {
+        expr: column_at(plan.schema(), index),
+        aliases: vec![name.clone()],
+        default_name: name,
     };
-    let made: Vec<_> = (width..plan.schema().fields().len()).map(column).collect();
+    let made: Vec<_> = (width..).zip(names).map(column).collect();
     items.splice(place..=place, made);
     Ok((plan, items))
 }
@@ -172,8 +176,6 @@ pub(super) fn generate(
     names: &[String],
 ) -> Result<LogicalPlan> {
     let fields = generated_fields(&generator, names)?;
-    let clash = fields.iter().find(|field| plan.schema().fields().iter().any(|other| other.name() == field.name()));
-    let qualifier = qualifier.or_else(|| clash.and_then(|field| qualifier_beside(plan.schema(), field.name())));
     Ok(extension(Generate::try_new(Arc::new(plan), generator, outer, qualifier, fields)?))
 }
 

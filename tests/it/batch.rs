@@ -1,0 +1,117 @@
+//! The static answers of the corpus: the same queries over the same input, read at once.
+//!
+//! A case passes if schema and rows (in order where the case says so) are Spark's, or if the query is refused as Spark
+//! refuses it. Cases that differ are listed in one failure.
+
+use serde_json::Value;
+use thalweg::Result;
+use thalweg::frame::DataFrame;
+
+use crate::case::{self, Case, is_expected, list, text};
+use crate::conformance::{equal, value_at};
+
+/// The rows of a result as the corpus writes them.
+fn rows(frame: &DataFrame) -> Result<Vec<Value>> {
+    let mut rows = Vec::new();
+    for batch in frame.collect()? {
+        for row in 0..batch.num_rows() {
+            let values = batch.columns().iter().map(|column| value_at(column, row)).collect::<Result<Vec<_>>>()?;
+            rows.push(Value::Array(values));
+        }
+    }
+    Ok(rows)
+}
+
+/// Names and types of a result's columns as the corpus writes them.
+fn schema(frame: &DataFrame) -> Value {
+    frame.dtypes().into_iter().map(|(name, kind)| Value::from(vec![name, kind])).collect()
+}
+
+fn run(case: &Case) -> Result<(Value, Vec<Value>)> {
+    let folder = tempfile::tempdir()?;
+    case.write_all(folder.path())?;
+    let session = case.session();
+    case.register(&session, folder.path(), false)?;
+    let frame = case.query(&session)?;
+    Ok((schema(&frame), rows(&frame)?))
+}
+
+/// What differs from the expectation; nothing if the case passes.
+fn difference(case: &Case) -> Option<String> {
+    let expected = &case.json["expect"]["batch"];
+    match (run(case), expected.get("error")) {
+        (Err(error), Some(wanted)) => {
+            (!is_expected(&error, wanted)).then(|| format!("refused with {error}, not {wanted}"))
+        }
+        (Err(error), None) => Some(format!("refused with {error}")),
+        (Ok(_), Some(wanted)) => Some(format!("not refused with {wanted}")),
+        (Ok((schema, rows)), None) => answer_difference(case, expected, &schema, &rows),
+    }
+}
+
+fn answer_difference(case: &Case, expected: &Value, schema: &Value, rows: &[Value]) -> Option<String> {
+    if *schema != expected["schema"] {
+        return Some(format!("schema {schema}, not {}", expected["schema"]));
+    }
+    let types: Vec<&str> = list(schema).iter().map(|column| text(&column[1])).collect();
+    let wanted = list(&expected["rows"]);
+    let ordered = case.json["ordered"] == true;
+    (!same_rows(rows, wanted, &types, ordered)).then(|| {
+        let lines = |rows: &[Value]| rows.iter().map(|row| format!("      {row}\n")).collect::<String>();
+        format!("rows\n{}    not\n{}", lines(rows), lines(wanted))
+    })
+}
+
+fn same_rows(rows: &[Value], wanted: &[Value], types: &[&str], ordered: bool) -> bool {
+    let same = |row: &Value, other: &Value| {
+        let pairs = list(row).iter().zip(list(other)).zip(types);
+        list(row).len() == list(other).len() && pairs.into_iter().all(|((a, b), kind)| equal(a, b, kind))
+    };
+    if rows.len() != wanted.len() {
+        return false;
+    }
+    if ordered {
+        return rows.iter().zip(wanted).all(|(row, other)| same(row, other));
+    }
+    let mut left: Vec<&Value> = wanted.iter().collect();
+    rows.iter().all(|row| match left.iter().position(|other| same(row, other)) {
+        Some(place) => {
+            left.swap_remove(place);
+            true
+        }
+        None => false,
+    })
+}
+
+#[test]
+fn static_queries_answer_as_spark() {
+    let cases: Vec<Case> = case::all().into_iter().filter(|case| case.json["expect"].get("batch").is_some()).collect();
+    assert!(cases.len() > 100, "the corpus has {} static answers", cases.len());
+    let failures: Vec<String> =
+        cases.iter().filter_map(|case| Some(format!("  {}: {}", case.name, difference(case)?))).collect();
+    assert!(failures.is_empty(), "{} of {} cases differ:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+#[test]
+fn what_analysis_refuses_is_refused() {
+    let refused = |case: &Case| case.json["expect"]["error"]["when"] == "analysis";
+    let failures: Vec<String> =
+        case::all().iter().filter(|case| refused(case)).filter_map(analysis_difference).collect();
+    assert!(failures.is_empty(), "{} cases differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn analysis_difference(case: &Case) -> Option<String> {
+    let wanted = &case.json["expect"]["error"];
+    let build = || -> Result<DataFrame> {
+        let folder = tempfile::tempdir()?;
+        case.write_all(folder.path())?;
+        let session = case.session();
+        case.register(&session, folder.path(), true)?;
+        case.query(&session)
+    };
+    match build() {
+        Err(error) if is_expected(&error, wanted) => None,
+        Err(error) => Some(format!("  {}: refused with {error}, not {}", case.name, wanted["condition"])),
+        Ok(_) => Some(format!("  {}: not refused with {}", case.name, wanted["condition"])),
+    }
+}

@@ -1,0 +1,179 @@
+//! SQL and DataFrame calls over a few rows at hand: what the corpus does not cover.
+//!
+//! A query's rows are compared as the text that `show` prints, sorted by the query itself.
+
+use std::sync::Arc;
+
+use thalweg::frame::functions::{count, explode, split, sum, window};
+use thalweg::frame::{DataFrame, Window, call_function, col, expr, lit, when};
+use thalweg::session::Session;
+
+/// A session with the views `people` and `orders`.
+fn session() -> Session {
+    let session = Session::builder().create();
+    let people = "SELECT * FROM VALUES (1, 'ann', 'x y'), (2, 'bob', 'z'), (3, 'cid', NULL) AS p(id, name, tags)";
+    session.sql(people).unwrap().create_or_replace_temp_view("people").unwrap();
+    let orders = "SELECT * FROM VALUES (1, 10), (1, 20), (2, 5), (9, 7) AS o(id, amount)";
+    session.sql(orders).unwrap().create_or_replace_temp_view("orders").unwrap();
+    session
+}
+
+/// The rows as lines of cells.
+fn lines(frame: &DataFrame) -> Vec<String> {
+    let text = frame.show_string(100, 0).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with('|')).skip(1);
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[track_caller]
+fn check(query: &str, expected: &[&str]) {
+    let frame = session().sql(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    assert_eq!(lines(&frame), expected, "{query}\n{}", frame.explain_string());
+}
+
+#[track_caller]
+fn check_refused(query: &str, condition: &str) {
+    let error = session().sql(query).expect_err(query);
+    assert_eq!(error.condition(), Some(condition), "{query}: {error}");
+}
+
+#[test]
+fn joins() {
+    check(
+        "SELECT name, amount FROM people p JOIN orders o ON p.id = o.id ORDER BY amount",
+        &["bob 5", "ann 10", "ann 20"],
+    );
+    check("SELECT * FROM people JOIN orders USING (id) WHERE amount > 10", &["1 ann x y 20"]);
+    check("SELECT id, amount FROM people NATURAL FULL JOIN orders WHERE id > 2 ORDER BY id", &["3 NULL", "9 7"]);
+    check("SELECT id FROM people p LEFT ANTI JOIN orders o ON p.id = o.id", &["3"]);
+    check("SELECT count(*) FROM people, orders", &["12"]);
+    check("SELECT a.id, b.id FROM people a JOIN people b ON a.id = b.id + 1 ORDER BY a.id", &["2 1", "3 2"]);
+}
+
+#[test]
+fn subqueries() {
+    check("SELECT name FROM people WHERE id IN (SELECT id FROM orders) ORDER BY name", &["ann", "bob"]);
+    check("SELECT name FROM people p WHERE NOT EXISTS (SELECT 1 FROM orders o WHERE o.id = p.id)", &["cid"]);
+    check("SELECT max(amount) - (SELECT min(amount) FROM orders) FROM orders", &["15"]);
+    check("WITH big AS (SELECT id FROM orders WHERE amount > 6) SELECT id FROM big ORDER BY id DESC", &["9", "1", "1"]);
+}
+
+#[test]
+fn grouping() {
+    check("SELECT id, sum(amount) AS s FROM orders GROUP BY id HAVING s > 6 ORDER BY s DESC", &["1 30", "9 7"]);
+    check("SELECT id FROM orders GROUP BY id ORDER BY count(*) DESC, id LIMIT 1", &["1"]);
+    check("SELECT id % 2 AS odd, count(*) FROM orders GROUP BY odd ORDER BY 1", &["0 1", "1 3"]);
+    check("SELECT id, sum(amount) FROM orders GROUP BY ROLLUP (id) ORDER BY id", &["NULL 42", "1 30", "2 5", "9 7"]);
+    check("SELECT DISTINCT id FROM orders ORDER BY id", &["1", "2", "9"]);
+    check_refused("SELECT id, amount FROM orders GROUP BY id", "MISSING_AGGREGATION");
+    check_refused("SELECT id, count(*) FROM orders", "MISSING_GROUP_BY");
+    check_refused("SELECT sum(count(*)) FROM orders", "NESTED_AGGREGATE_FUNCTION");
+}
+
+#[test]
+fn set_operations() {
+    check("SELECT id FROM people UNION SELECT id FROM orders ORDER BY id", &["1", "2", "3", "9"]);
+    check("SELECT id FROM people EXCEPT SELECT id FROM orders", &["3"]);
+    check("SELECT id FROM people INTERSECT SELECT id FROM orders ORDER BY id", &["1", "2"]);
+    check_refused("SELECT id, name FROM people UNION SELECT id FROM orders", "NUM_COLUMNS_MISMATCH");
+}
+
+#[test]
+fn generators_and_windows() {
+    check("SELECT id, explode(split(tags, ' ')) AS t FROM people ORDER BY id, t", &["1 x", "1 y", "2 z"]);
+    check(
+        "SELECT id, t FROM people LATERAL VIEW OUTER explode(split(tags, ' ')) v AS t WHERE id > 1",
+        &["2 z", "3 NULL"],
+    );
+    check(
+        "SELECT id, amount, row_number() OVER (PARTITION BY id ORDER BY amount DESC) AS r FROM orders ORDER BY id, r",
+        &["1 20 1", "1 10 2", "2 5 1", "9 7 1"],
+    );
+    check_refused(
+        "SELECT explode(split(tags, ' ')), explode(split(tags, ' ')) FROM people",
+        "UNSUPPORTED_GENERATOR.MULTI_GENERATOR",
+    );
+}
+
+#[test]
+fn aliases_of_the_same_list() {
+    check("SELECT id + 1 AS a, a * 2 AS b FROM people ORDER BY b DESC LIMIT 1", &["4 8"]);
+}
+
+#[test]
+fn equal_names_are_allowed_until_used() {
+    let session = session();
+    let both = session.sql("SELECT 1 AS x, 2 AS x").unwrap();
+    assert_eq!(both.columns(), ["x", "x"]);
+    assert_eq!(lines(&both), ["1 2"]);
+    assert_eq!(both.select(["x"]).unwrap_err().condition(), Some("AMBIGUOUS_REFERENCE"));
+}
+
+#[test]
+fn statements() {
+    let session = session();
+    session.sql("CREATE OR REPLACE TEMPORARY VIEW big (i, a) AS SELECT * FROM orders WHERE amount > 6").unwrap();
+    assert_eq!(lines(&session.sql("SELECT sum(a) FROM big").unwrap()), ["37"]);
+    session.sql("SET spark.sql.session.timeZone = Europe/Paris").unwrap();
+    assert_eq!(session.get_conf("spark.sql.session.timeZone").as_deref(), Some("Europe/Paris"));
+    assert_eq!(lines(&session.sql("DESCRIBE big").unwrap()), ["i int NULL", "a int NULL"]);
+    assert_eq!(lines(&session.sql("SHOW VIEWS").unwrap()).len(), 3);
+    session.sql("DROP VIEW big").unwrap();
+    assert_eq!(session.sql("SELECT * FROM big").unwrap_err().condition(), Some("TABLE_OR_VIEW_NOT_FOUND"));
+    assert_eq!(session.sql("SELECT 1 SELECT 2").unwrap_err().condition(), Some("PARSE_SYNTAX_ERROR"));
+}
+
+#[test]
+fn streams_in_sql_carry_their_watermark() {
+    let session = session();
+    session.sql("CREATE TABLE ticks USING rate OPTIONS (rowsPerSecond 5)").unwrap();
+    let frame = session
+        .sql("SELECT e.value, e.timestamp AS t FROM STREAM ticks WATERMARK timestamp DELAY OF INTERVAL 5 MINUTES AS e")
+        .unwrap();
+    assert!(frame.is_streaming());
+    let marked = |frame: &DataFrame| frame.schema().field(1).metadata().get("spark.watermarkDelayMs").cloned();
+    assert_eq!(marked(&frame).as_deref(), Some("300000"));
+    let lost = frame.select([col("value"), (col("t") + expr("INTERVAL 1 DAY")).alias("t")]).unwrap();
+    assert_ne!(marked(&lost).as_deref(), Some("300000"));
+    assert!(frame.collect().is_err());
+}
+
+#[test]
+fn data_frame_calls() {
+    let session = session();
+    let (people, orders) = (session.table("people").unwrap(), session.table("orders").unwrap());
+    let words = people.select([col("id"), explode(split("tags", " ")).alias("word")]).unwrap();
+    assert_eq!(words.count().unwrap(), 3);
+    let totals = orders.group_by(["id"]).agg([sum("amount").alias("total"), count("*").alias("n")]).unwrap();
+    let joined = people.join(&totals, "id", "left_outer").unwrap().order_by([col("id")]).unwrap();
+    assert_eq!(lines(&joined.select(["name", "total", "n"]).unwrap()), ["ann 30 2", "bob 5 1", "cid NULL NULL"]);
+    let sized = orders.select([when(col("amount").gt(9), "big").otherwise("small").alias("size"), lit(1).alias("one")]);
+    assert_eq!(sized.unwrap().group_by(["size"]).count().unwrap().filter("size = 'big'").unwrap().count().unwrap(), 2);
+    let ranked = call_function("rank", Vec::<&str>::new()).over(Window::partition_by(["id"]).order_by([col("amount")]));
+    assert_eq!(orders.with_column("r", ranked).unwrap().filter(col("r").eq_to(2)).unwrap().count().unwrap(), 1);
+    let renamed = people.with_column_renamed("name", "who").unwrap().drop(["tags"]).unwrap();
+    assert_eq!(renamed.columns(), ["id", "who"]);
+    assert_eq!(people.union_by_name(&orders, true).unwrap().count().unwrap(), 7);
+    assert_eq!(orders.drop_duplicates(&["id"]).unwrap().count().unwrap(), 3);
+}
+
+#[test]
+fn windows_of_rows_at_hand() {
+    let session = session();
+    let times = session.sql("SELECT TIMESTAMP '2024-03-01T12:07:00Z' AS ts").unwrap();
+    let counted = times.group_by([window("ts", "10 minutes")]).count().unwrap();
+    assert_eq!(lines(&counted.select_expr(["window.start", "count"]).unwrap()), ["2024-03-01 12:00:00 1"]);
+}
+
+#[test]
+fn rows_as_values_of_the_program() {
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Order {
+        id: i32,
+        amount: i32,
+    }
+    let orders: Vec<Order> = session().table("orders").unwrap().limit(1).unwrap().collect_as().unwrap();
+    assert_eq!(orders, [Order { id: 1, amount: 10 }]);
+    let schema = Arc::new(arrow::datatypes::Schema::empty());
+    assert_eq!(session().create_data_frame(schema, Vec::new()).unwrap().count().unwrap(), 0);
+}
