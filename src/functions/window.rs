@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
+use super::cast::{self, Mode};
 use super::coerce::{is_datetime, is_string, unexpected};
 use super::kernel::{Kernel, each};
 use super::{Call, Context, Function, access, function};
@@ -164,7 +165,13 @@ fn session_window(mut call: Call<'_>) -> Result<Expr> {
         }
         _ => match call.type_of(&gap)? {
             DataType::Duration(_) | DataType::Interval(_) => gap,
-            _ => call.implicit(gap, &DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano))?,
+            from => {
+                let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
+                match is_string(&from) {
+                    true => cast::cast(gap, &interval, Mode::of(call.conf), call.schema, call.conf)?,
+                    false => call.implicit(gap, &interval)?,
+                }
+            }
         },
     };
     Ok(marker(SESSION_WINDOW, &data_type, vec![time, gap]))

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::expr::{Cast, NullTreatment, Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
+    Expr, ExprSchemable, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
 };
 use datafusion::sql::sqlparser::ast::{self, WindowSpec, WindowType};
 
@@ -40,7 +41,12 @@ pub(super) fn window_function(
         null_treatment: ignore_nulls.then_some(NullTreatment::IgnoreNulls),
         distinct,
     };
-    Ok(Expr::from(WindowFunction { fun: definition(name)?, params }))
+    let call = Expr::from(WindowFunction { fun: definition(name)?, params });
+    // Numbers of rows are INT, not DataFusion's unsigned type.
+    Ok(match call.get_type(scope.schema)? {
+        DataType::UInt64 => Expr::Cast(Cast::new(Box::new(call), DataType::Int32)),
+        _ => call,
+    })
 }
 
 fn specification<'a>(window: &'a WindowType, scope: &'a Scope<'_>) -> Result<&'a WindowSpec> {

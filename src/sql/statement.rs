@@ -295,23 +295,18 @@ impl Reading<'_> {
     /// `SET`, `SET key`, `SET key = value`.
     fn set(&mut self) -> Result<DataFrame> {
         self.expect("SET")?;
-        let mut words = Vec::new();
-        while !matches!(self.parser.peek_token_ref().token, Token::EOF | Token::SemiColon) {
-            words.push(plain(&self.parser.next_token().token));
-        }
+        self.skip_rest();
+        let setting = self.text.trim().trim_end_matches(';');
+        let setting = setting.get("SET".len()..).unwrap_or_default().trim();
         let conf = self.session.conf();
-        let (keys, values): (Vec<String>, Vec<String>) = match words.iter().position(|word| word == "=") {
-            Some(equals) => {
-                let (key, value) = (words[..equals].concat(), words[equals + 1..].join(" "));
+        let (keys, values): (Vec<String>, Vec<String>) = match setting.split_once('=') {
+            Some((key, value)) => {
+                let (key, value) = (key.trim().trim_matches('`').to_string(), value.trim().to_string());
                 self.session.set_conf(&key, &value);
                 (vec![key], vec![value])
             }
-            None if words.is_empty() => conf.iter().map(|(key, value)| (key.to_string(), value.to_string())).unzip(),
-            None => {
-                let key = words.concat();
-                let value = conf.get(&key).unwrap_or("<undefined>").to_string();
-                (vec![key], vec![value])
-            }
+            None if setting.is_empty() => conf.iter().map(|(key, value)| (key.to_string(), value.to_string())).unzip(),
+            None => (vec![setting.to_string()], vec![conf.get(setting).unwrap_or("<undefined>").to_string()]),
         };
         self.shown([("key", StringArray::from(keys).into_array()), ("value", StringArray::from(values).into_array())])
     }
