@@ -57,8 +57,11 @@ pub(crate) struct Lane {
 }
 
 /// The ingest thread's end of a lane.
+///
+/// Dropping it ends the lane, and wakes the worker so that it notices.
 pub(crate) struct LaneSender {
-    messages: Sender<Message>,
+    /// `None` only while it is dropped.
+    messages: Option<Sender<Message>>,
     activator: Arc<OnceLock<Mutex<SyncActivator>>>,
 }
 
@@ -67,15 +70,16 @@ pub(crate) fn lane(number: u32, decoder: Option<Box<dyn Decoder>>, gauge: Arc<Ga
     let (sender, receiver) = bounded(DEPTH);
     let activator = Arc::new(OnceLock::new());
     let lane = Lane { number, messages: Some(receiver), activator: activator.clone(), decoder, gauge };
-    (LaneSender { messages: sender, activator }, lane)
+    (LaneSender { messages: Some(sender), activator }, lane)
 }
 
 impl LaneSender {
     /// Sends and wakes the worker. Waits while the lane is full; gives up, returning false, once `stopped` says so or the
     /// worker is gone.
     pub fn send(&self, mut message: Message, stopped: &dyn Fn() -> bool) -> bool {
+        let Some(messages) = &self.messages else { return false };
         loop {
-            match self.messages.send_timeout(message, Duration::from_millis(50)) {
+            match messages.send_timeout(message, Duration::from_millis(50)) {
                 Ok(()) => {
                     self.wake();
                     return true;
@@ -92,6 +96,13 @@ impl LaneSender {
             // A worker that is gone needs no waking.
             let _ = activator.lock().unwrap_or_else(std::sync::PoisonError::into_inner).activate();
         }
+    }
+}
+
+impl Drop for LaneSender {
+    fn drop(&mut self) {
+        self.messages = None;
+        self.wake();
     }
 }
 
