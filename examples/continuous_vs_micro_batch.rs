@@ -24,19 +24,28 @@ fn main() -> Result<()> {
 }
 
 fn measure(session: &Session, label: &str, trigger: Trigger) -> Result<()> {
-    let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, true), Field::new("n", DataType::Int64, true)]));
+    let schema =
+        Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, true), Field::new("n", DataType::Int64, true)]));
     let stream = MemoryStream::new(schema.clone());
     let counts = session.read_stream().memory(&stream)?.filter("n % 10 <> 0")?.group_by(["key"]).count()?;
     let query = counts.write_stream().format("noop").output_mode("update").trigger(trigger).start()?;
     for n in 0..RECORDS {
-        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![n % 100])), Arc::new(Int64Array::from(vec![n]))];
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![n % 100])), Arc::new(Int64Array::from(vec![n]))];
         stream.push(RecordBatch::try_new(schema.clone(), columns)?)?;
         std::thread::park_timeout(PAUSE);
     }
     query.process_all_available()?;
     query.stop()?;
     let worst = |pick: fn(&thalweg::query::progress::Latency) -> u64| {
-        query.recent_progress().iter().filter(|p| p.sink.num_output_rows > 0).map(|p| pick(&p.latency)).max().unwrap_or(0) as f64 / 1000.0
+        query
+            .recent_progress()
+            .iter()
+            .filter(|p| p.sink.num_output_rows > 0)
+            .map(|p| pick(&p.latency))
+            .max()
+            .unwrap_or(0) as f64
+            / 1000.0
     };
     let (p50, p99, p999) = (worst(|l| l.p50_micros), worst(|l| l.p99_micros), worst(|l| l.p999_micros));
     println!("{label:<28} {p50:>10.3} {p99:>10.3} {p999:>10.3}");

@@ -2,12 +2,13 @@
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::UInt8Type;
+use arrow::datatypes::{SchemaRef, UInt8Type};
 use thalweg_operators::Logic;
 use thalweg_operators::dedup::{self, Retention};
 use thalweg_operators::exchange::Route;
 use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
 use thalweg_operators::limit::Limit;
+use thalweg_operators::session::{SessionSpec, Sessions};
 use thalweg_operators::sort::{self, SortKey};
 
 use crate::plan::dataflow::{Dedup, Group, Kind, Node, Session, Sort};
@@ -40,7 +41,7 @@ fn group(node: &Node, group: &Group, context: &Context) -> Result<Made> {
         keys: group.keys.clone(),
         aggregates: group.aggregates.clone(),
         mode: group.mode,
-        input: node.inputs[0].schema.clone(),
+        input: input(node)?,
         output: node.schema.clone(),
     };
     let logic: Box<dyn Logic> = match group.window {
@@ -50,8 +51,23 @@ fn group(node: &Node, group: &Group, context: &Context) -> Result<Made> {
     Ok((logic, vec![route(&group.keys)]))
 }
 
-fn session(node: &Node, _session: &Session) -> Result<Made> {
-    Err(Error::unsupported(format!("no operator runs '{}' yet", node.id)))
+fn session(node: &Node, session: &Session) -> Result<Made> {
+    let spec = SessionSpec {
+        keys: session.keys.clone(),
+        bounds: session.bounds,
+        aggregates: session.aggregates.clone(),
+        position: session.position,
+        mode: session.mode,
+        input: input(node)?,
+        output: node.schema.clone(),
+    };
+    Ok((Box::new(Sessions::new(spec)?), vec![route(&session.keys)]))
+}
+
+/// The schema of a node's one input.
+fn input(node: &Node) -> Result<SchemaRef> {
+    let input = node.inputs.first().ok_or_else(|| Error::internal("an operator has no input"))?;
+    Ok(input.schema.clone())
 }
 
 fn dedup(node: &Node, dedup: &Dedup) -> Result<Made> {
@@ -61,7 +77,7 @@ fn dedup(node: &Node, dedup: &Dedup) -> Result<Made> {
         (Some(event_time), None) if dedup.keys.contains(&event_time) => Retention::EventTimeKey { event_time },
         (Some(event_time), None) => Retention::ForeverInTime { event_time },
     };
-    let logic = dedup::Dedup::new(&node.inputs[0].schema, dedup.keys.clone(), retention)?;
+    let logic = dedup::Dedup::new(&input(node)?, dedup.keys.clone(), retention)?;
     Ok((Box::new(logic), vec![route(&dedup.keys)]))
 }
 
