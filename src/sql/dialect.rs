@@ -130,7 +130,7 @@ impl Dialect for SparkDialect {
             Token::ShiftLeft | Token::ShiftRight => Some(shift(parser, left)),
             Token::Word(word) if word.keyword == Keyword::DIV => Some(integer_division(parser, left, precedence)),
             Token::Word(word) if word.keyword == Keyword::IS => distinct_from(parser, left),
-            Token::Word(_) => like_many(parser, left),
+            Token::Word(_) => regular_expression(parser, left).or_else(|| like_many(parser, left)),
             _ => None,
         }
     }
@@ -445,6 +445,24 @@ fn distinct_from(parser: &mut Parser, left: &Expr) -> Option<Parsed> {
     };
     let left = Box::new(left.clone());
     Some(Ok(if negated { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }))
+}
+
+/// `a [NOT] RLIKE b`, where `b` may begin with NULL.
+fn regular_expression(parser: &mut Parser, left: &Expr) -> Option<Parsed> {
+    let is_operator =
+        |token: &Token| matches!(token, Token::Word(word) if matches!(word.keyword, Keyword::RLIKE | Keyword::REGEXP));
+    let negated = matches!(&parser.peek_token_ref().token, Token::Word(word) if word.keyword == Keyword::NOT);
+    if !is_operator(&parser.peek_nth_token_ref(usize::from(negated)).token) {
+        return None;
+    }
+    for _ in 0..=usize::from(negated) {
+        parser.next_token();
+    }
+    let pattern = match parser.parse_subexpr(SparkDialect.prec_value(Precedence::Like)) {
+        Ok(pattern) => Box::new(pattern),
+        Err(error) => return Some(Err(error)),
+    };
+    Some(Ok(Expr::RLike { negated, expr: Box::new(left.clone()), pattern, regexp: false }))
 }
 
 /// `a [NOT] LIKE ANY|SOME|ALL (p, q)` as a chain of OR or AND.
