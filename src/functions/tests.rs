@@ -198,4 +198,6 @@ expression_files! {
     ];
     collections: &["explode(array(1, 2))"];
     over_table: &[];
+    regexp: &[];
+    json_csv: &[];
 }
