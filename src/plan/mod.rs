@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod check;
 pub mod dataflow;
+pub mod explain;
 pub mod lower;
 pub mod nodes;
 pub mod optimize;

@@ -148,7 +148,7 @@ impl DataFrame {
 
     /// The plan, as text.
     pub fn explain_string(&self) -> String {
-        format!("== Logical Plan ==\n{}\n", self.plan().display_indent())
+        crate::plan::explain::explain(self.plan(), &self.session().conf())
     }
 
     /// Prints [`DataFrame::explain_string`].

@@ -84,3 +84,17 @@ pub async fn collect(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>>
 pub fn collect_blocking(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>> {
     blocking::block_on(collect(plan, conf))
 }
+
+/// The optimized and the physical plan of a static query as text.
+///
+/// # Errors
+/// If the plan cannot be planned.
+pub fn explain_blocking(plan: LogicalPlan, conf: &Conf) -> Result<String> {
+    blocking::block_on(async move {
+        let state = context(conf).state();
+        let optimized = state.optimize(&planner::prepare(plan)?)?;
+        let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
+        let shown = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
+        Ok(format!("== Optimized Plan ==\n{}\n\n== Physical Plan ==\n{shown}", optimized.display_indent()))
+    })
+}
