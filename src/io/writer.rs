@@ -52,7 +52,7 @@ pub struct DataFrameWriter {
 
 impl DataFrameWriter {
     pub(crate) fn new(frame: DataFrame) -> Self {
-        Self { frame, spec: SinkSpec::default(), mode: Ok(SaveMode::default()) }
+        Self { frame, spec: SinkSpec { batch: true, ..SinkSpec::default() }, mode: Ok(SaveMode::default()) }
     }
 
     /// The sink's or file format's short name; `parquet` if it is not said.

@@ -14,6 +14,7 @@ use crate::clock::SharedClock;
 use crate::frame::DataFrame;
 use crate::options::nearest;
 use crate::sinks::channel::{ResultReceiver, channel};
+use crate::sinks::foreach::ForeachFunction;
 use crate::sinks::foreach_batch::ForeachBatchFunction;
 use crate::sinks::{OutputMode, SinkSpec};
 use crate::{Error, Result};
@@ -117,6 +118,14 @@ impl DataStreamWriter {
         function: impl Fn(Vec<RecordBatch>, SchemaRef, u64) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.sink = ForeachBatchFunction::new(function).spec();
+        self
+    }
+
+    /// Calls a user's writer, or a function, for each row ([`ForeachFunction`]). At least once: after a crash the last epoch
+    /// may come again, under the same number.
+    #[must_use]
+    pub fn foreach(mut self, function: ForeachFunction) -> Self {
+        self.sink = function.spec();
         self
     }
 

@@ -74,6 +74,7 @@ fn fixture(name: &str) -> Option<Fixture> {
             plain(SinkSpec { format: name.into(), ..foreach_batch::ForeachBatchFunction::new(|_, _, _| Ok(())).spec() })
         }
         "text" | "json" | "csv" | "parquet" | "orc" => Some(file_fixture(name)),
+        "foreach" => plain(foreach::ForeachFunction::rows(|_| Ok(())).spec()),
         "channel" => {
             let (sender, receiver) = channel::channel(100);
             Some(Fixture { spec: sender.spec(), visible: None, _keep: Box::new(receiver) })

@@ -9,6 +9,7 @@
 //!  commit   _spark_metadata/N, written whole       again for the same epoch: nothing happens
 //! ```
 //!
+//! A batch write keeps no list: its files count when they have their names, and `_SUCCESS` says that all are there.
 //! Names carry a random id, so files of a crashed attempt never collide with those of the next; nobody lists them.
 
 mod part;
@@ -100,6 +101,7 @@ impl SinkProvider for FileProvider {
             retention: retention(&spec.options)?,
             clock: context.clock,
             eager: context.pace == Pace::Eager,
+            batch: spec.batch,
         }))
     }
 }
@@ -191,6 +193,7 @@ struct FileSink {
     retention: Option<Duration>,
     clock: SharedClock,
     eager: bool,
+    batch: bool,
 }
 
 impl FileSink {
@@ -231,6 +234,9 @@ impl Sink for FileSink {
     }
 
     fn commit(&mut self, epoch: u64, prepared: Vec<Prepared>) -> Result<()> {
+        if self.batch {
+            return crate::filelog::write_whole(&self.plan.folder, "_SUCCESS", b"");
+        }
         let mut files = Vec::new();
         for prepared in &prepared {
             files.extend(parse_note(&prepared.note)?);

@@ -12,6 +12,7 @@ pub mod channel;
 mod conformance;
 pub mod console;
 pub mod file;
+pub mod foreach;
 pub mod foreach_batch;
 pub mod memory;
 pub mod noop;
@@ -60,6 +61,8 @@ pub struct SinkSpec {
     pub options: Options,
     /// Columns whose values name sub-directories.
     pub partition_by: Vec<String>,
+    /// True for a batch write: one epoch, after which nothing follows.
+    pub batch: bool,
     /// A user's function (`foreach`, `foreach_batch`), carried as `Arc<T>` and taken by the sink of that name.
     pub function: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -161,6 +164,7 @@ pub static ALL: &[&dyn SinkProvider] = &[
     &file::CSV,
     &file::PARQUET,
     &file::ORC,
+    &foreach::Foreach,
     &foreach_batch::ForeachBatch,
     &noop::Noop,
     &channel::Channel,
@@ -211,14 +215,16 @@ pub(crate) fn function<T: Any + Send + Sync>(spec: &SinkSpec, name: &str) -> Res
 }
 
 /// Runs a user's function; a panic becomes an error that says where.
-pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(condition: &str, place: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.at(what.to_owned())),
+        Ok(result) => result.map_err(|error| match error.condition() {
+            Some(_) => error.at(place.to_owned()),
+            None => error.with_condition(condition).at(place.to_owned()),
+        }),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(Error::data("FOREACH_USER_FUNCTION_ERROR", format!("the user's function panicked: {text}"))
-                .at(what.to_owned()))
+            Err(Error::data(condition, format!("the user's function panicked: {text}")).at(place.to_owned()))
         }
     }
 }

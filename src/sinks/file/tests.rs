@@ -179,6 +179,17 @@ fn the_list_is_compacted_and_forgets_what_retention_says() {
 }
 
 #[test]
+fn batch_writes_add_up_without_a_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = SinkSpec { batch: true, ..spec(dir.path(), "json", &[]) };
+    run(connect(&spec).unwrap().as_mut(), 0, &[rows(0..2)]).unwrap();
+    run(connect(&spec).unwrap().as_mut(), 0, &[rows(2..3)]).unwrap();
+    assert_eq!(numbers("json", dir.path()), [0, 1, 2]);
+    assert_eq!(names(dir.path())[0], "_SUCCESS");
+    assert!(!dir.path().join("_spark_metadata").exists());
+}
+
+#[test]
 fn what_is_wrong_is_said_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let mut missing = spec(dir.path(), "csv", &[]);
