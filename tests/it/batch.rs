@@ -7,25 +7,8 @@ use serde_json::Value;
 use thalweg::Result;
 use thalweg::frame::DataFrame;
 
-use crate::case::{self, Case, is_expected, list, text};
-use crate::conformance::{equal, value_at};
-
-/// The rows of a result as the corpus writes them.
-fn rows(frame: &DataFrame) -> Result<Vec<Value>> {
-    let mut rows = Vec::new();
-    for batch in frame.collect()? {
-        for row in 0..batch.num_rows() {
-            let values = batch.columns().iter().map(|column| value_at(column, row)).collect::<Result<Vec<_>>>()?;
-            rows.push(Value::Array(values));
-        }
-    }
-    Ok(rows)
-}
-
-/// Names and types of a result's columns as the corpus writes them.
-fn schema(frame: &DataFrame) -> Value {
-    frame.dtypes().into_iter().map(|(name, kind)| Value::from(vec![name, kind])).collect()
-}
+use crate::case::{self, Case, is_expected, list};
+use crate::compare::{json_rows, json_schema, same_rows};
 
 fn run(case: &Case) -> Result<(Value, Vec<Value>)> {
     let folder = tempfile::tempdir()?;
@@ -33,7 +16,7 @@ fn run(case: &Case) -> Result<(Value, Vec<Value>)> {
     let session = case.session();
     case.register(&session, folder.path(), false)?;
     let frame = case.query(&session)?;
-    Ok((schema(&frame), rows(&frame)?))
+    Ok((json_schema(&frame), json_rows(&frame.collect()?)?))
 }
 
 /// What differs from the expectation; nothing if the case passes.
@@ -53,33 +36,11 @@ fn answer_difference(case: &Case, expected: &Value, schema: &Value, rows: &[Valu
     if *schema != expected["schema"] {
         return Some(format!("schema {schema}, not {}", expected["schema"]));
     }
-    let types: Vec<&str> = list(schema).iter().map(|column| text(&column[1])).collect();
     let wanted = list(&expected["rows"]);
     let ordered = case.json["ordered"] == true;
-    (!same_rows(rows, wanted, &types, ordered)).then(|| {
+    (!same_rows(rows, wanted, schema, ordered)).then(|| {
         let lines = |rows: &[Value]| rows.iter().map(|row| format!("      {row}\n")).collect::<String>();
         format!("rows\n{}    not\n{}", lines(rows), lines(wanted))
-    })
-}
-
-fn same_rows(rows: &[Value], wanted: &[Value], types: &[&str], ordered: bool) -> bool {
-    let same = |row: &Value, other: &Value| {
-        let pairs = list(row).iter().zip(list(other)).zip(types);
-        list(row).len() == list(other).len() && pairs.into_iter().all(|((a, b), kind)| equal(a, b, kind))
-    };
-    if rows.len() != wanted.len() {
-        return false;
-    }
-    if ordered {
-        return rows.iter().zip(wanted).all(|(row, other)| same(row, other));
-    }
-    let mut left: Vec<&Value> = wanted.iter().collect();
-    rows.iter().all(|row| match left.iter().position(|other| same(row, other)) {
-        Some(place) => {
-            left.swap_remove(place);
-            true
-        }
-        None => false,
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use thalweg::frame::{Column, DataFrame, JoinOn, expr};
@@ -12,6 +13,7 @@ use thalweg::session::Session;
 use thalweg::{Error, Result};
 
 /// One case.
+#[derive(Clone)]
 pub struct Case {
     /// `area/name`.
     pub name: String,
@@ -19,9 +21,15 @@ pub struct Case {
     pub json: Value,
 }
 
+/// Where the cases are: the corpus in this repository, or the folder that `THALWEG_CONFORMANCE` names.
+fn root() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
+    std::env::var_os("THALWEG_CONFORMANCE").map_or_else(own, PathBuf::from)
+}
+
 /// All cases that are queries (not expression files), sorted by name.
 pub fn all() -> Vec<Case> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
+    let root = root();
     let mut cases: Vec<Case> = folders(&root).iter().flat_map(|area| folders(area)).map(|path| read(&path)).collect();
     cases.retain(|case| case.json["kind"] != "expr");
     cases.sort_by(|a, b| a.name.cmp(&b.name));
@@ -68,22 +76,35 @@ impl Case {
         session
     }
 
-    /// Writes file `index` of a source into its folder below `root`.
+    /// `area` of `area/name`.
+    pub fn area(&self) -> &str {
+        text(&self.json["area"])
+    }
+
+    /// Makes the folders of all sources.
+    pub fn make_folders(&self, root: &Path) -> std::io::Result<()> {
+        list(&self.json["sources"]).iter().try_for_each(|source| fs::create_dir_all(root.join(text(&source["name"]))))
+    }
+
+    /// Writes file `index` of a source into its folder below `root`: it appears whole, and newer than those before it.
     pub fn write_file(&self, root: &Path, source: &Value, index: usize) -> std::io::Result<()> {
-        let folder = root.join(text(&source["name"]));
-        fs::create_dir_all(&folder)?;
         let Some(lines) = list(&source["files"]).get(index) else { return Ok(()) };
         let content: String = list(lines).iter().map(|line| format!("{}\n", text(line))).collect();
-        fs::write(folder.join(format!("part-{index:05}.{}", text(&source["format"]))), content)
+        let hidden = root.join(".arriving");
+        fs::write(&hidden, content)?;
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + index as u64);
+        fs::File::options().write(true).open(&hidden)?.set_modified(time)?;
+        fs::rename(
+            hidden,
+            root.join(text(&source["name"])).join(format!("part-{index:05}.{}", text(&source["format"]))),
+        )
     }
 
     /// Writes all files of all sources.
     pub fn write_all(&self, root: &Path) -> std::io::Result<()> {
+        self.make_folders(root)?;
         for source in list(&self.json["sources"]) {
-            fs::create_dir_all(root.join(text(&source["name"])))?;
-            for index in 0..list(&source["files"]).len() {
-                self.write_file(root, source, index)?;
-            }
+            (0..list(&source["files"]).len()).try_for_each(|index| self.write_file(root, source, index))?;
         }
         Ok(())
     }
