@@ -189,14 +189,8 @@ expression_files! {
     cast_ansi: &[];
     ansi_off: &[];
     null_logic: &[];
-    datetime: &[
-        "window(TIMESTAMP '2024-03-01 12:07:00', '10 minutes')",
-        "window(TIMESTAMP '2024-03-01 12:00:00', '10 minutes').end",
-        "window_time(window(TIMESTAMP '2024-03-01 12:07:00', '10 minutes'))",
-        "session_window(TIMESTAMP '2024-03-01 12:07:00', '5 minutes')",
-        "window(TIMESTAMP '1969-12-31 23:59:59', '10 minutes')",
-    ];
-    collections: &["explode(array(1, 2))"];
+    datetime: &[];
+    collections: &[];
     over_table: &[];
     regexp: &[];
     json_csv: &[];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StructArray, UInt32Array, new_null_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{interleave, take, take_record_batch};
+use arrow::compute::{interleave, take, take_arrays};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::physical_plan::PhysicalExpr;
@@ -71,7 +71,7 @@ impl Expand for GenerateKernel {
 
     fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let (picks, made) = self.generate(rows)?;
-        let mut columns = take_record_batch(rows, &picks)?.columns().to_vec();
+        let mut columns = take_arrays(rows.columns(), &picks, None)?;
         columns.extend(made);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }

@@ -9,7 +9,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DurationMicrosecondArray, Int64Array, PrimitiveArray, RecordBatch, StructArray,
     TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, FieldRef, IntervalMonthDayNanoType, SchemaRef, TimeUnit,
     TimestampMicrosecondType,
@@ -199,7 +199,7 @@ fn with_window(
     ends: Vec<i64>,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let mut columns = take_record_batch(rows, &picks)?.columns().to_vec();
+    let mut columns = take_arrays(rows.columns(), &picks, None)?;
     columns.push(window_array(schema.field(schema.fields().len() - 1).data_type(), starts, ends)?);
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
