@@ -152,7 +152,8 @@ impl Execution {
             _ => super::micro_batch::run(&mut self),
         };
         self.graph.shut_down(ran.is_ok());
-        let error = ran.err();
+        // Whoever read the rows has gone: that is an end, not a failure.
+        let error = ran.err().filter(|error| error.condition() != Some(crate::sinks::CLOSED));
         self.sink.close(error.as_ref());
         error
     }

@@ -246,7 +246,8 @@ impl Crew {
         let peers = worker.peers();
         let taken = self.parcels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index].take();
         let mut parcel = taken.ok_or_else(|| Error::internal("a worker started twice"))?;
-        let writer = parcel.writer.take().ok_or_else(|| Error::internal("a worker has no writer"))?;
+        let mut writer = parcel.writer.take().ok_or_else(|| Error::internal("a worker has no writer"))?;
+        writer.begin(self.shared.epoch)?;
         let sink = SinkLogic::new(writer, self.schema.clone(), observer.clone(), self.shared.clock.clone());
         let mut own = Worker { shared: self.shared.clone(), index, peers, lanes: parcel.lanes, observer };
         let wakers = self.wakers.clone();

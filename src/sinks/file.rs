@@ -309,8 +309,8 @@ impl FilesWriter {
 
 /// Makes the names in a folder durable, and those of the folders between it and `top`.
 fn sync_up_to(folder: &Path, top: &Path) -> Result<()> {
-    let between = folder.ancestors().take_while(|ancestor| ancestor.starts_with(top));
-    between.map(crate::filelog::sync_dir).collect()
+    let mut between = folder.ancestors().take_while(|ancestor| ancestor.starts_with(top));
+    between.try_for_each(crate::filelog::sync_dir)
 }
 
 impl Writer for FilesWriter {

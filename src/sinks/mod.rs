@@ -139,10 +139,10 @@ pub struct Prepared {
 /// One worker's end of a sink.
 ///
 /// # Order of calls
-/// (`write`* `prepare`)*; each `prepare` closes an epoch, also without rows.
+/// `begin` (`write`* `prepare`)*; each `prepare` closes an epoch, also without rows.
 pub trait Writer: Send {
-    /// The rows that follow belong to this epoch. A driver that knows the epoch calls it before the first rows of each; a
-    /// writer that was not told assumes the epoch after the one prepared last.
+    /// The rows that follow belong to this epoch. Called once, before the first rows of a run; the epochs after it follow
+    /// without gaps, each closed by [`Writer::prepare`].
     fn begin(&mut self, _epoch: u64) -> Result<()> {
         Ok(())
     }

@@ -242,10 +242,10 @@ impl Source for SocketSource {
     fn read(&mut self, from: Option<&Offset>, to: Option<&Offset>) -> Result<Vec<Box<dyn Reader>>> {
         let next = lines_before(from)?;
         let to = to.map(|to| lines_before(Some(to))).transpose()?;
-        if to.is_none() && matches!(self.input, Input::Idle(_)) {
-            if let Input::Idle(stream) = std::mem::replace(&mut self.input, Input::Direct) {
-                return Ok(vec![Box::new(DirectReader::new(self, stream, next)?)]);
-            }
+        if let (None, Input::Idle(stream)) = (to, &self.input) {
+            let stream = stream.try_clone()?;
+            self.input = Input::Direct;
+            return Ok(vec![Box::new(DirectReader::new(self, stream, next)?)]);
         }
         let buffer = self.buffer(to.unwrap_or(next))?;
         Ok(vec![Box::new(BufferReader::new(buffer, Arc::clone(&self.rows), next, to))])

@@ -122,7 +122,7 @@ impl Walk<'_> {
     fn root(&mut self, root: &Path) -> Result<()> {
         let log = root.join(SINK_LOG);
         if self.selection.use_sink_log && log.is_dir() {
-            return self.from_sink_log(log);
+            return self.sink_log(log);
         }
         match std::fs::metadata(root) {
             Ok(about) if about.is_dir() => self.folder(root, &mut HashSet::new()),
@@ -187,7 +187,7 @@ impl Walk<'_> {
     }
 
     /// The files that a file sink has committed; files of crashed runs are not among them.
-    fn from_sink_log(&mut self, log: PathBuf) -> Result<()> {
+    fn sink_log(&mut self, log: PathBuf) -> Result<()> {
         let log = CompactLog::<SinkFile>::open(log, Upkeep { interval: 10, delete_after: None })?;
         let mut files = log.all()?;
         let deleted: HashSet<String> =
