@@ -113,6 +113,11 @@ impl Error {
         &self.0.message
     }
 
+    /// What to do about it, if that is known: what [`Error::hint`] was given.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// Where the trouble lies.
     pub fn place(&self) -> Option<&str> {
         self.0.place.as_deref()
