@@ -10,6 +10,7 @@ mod compare;
 #[allow(dead_code, reason = "shared with the crate's own tests, which use all of it")]
 mod conformance;
 
+mod plans;
 mod replay;
 mod sql;
 mod stream;
