@@ -157,7 +157,7 @@ pub struct Current<T> {
 impl<T> Current<T> {
     /// The compiled form of `texts`.
     pub fn get(&mut self, texts: &[&str]) -> Result<&T> {
-        if !self.last.as_ref().is_some_and(|(last, _)| last == texts) {
+        if self.last.as_ref().is_none_or(|(last, _)| last != texts) {
             let value = (self.compile)(texts)?;
             self.last = Some((texts.iter().map(|text| text.to_string()).collect(), Arc::new(value)));
         }

@@ -110,7 +110,7 @@ impl Charset {
     }
 
     fn decode_utf32(&self, bytes: &[u8], out: &mut StringBuilder) -> Result<()> {
-        if bytes.len() % 4 != 0 {
+        if !bytes.len().is_multiple_of(4) {
             return Err(self.malformed());
         }
         for word in bytes.chunks_exact(4) {

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, StringBuilder};
+use arrow::array::{AsArray, StringBuilder};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 
-use super::arguments::{Compiled, coerced, constant, constant_options, constant_text, not_foldable};
+use super::arguments::{Compiled, coerced, constant, constant_options, constant_text};
 use super::json_path::{Found, LENIENT, Path};
 use super::rows::{over_rows, put};
 use super::{Call, Function, coerce, function};

@@ -4,6 +4,9 @@
 //! `bind` that checks the arguments by Spark's rules, inserts Spark's implicit casts and returns a DataFusion expression of
 //! exactly Spark's result type. After binding, DataFusion's own type coercion finds nothing left to do.
 
+// A closure that writes into a column ends with the writing.
+#![allow(clippy::unit_arg)]
+
 pub mod access;
 pub mod aggregate;
 mod arguments;
@@ -44,6 +47,7 @@ mod regexp;
 mod rounding;
 mod rows;
 mod search;
+mod sentences;
 mod struct_;
 mod substring;
 mod text;
@@ -223,6 +227,7 @@ const FAMILIES: &[&[Function]] = &[
     number_format::FUNCTIONS,
     regexp::FUNCTIONS,
     search::FUNCTIONS,
+    sentences::FUNCTIONS,
     struct_::FUNCTIONS,
     substring::FUNCTIONS,
     text::FUNCTIONS,
