@@ -133,7 +133,7 @@ impl Continuous {
         self.signals.epoch.store(epoch + 1, Ordering::Release);
         self.readers.iter().flatten().for_each(Running::interrupt);
         let ends = self.collect_offsets(execution, epoch + 1)?;
-        let result = execution.graph.wait(epoch, &|| None)?;
+        let result = execution.wait(epoch)?;
         let batch = Batch { epoch, ends, watermark: execution.watermark, recorded: false };
         execution.record(&batch)?;
         execution.times.mark("runContinuous", &execution.setup.clock);

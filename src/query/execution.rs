@@ -99,6 +99,8 @@ pub(crate) struct Execution {
     /// A batch that was planned before a restart and not committed.
     pub replay: Option<Batch>,
     pub times: report::Phases,
+    /// When listeners last heard that the query is idle, or it last was not (nanoseconds).
+    pub told_idle: u64,
 }
 
 /// Where a run begins.
@@ -142,6 +144,7 @@ impl Execution {
             watermarks,
             replay: start.replay,
             times: report::Phases::default(),
+            told_idle: 0,
         })
     }
 
@@ -156,6 +159,21 @@ impl Execution {
         let error = ran.err().filter(|error| error.condition() != Some(crate::sinks::CLOSED));
         self.sink.close(error.as_ref());
         error
+    }
+
+    /// Waits until everything of `epoch` is at the sink. A query that is to stop waits for a sink that takes nothing for a
+    /// second, then releases its writers.
+    pub fn wait(&mut self, epoch: u64) -> Result<EpochResult> {
+        const PATIENCE: u32 = 20;
+        let (state, sink) = (&self.state, &mut self.sink);
+        let mut waited = 0;
+        self.graph.wait(epoch, &mut || {
+            waited += u32::from(state.stopping());
+            if waited == PATIENCE {
+                sink.close(None);
+            }
+            None
+        })
     }
 
     /// Writes what the batch reads, before anything of it is processed.

@@ -113,7 +113,7 @@ impl Graph {
     }
 
     /// Waits until every worker's sink has all rows of `epoch`; `give_up` is asked now and then.
-    pub fn wait(&mut self, epoch: u64, give_up: &dyn Fn() -> Option<Error>) -> Result<EpochResult> {
+    pub fn wait(&mut self, epoch: u64, give_up: &mut dyn FnMut() -> Option<Error>) -> Result<EpochResult> {
         while self.pending.get(&epoch).is_none_or(|result| result.prepared.len() < self.workers) {
             match self.events.recv_timeout(Duration::from_millis(50)) {
                 Ok(event) => self.accept(event)?,

@@ -54,12 +54,24 @@ fn ends_when_idle(execution: &Execution) -> bool {
 /// Waits until something may have changed.
 fn idle(execution: &mut Execution, wakes: u64) -> Result<()> {
     execution.state.set_status("Waiting for data to arrive", false, false);
-    execution.setup.listeners.idle(&execution.setup);
+    tell_idle(execution)?;
     if let Some(error) = execution.graph.failure() {
         return Err(error);
     }
     let poll = execution.sources.iter().filter_map(|source| source.poll_interval()).min();
     execution.state.sleep(wakes, poll);
+    Ok(())
+}
+
+/// Listeners hear that the query is idle, but not more often than `spark.sql.streaming.noDataProgressEventInterval`.
+fn tell_idle(execution: &mut Execution) -> Result<()> {
+    let interval = execution.setup.conf.number("spark.sql.streaming.noDataProgressEventInterval", 10_000)?;
+    let interval = u64::try_from(interval).unwrap_or(0).saturating_mul(1_000_000);
+    let now = execution.setup.clock.nanos();
+    if now.saturating_sub(execution.told_idle) >= interval {
+        execution.told_idle = now;
+        execution.setup.listeners.idle(&execution.setup);
+    }
     Ok(())
 }
 
@@ -104,13 +116,14 @@ fn wants_no_data_batch(execution: &Execution) -> Result<bool> {
 
 fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {
     execution.state.set_status("Processing new data", true, true);
+    execution.told_idle = execution.setup.clock.nanos();
     execution.record(&batch)?;
     execution.times.mark("walCommit", &execution.setup.clock);
     execution.graph.shared().clocks.iter().for_each(|clock| clock.assign(batch.watermark));
     feed(execution, &batch)?;
     let next = batch.epoch + 1;
     execution.graph.broadcast(|| Message::Epoch(next));
-    let result = execution.graph.wait(batch.epoch, &|| None)?;
+    let result = execution.wait(batch.epoch)?;
     execution.times.mark("addBatch", &execution.setup.clock);
     execution.finish_epoch(&batch, result)
 }

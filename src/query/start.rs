@@ -59,6 +59,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         request.plan.display_indent(),
         optimized.display_indent()
     );
+    check_paths(&request.sink, &plan)?;
     let statics = collect_statics(&plan.statics, &request.conf)?;
     let checkpoint = open_checkpoint(&request)?;
     let setup = Setup {
@@ -103,6 +104,13 @@ fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Result<()> {
         format!("sink '{name}' does not take output mode '{mode:?}'"),
     )
     .hint(format!("It takes {:?}.", provider.modes())))
+}
+
+/// A file sink may not write where its query reads.
+fn check_paths(sink: &SinkSpec, plan: &crate::plan::dataflow::DataflowPlan) -> Result<()> {
+    let Some(path) = sink.options.get("path") else { return Ok(()) };
+    let sources = plan.scans.iter().filter_map(|scan| scan.table.source.options.get("path"));
+    crate::filepath::check_apart(path, &sources.collect::<Vec<_>>())
 }
 
 fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::array::RecordBatch>> {
