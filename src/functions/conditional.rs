@@ -64,12 +64,48 @@ fn logic(left: Expr, operator: Operator, right: Expr) -> Expr {
 /// # Errors
 /// `DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE`.
 pub fn and(left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
-    let (left, right) = (condition(left, "AND", context)?, condition(right, "AND", context)?);
+    Ok(both(condition(left, "AND", context)?, condition(right, "AND", context)?))
+}
+
+/// The parts that all have to hold for `condition` to hold, whether joined by plain ANDs or by those of [`and`].
+pub fn conjuncts(condition: Expr) -> Vec<Expr> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            let mut parts = conjuncts(*left);
+            parts.extend(conjuncts(*right));
+            parts
+        }
+        Expr::Case(case) => guarded(case).map_or_else(|case| vec![Expr::Case(case)], conjuncts),
+        other => vec![other],
+    }
+}
+
+/// `left AND right` of the form that [`and`] gives a right side that may fail.
+fn guarded(case: Case) -> std::result::Result<Expr, Case> {
+    let is_guard = match (case.when_then_expr.as_slice(), case.else_expr.as_deref()) {
+        ([(when, then)], Some(Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, .. }))) => {
+            matches!(when.as_ref(), Expr::IsFalse(decided) if decided == left) && **then == boolean(Some(false))
+        }
+        _ => false,
+    };
+    match case {
+        Case { expr: None, else_expr: Some(both), .. } if is_guard => Ok(*both),
+        other => Err(other),
+    }
+}
+
+/// True where all of `parts` hold; a part is not evaluated where one before it is false. None if there are none.
+pub fn all_of(parts: impl IntoIterator<Item = Expr>) -> Option<Expr> {
+    parts.into_iter().reduce(both)
+}
+
+/// `left AND right` of two conditions; `right` is not evaluated for rows in which `left` is false.
+fn both(left: Expr, right: Expr) -> Expr {
     if !Kernel::may_fail(&right) {
-        return Ok(logic(left, Operator::And, right));
+        return logic(left, Operator::And, right);
     }
     let decided = Expr::IsFalse(Box::new(left.clone()));
-    Ok(cases(vec![(decided, boolean(Some(false)))], Some(logic(left, Operator::And, right))))
+    cases(vec![(decided, boolean(Some(false)))], Some(logic(left, Operator::And, right)))
 }
 
 /// `left OR right`; `right` is not evaluated for rows in which `left` is true.

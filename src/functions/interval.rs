@@ -447,6 +447,16 @@ fn date_by_calendar(sign: i64, ansi: bool) -> Kernel {
     .key(format!("{sign},{ansi}"))
 }
 
+/// Name of the kernel that moves timestamps.
+const MOVE_TIMESTAMP: &str = "timestamp_add_interval";
+
+/// The parts of a timestamp moved by an interval: the timestamp, the interval, and true if it becomes later.
+pub fn as_moved(expr: &Expr) -> Option<(&Expr, &Expr, bool)> {
+    let (kernel, args) = Kernel::of(expr).filter(|(kernel, _)| kernel.function_name() == MOVE_TIMESTAMP)?;
+    let [time, interval] = args else { return None };
+    Some((time, interval, !kernel.parameters().starts_with('-')))
+}
+
 /// A timestamp moved by an interval that `parts` takes apart into months, days and microseconds.
 fn mover<T: ArrowPrimitiveType>(
     result: DataType,
@@ -454,7 +464,7 @@ fn mover<T: ArrowPrimitiveType>(
     sign: i64,
     parts: fn(T::Native) -> (i64, i64, i64),
 ) -> Kernel {
-    binary::<Micros, T, Micros>("timestamp_add_interval", result, move |start, interval| {
+    binary::<Micros, T, Micros>(MOVE_TIMESTAMP, result, move |start, interval| {
         let (months, days, micros) = parts(interval);
         let moved = later(start, sign * months, sign * days, sign * micros, &zone);
         moved.map(Some).ok_or_else(|| overflow("a timestamp"))

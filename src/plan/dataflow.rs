@@ -231,7 +231,7 @@ impl Node {
             Kind::Group(group) => group.mode != Mode::Complete && (group.time.is_some() || group.window.is_some()),
             Kind::Session(session) => session.mode != Mode::Complete,
             Kind::Dedup(dedup) => dedup.time.is_some(),
-            Kind::Join(_) => true,
+            Kind::Join(join) => join.evictions.iter().any(Option::is_some),
             _ => false,
         }
     }

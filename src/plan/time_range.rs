@@ -6,12 +6,13 @@
 //! milliseconds and takes one off where the comparison is inclusive, so do we.
 
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType};
-use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use datafusion::scalar::ScalarValue;
 
 use super::nodes::{event_time_index, watermark_delay_millis};
 use crate::Result;
+use crate::functions::conditional::conjuncts;
+use crate::functions::interval::as_moved;
 
 /// One millisecond in microseconds.
 const MILLI: i64 = 1000;
@@ -33,8 +34,8 @@ impl JoinTimes {
         let schemas = [join.left.schema().as_ref(), join.right.schema().as_ref()];
         let mut times = JoinTimes { columns: schemas.map(event_time_index), ..Default::default() };
         times.keys = [key_of(join, schemas[0], 0), key_of(join, schemas[1], 1)];
-        for conjunct in join.filter.iter().flat_map(split_conjunction) {
-            times.read(conjunct, schemas);
+        for conjunct in join.filter.iter().cloned().flat_map(conjuncts) {
+            times.read(&conjunct, schemas);
         }
         for (left, right) in &join.on {
             times.read_comparison(left, Operator::Eq, right, schemas);
@@ -44,11 +45,11 @@ impl JoinTimes {
 
     /// Equalities in the condition that an optimizer will make join keys of.
     pub fn equalities(join: &Join) -> usize {
-        let is_equality = |expr: &&Expr| {
+        let is_equality = |expr: &Expr| {
             matches!(expr, Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq | Operator::IsNotDistinctFrom, right })
                 if one_side(left, join).zip(one_side(right, join)).is_some_and(|(a, b)| a != b))
         };
-        join.filter.iter().flat_map(split_conjunction).filter(is_equality).count()
+        join.filter.iter().cloned().flat_map(conjuncts).filter(is_equality).count()
     }
 
     /// True if a left row's matches end: it can be printed unmatched at some time.
@@ -177,9 +178,9 @@ fn linear(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<Linear> {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             combine(linear(left, schemas)?, *op, linear(right, schemas)?)
         }
-        Expr::ScalarFunction(call) => {
-            let op = shift_operator(call.func.name())?;
-            let [time, interval] = call.args.as_slice() else { return None };
+        Expr::ScalarFunction(_) => {
+            let (time, interval, later) = as_moved(expr)?;
+            let op = if later { Operator::Plus } else { Operator::Minus };
             combine(linear(time, schemas)?, op, linear(interval, schemas)?)
         }
         _ => None,
@@ -211,15 +212,6 @@ fn constant_micros(value: &ScalarValue) -> Option<i64> {
         ScalarValue::IntervalMonthDayNano(Some(interval)) if interval.months == 0 => {
             i64::from(interval.days).checked_mul(86_400_000_000)?.checked_add(interval.nanoseconds / 1000)
         }
-        _ => None,
-    }
-}
-
-/// The functions that shift a time by an interval.
-fn shift_operator(name: &str) -> Option<Operator> {
-    match name {
-        "timestamp_add_interval" => Some(Operator::Plus),
-        "timestamp_subtract_interval" => Some(Operator::Minus),
         _ => None,
     }
 }

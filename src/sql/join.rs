@@ -8,14 +8,14 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion::logical_expr::expr::BinaryExpr;
-use datafusion::logical_expr::utils::{conjunction, find_valid_equijoin_key_pair, split_conjunction_owned};
+use datafusion::logical_expr::utils::find_valid_equijoin_key_pair;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator, when};
 
 use super::ast;
 use super::binder::Binder;
 use super::names::{self, column_at};
 use crate::functions::cast::{self, Mode};
-use crate::functions::coerce;
+use crate::functions::{coerce, conditional};
 use crate::{Error, Result};
 
 /// What rows of both sides belong together.
@@ -131,7 +131,7 @@ fn check_condition(condition: &Expr, schema: &DFSchema) -> Result<()> {
 /// A join whose equalities between the sides are keys.
 fn joined(left: LogicalPlan, right: LogicalPlan, kind: JoinType, condition: Option<Expr>) -> Result<LogicalPlan> {
     let (mut keys, mut rest) = (Vec::new(), Vec::new());
-    for part in condition.into_iter().flat_map(split_conjunction_owned) {
+    for part in condition.into_iter().flat_map(conditional::conjuncts) {
         match equality(&part, left.schema(), right.schema())? {
             Some(pair) => keys.push(pair),
             None => rest.push(part),
@@ -141,7 +141,7 @@ fn joined(left: LogicalPlan, right: LogicalPlan, kind: JoinType, condition: Opti
         Arc::new(left),
         Arc::new(right),
         keys,
-        conjunction(rest),
+        conditional::all_of(rest),
         kind,
         JoinConstraint::On,
         NullEquality::NullEqualsNothing,

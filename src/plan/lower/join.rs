@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join as LogicalJoin, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -19,6 +18,7 @@ use super::super::time_range::JoinTimes;
 use super::aggregate::event_time;
 use super::{Lowering, arrow_schema, expression};
 use crate::Result;
+use crate::functions::conditional;
 
 /// One side of a join: its columns, then helper columns.
 struct Side {
@@ -26,11 +26,13 @@ struct Side {
     extra: Vec<Expr>,
     schema: DFSchema,
     width: usize,
+    /// Tells its helper columns from those of the other side.
+    label: &'static str,
 }
 
 impl Side {
-    fn new(schema: &DFSchema) -> Self {
-        Side { extra: Vec::new(), width: schema.fields().len(), schema: schema.clone() }
+    fn new(schema: &DFSchema, label: &'static str) -> Self {
+        Side { extra: Vec::new(), width: schema.fields().len(), schema: schema.clone(), label }
     }
 
     /// Index of an expression's column; made if it is not a column of the side.
@@ -43,7 +45,7 @@ impl Side {
         }
         self.extra.push(expr.clone());
         let field = expr.to_field(base)?.1;
-        let name = format!("_key_{}_{}", self.width, self.extra.len());
+        let name = format!("_{}_key_{}", self.label, self.extra.len());
         let mut fields = qualified_fields(&self.schema);
         fields.push((None, Arc::new(Field::new(name, field.data_type().clone(), true)) as FieldRef));
         self.schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
@@ -64,7 +66,7 @@ impl Lowering {
     }
 
     fn static_join(&mut self, join: &LogicalJoin, stream_left: bool) -> Result<Node> {
-        let (mut left, mut right) = (Side::new(join.left.schema()), Side::new(join.right.schema()));
+        let (mut left, mut right) = (Side::new(join.left.schema(), "left"), Side::new(join.right.schema(), "right"));
         let mut on = Vec::new();
         for (l, r) in &join.on {
             let pair = (left.column(l, join.left.schema())?, right.column(r, join.right.schema())?);
@@ -92,7 +94,7 @@ impl Lowering {
     fn stream_join(&mut self, join: &LogicalJoin) -> Result<Node> {
         let times = JoinTimes::of(join)?;
         let schemas = [join.left.schema(), join.right.schema()];
-        let mut sides = [Side::new(schemas[0]), Side::new(schemas[1])];
+        let mut sides = [Side::new(schemas[0], "left"), Side::new(schemas[1], "right")];
         let mut on = Vec::new();
         for (l, r) in &join.on {
             on.push((sides[0].column(l, schemas[0])?, sides[1].column(r, schemas[1])?));
@@ -243,7 +245,7 @@ fn split_condition(
     joined: &DFSchema,
 ) -> Result<(Prefilters, Option<Arc<dyn PhysicalExpr>>)> {
     let (mut of_side, mut rest) = ([Vec::new(), Vec::new()], Vec::new());
-    for conjunct in join.filter.iter().cloned().flat_map(split_conjunction_owned) {
+    for conjunct in join.filter.iter().cloned().flat_map(conditional::conjuncts) {
         let columns = conjunct.column_refs();
         let within = |schema: &DFSchema| columns.iter().all(|column| schema.has_column(column));
         match (within(join.left.schema()), within(join.right.schema())) {
@@ -253,7 +255,7 @@ fn split_condition(
         }
     }
     let physical = |exprs: Vec<Expr>, schema: &DFSchema| -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        conjunction(exprs).map(|expr| expression::physical(&expr, schema)).transpose()
+        conditional::all_of(exprs).map(|expr| expression::physical(&expr, schema)).transpose()
     };
     let [left, right] = of_side;
     let prefilters = [physical(left, &sides[0].schema)?, physical(right, &sides[1].schema)?];

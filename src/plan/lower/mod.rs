@@ -101,10 +101,13 @@ impl Lowering {
 
     fn deduplicate(&mut self, node: &Deduplicate) -> Result<Node> {
         let input = self.node(&node.input)?;
-        let time = nodes::event_time_index(node.input.schema());
+        let keys = node.indexes()?;
+        let is_time = |key: &usize| nodes::watermark_delay_millis(node.input.schema().field(*key)).is_some();
+        // An event time among the keys closes them; any other one only tells late rows.
+        let time = keys.iter().copied().find(is_time).or_else(|| nodes::event_time_index(node.input.schema()));
         let delay = time.and_then(|i| nodes::watermark_delay_millis(node.input.schema().field(i)));
         let within = node.within_watermark.then_some(delay.unwrap_or(0) * 1000);
-        let kind = Kind::Dedup(Dedup { keys: node.indexes()?, time, within });
+        let kind = Kind::Dedup(Dedup { keys, time, within });
         Ok(self.add("dedup", kind, vec![input], arrow_schema(node.input.schema())))
     }
 

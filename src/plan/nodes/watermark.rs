@@ -3,6 +3,7 @@
 //! In: rows. Out: the same rows. The output schema is the input's with [`super::WATERMARK_DELAY`] in the column's
 //! metadata; renaming the column keeps it, an expression over it does not. The node exists on streams only.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,6 +66,11 @@ impl UserDefinedLogicalNodeCore for Watermark {
 
     fn expressions(&self) -> Vec<Expr> {
         vec![Expr::Column(self.column.clone())]
+    }
+
+    /// As in Spark, a filter that does not look at the event time moves below: rows that it drops do not move the watermark.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        HashSet::from([self.column.name.clone()])
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
