@@ -25,7 +25,7 @@ pub enum Fault {
 }
 
 /// What went wrong, whose fault it is, where, and what to do.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Error(Box<Details>);
 
 #[derive(Debug, Clone)]
@@ -137,6 +137,15 @@ impl fmt::Display for Error {
             write!(f, ". {hint}")?;
         }
         Ok(())
+    }
+}
+
+/// For people, as `main` prints the error it returns: the text, then each cause in a line of its own.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.into_iter().try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
     }
 }
 
