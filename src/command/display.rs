@@ -8,7 +8,6 @@
 //! Rates are of the time since the line was drawn last. Colours respect `NO_COLOR`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
 use thalweg::clock::{SharedClock, SystemClock};
@@ -16,6 +15,7 @@ use thalweg::query::progress::Progress;
 use thalweg::query::{QueryStarted, QueryTerminated};
 
 use super::output::Style;
+use super::table::{self, bytes, grouped, micros};
 
 /// Nanoseconds between two drawings.
 const SECOND: u64 = 1_000_000_000;
@@ -114,11 +114,11 @@ impl Display {
         if self.form != Form::Live || now < self.drawn + SECOND || self.lines.is_empty() {
             return;
         }
-        let mut rows = vec![HEADER.map(str::to_owned)];
-        rows.extend(self.lines.values_mut().map(|line| line.cells(now)));
+        let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
+        rows.extend(self.lines.values_mut().map(|line| line.cells(now).to_vec()));
         let mut text = self.erase();
         text.push_str("\x1b[?7l");
-        push_table(&rows, &mut text);
+        table::push(&rows, super::colours(), &mut text);
         text.push_str("\x1b[?7h");
         say(&text);
         self.on_screen = rows.len();
@@ -199,71 +199,7 @@ impl Line {
     }
 }
 
-/// First column to the left, the others to the right; the header bold if colours are welcome.
-fn push_table(rows: &[[String; 8]], text: &mut String) {
-    let widths: Vec<usize> = (0..HEADER.len())
-        .map(|column| rows.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (number, cells) in rows.iter().enumerate() {
-        let bold = number == 0 && super::colours();
-        text.push_str(if bold { "\x1b[1m" } else { "" });
-        for (column, cell) in cells.iter().enumerate() {
-            let width = widths[column];
-            let _ = if column == 0 { write!(text, "{cell:<width$}") } else { write!(text, "  {cell:>width$}") };
-        }
-        text.push_str(if bold { "\x1b[0m\n" } else { "\n" });
-    }
-}
-
-/// 1234567 → `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Microseconds in the unit that reads best; `-` for none.
-pub(super) fn micros(micros: u64) -> String {
-    match micros {
-        0 => "-".to_owned(),
-        1..1_000 => format!("{micros} us"),
-        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
-        _ => format!("{:.1} s", micros as f64 / 1e6),
-    }
-}
-
-fn bytes(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
 /// Standard error, in one piece. When it is closed there is nobody to tell.
 fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([0, 12, 123, 1_234, 1_234_567].map(grouped), ["0", "12", "123", "1,234", "1,234,567"]);
-    }
-
-    #[test]
-    fn units_suit_the_size() {
-        assert_eq!([0, 999, 1_500, 2_500_000].map(micros), ["-", "999 us", "1.5 ms", "2.5 s"]);
-        assert_eq!([5, 1_500, 2_000_000].map(bytes), ["5 B", "1.5 kB", "2.0 MB"]);
-    }
 }

@@ -3,6 +3,7 @@
 //! In: the process's arguments. Out: an exit code. Every subcommand returns its [`Failure`]; only [`main`] prints it, so an
 //! error is told once, in one form.
 
+mod bench;
 mod display;
 mod job;
 mod output;
@@ -11,6 +12,7 @@ mod script;
 mod shell;
 mod signals;
 mod sql;
+mod table;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -34,6 +36,9 @@ enum Command {
     Run(run::RunArguments),
     /// Type SQL in a shell, or run the text given with -e.
     Sql(sql::SqlArguments),
+    /// Measure throughput and latency on this machine.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// Settings of the session.
@@ -66,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Sql(arguments) => sql::run(arguments),
+        Command::Bench(bench) => bench::run(bench),
     };
     match done {
         Err(failure) if !failure.is_closed_pipe() => {
@@ -86,6 +92,11 @@ fn log() {
 /// False if the user set `NO_COLOR` to something.
 fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// True if a header on standard output should be bold.
+fn bold_output() -> bool {
+    std::io::stdout().is_terminal() && colours()
 }
 
 /// The error of a file or stream that cannot be read.

@@ -32,6 +32,7 @@ impl Signals {
 ///
 /// # Errors
 /// If the system does not let handlers be set.
+#[expect(clippy::disallowed_methods, reason = "the second signal asks for the end, at once")]
 pub(super) fn on_first(stop: impl FnOnce() + Send + 'static) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let mut signals = Signals::new(&runtime)?;

@@ -1,0 +1,55 @@
+//! `thalweg bench`: what the engine does on this machine, under both drivers side by side.
+//!
+//! In: sizes. Out: one table (or one JSON object) per bench. Inputs are generated from a seed in a folder that is removed
+//! afterwards. Figures of a debug build say little: a note on standard error tells so.
+
+mod data;
+mod latency;
+mod measure;
+mod peer;
+mod report;
+mod throughput;
+mod workload;
+
+use clap::Subcommand;
+
+use super::output::Failure;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(super) enum Bench {
+    /// Count words of text files: words per second of wall and of CPU time.
+    Wordcount(throughput::WordcountArguments),
+    /// From the time a line was due to be sent to the result it changed, next to a plain TCP echo.
+    Latency(latency::LatencyArguments),
+    /// Count events in 10 s windows by key.
+    Window(throughput::EventArguments),
+    /// Average readings in 10 min windows every 5 min.
+    Sliding(throughput::EventArguments),
+    /// Drop repeated ids within the watermark.
+    Dedup(throughput::EventArguments),
+    /// Join impressions with their clicks within 10 s.
+    Join(throughput::EventArguments),
+    /// Run one workload of a comparison with other engines, between @@START and @@END.
+    Peer(peer::PeerArguments),
+}
+
+/// Runs a bench and prints its report.
+///
+/// # Errors
+/// What a query of the bench fails with.
+pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
+    if cfg!(debug_assertions) {
+        tracing::warn!("this is a debug build: build with --release for figures that mean something");
+    }
+    match bench {
+        Bench::Wordcount(arguments) => throughput::wordcount(arguments)?,
+        Bench::Latency(arguments) => latency::run(arguments)?,
+        Bench::Window(arguments) => throughput::events(workload::Workload::Tumbling, arguments)?,
+        Bench::Sliding(arguments) => throughput::events(workload::Workload::Sliding, arguments)?,
+        Bench::Dedup(arguments) => throughput::events(workload::Workload::Dedup, arguments)?,
+        Bench::Join(arguments) => throughput::events(workload::Workload::Join, arguments)?,
+        Bench::Peer(arguments) => peer::run(arguments)?,
+    }
+    Ok(())
+}
