@@ -5,6 +5,7 @@
 
 mod batch;
 mod case;
+mod command;
 mod compare;
 #[path = "../../src/conformance.rs"]
 #[allow(dead_code, reason = "shared with the crate's own tests, which use all of it")]

@@ -45,6 +45,8 @@ pub(super) struct Cost {
     pub wall: f64,
     /// Seconds of CPU, if the system tells.
     pub cpu: Option<f64>,
+    /// Rows that were read.
+    pub rows_in: u64,
     /// Rows that came out.
     pub rows_out: u64,
 }
@@ -63,12 +65,15 @@ pub(super) fn run(writer: DataStreamWriter, driver: Driver) -> Result<Cost> {
     let query = writer.trigger(trigger).start()?;
     if driver == Driver::Continuous {
         query.process_all_available()?;
+        // An epoch more: what the watermark of the last rows has closed comes out in it.
+        query.process_all_available()?;
         query.stop()?;
     }
     query.await_termination()?;
     Ok(Cost {
         wall: clock.nanos().saturating_sub(began) as f64 / 1e9,
         cpu: cpu.and_then(|before| Some(cpu_seconds()? - before)),
+        rows_in: query.recent_progress().iter().map(|progress| progress.num_input_rows).sum(),
         rows_out: query.recent_progress().iter().map(|progress| progress.sink.num_output_rows).sum(),
     })
 }

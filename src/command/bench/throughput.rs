@@ -107,6 +107,7 @@ fn rows(noun: &str, count: u64, costs: &[(Driver, Cost)]) -> Vec<Row> {
         let mut found = row([("driver", json!(driver.name()))]);
         let values = [
             (noun.to_owned(), json!(count)),
+            ("rows_in".to_owned(), json!(cost.rows_in)),
             ("rows_out".to_owned(), json!(cost.rows_out)),
             ("wall_s".to_owned(), seconds(cost.wall)),
             ("cpu_s".to_owned(), cost.cpu.map_or(Value::Null, seconds)),
