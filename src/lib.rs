@@ -16,6 +16,7 @@ pub mod formats;
 pub mod frame;
 pub mod functions;
 pub mod io;
+pub mod items;
 pub mod options;
 pub mod plan;
 pub mod prelude;

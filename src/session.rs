@@ -5,12 +5,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use crate::catalog::{Catalog, Lookup};
 use crate::conf::Conf;
 use crate::frame::DataFrame;
+use crate::functions::aggregate::{Aggregator, aggregator};
+use crate::functions::user::{Registered, UserFunction, UserFunctions};
 use crate::io::{DataFrameReader, DataStreamReader};
 use crate::options::Options;
 use crate::plan::scan;
@@ -33,6 +35,7 @@ struct Shared {
     catalog: Catalog,
     streams: StreamingQueryManager,
     memory_tables: MemoryTables,
+    functions: UserFunctions,
 }
 
 /// Collects settings for a session.
@@ -151,6 +154,39 @@ impl Session {
         sql::statement::run(self, text)
     }
 
+    /// Registers a scalar function over whole columns under a name, for SQL and [`crate::frame::functions::call_udf`];
+    /// see [`UserFunction`].
+    ///
+    /// # Errors
+    /// `PARSE_SYNTAX_ERROR`, `UNSUPPORTED_DATATYPE` for the types.
+    pub fn register_udf<'a>(
+        &self,
+        name: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+        returns: &str,
+        function: impl Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.register_function(UserFunction::new(name, arguments, returns, function)?);
+        Ok(())
+    }
+
+    /// Registers a scalar function under its own name.
+    pub fn register_function(&self, function: UserFunction) {
+        let name = function.function_name().to_owned();
+        self.shared.functions.register(&name, Registered::Scalar(function));
+    }
+
+    /// Registers an aggregate function, written row by row, under its own name.
+    pub fn register_udaf(&self, function: impl Aggregator) {
+        let name = function.name().to_owned();
+        self.shared.functions.register(&name, Registered::Aggregate(aggregator(function)));
+    }
+
+    /// The functions registered by the program.
+    pub fn user_functions(&self) -> &UserFunctions {
+        &self.shared.functions
+    }
+
     /// A view or table by name.
     ///
     /// # Errors
@@ -192,7 +228,7 @@ impl Session {
     pub(crate) fn with_binder<T>(&self, bind: impl FnOnce(&Binder<'_>) -> Result<T>) -> Result<T> {
         let conf = self.conf();
         let tables = Lookup { catalog: self.catalog(), memory: self.memory_tables(), conf: &conf };
-        bind(&Binder::new(&conf, &tables as &dyn Tables))
+        bind(&Binder::new(&conf, &tables as &dyn Tables).with_functions(&self.shared.functions))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod actions;
 mod transform;
+mod typed;
 
 pub(super) use transform::items;
 

@@ -56,6 +56,11 @@ macro_rules! with_values {
     )*};
 }
 
+/// A call of a function by name, one registered with [`crate::session::Session::register_udf`] or Spark's own.
+pub fn call_udf(name: &str, columns: impl IntoIterator<Item = impl Into<Column>>) -> Column {
+    call_function(name, columns)
+}
+
 nullary! {
     current_timestamp current_date now rand randn uuid pi e input_file_name monotonically_increasing_id
     current_user current_database row_number rank dense_rank percent_rank cume_dist

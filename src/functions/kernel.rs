@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::user::UserFunction;
 use crate::{Error, Result};
 
 type Run = dyn Fn(&[ColumnarValue], usize) -> Result<ColumnarValue> + Send + Sync;
@@ -98,7 +99,9 @@ impl Kernel {
 
     /// True if some part of `expr` may fail on some data.
     pub fn may_fail(expr: &Expr) -> bool {
-        expr.exists(|part| Ok(Kernel::of(part).is_some_and(|(kernel, _)| kernel.fallible))).unwrap_or(true)
+        let fails =
+            |part: &Expr| Kernel::of(part).is_some_and(|(kernel, _)| kernel.fallible) || UserFunction::is_call(part);
+        expr.exists(|part| Ok(fails(part))).unwrap_or(true)
     }
 
     /// The expression that applies this function to `args`.

@@ -53,6 +53,7 @@ mod substring;
 mod text;
 mod to_char;
 mod url;
+pub mod user;
 pub mod window;
 
 use arrow::datatypes::{DataType, FieldRef};

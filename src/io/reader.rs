@@ -5,11 +5,15 @@
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::frame::DataFrame;
 use crate::session::Session;
 use crate::sources::SourceSpec;
-use crate::{Error, Result, types};
+use crate::sources::items::StreamSender;
+use crate::sources::memory::MemoryStream;
+use crate::{Error, Result, items, types};
 
 /// What the columns of plans read without a name are qualified with; users do not see it.
 const UNNAMED: &str = "__source";
@@ -224,9 +228,29 @@ impl DataStreamReader {
     ///
     /// # Errors
     /// If two columns have one name.
-    pub fn memory(self, stream: &crate::sources::memory::MemoryStream) -> Result<DataFrame> {
+    pub fn memory(self, stream: &MemoryStream) -> Result<DataFrame> {
         let plan: LogicalPlan = super::plan(UNNAMED, stream.spec(), &self.0.session.conf())?;
         Ok(DataFrame::new(self.0.session, plan))
+    }
+
+    /// A stream of values that the program sends, one row each: the sender, and the DataFrame over its rows.
+    ///
+    /// Columns are those of `T` ([`crate::items`] tells which), or as given with `schema`. At most `capacity` rows are kept;
+    /// a row is kept until the queries that read it have committed it, so under [`crate::query::Trigger::continuous`] there
+    /// should be room for what comes in one interval.
+    ///
+    /// # Errors
+    /// A type whose columns cannot be told (then give them with `schema`); options, as there are none.
+    pub fn items<T: Serialize + DeserializeOwned>(self, capacity: u64) -> Result<(StreamSender<T>, DataFrame)> {
+        let Reading { session, spec, failed } = self.0;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let schema = spec.schema.map_or_else(items::schema_of::<T>, Ok)?;
+        let stream = MemoryStream::builder(schema).capacity(capacity).build();
+        let source = SourceSpec { options: spec.options, ..stream.spec() };
+        let plan = super::plan(UNNAMED, source, &session.conf())?;
+        Ok((StreamSender::new(stream)?, DataFrame::new(session, plan)))
     }
 
     /// A table of the session, read as a stream with this reader's options.

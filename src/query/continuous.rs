@@ -20,7 +20,7 @@ use crate::{Error, Result};
 const WAIT_ALONE: Duration = Duration::from_millis(20);
 const WAIT_TOGETHER: Duration = Duration::from_millis(5);
 
-/// Runs until the query is stopped.
+/// Runs until the query is stopped or all its sources have ended.
 pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
     let signals = Arc::new(Signals::default());
     signals.epoch.store(execution.epoch, Ordering::Release);
@@ -69,12 +69,13 @@ impl Continuous {
             let ticket = execution.state.asked();
             let wakes = execution.state.wakes();
             let asked = ticket > execution.state.answered();
-            if asked {
+            let ended = execution.sources_ended();
+            if asked || ended {
                 self.wait_until_idle(execution)?;
             } else if !execution.stopping() {
                 self.pause(execution, interval, wakes)?;
             }
-            let last = execution.stopping();
+            let last = ended || execution.stopping();
             self.close_epoch(execution)?;
             if asked {
                 execution.state.answer(ticket);
@@ -92,7 +93,8 @@ impl Continuous {
         loop {
             self.check(execution)?;
             let passed = execution.setup.clock.nanos().saturating_sub(start);
-            if execution.stopping() || execution.state.asked() > execution.state.answered() || passed >= interval {
+            let asked = execution.state.asked() > execution.state.answered();
+            if execution.stopping() || asked || passed >= interval || execution.sources_ended() {
                 return Ok(());
             }
             let left = Duration::from_nanos(interval - passed).min(Duration::from_millis(50));

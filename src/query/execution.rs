@@ -398,6 +398,11 @@ impl Execution {
         self.state.stopping()
     }
 
+    /// True when no source will ever have more than it has now.
+    pub fn sources_ended(&self) -> bool {
+        !self.sources.is_empty() && self.sources.iter().all(|source| source.ended())
+    }
+
     /// Sequentially consistent read of a reader's idle count; see [`super::continuous`].
     pub fn idle_count(counter: &std::sync::atomic::AtomicU64) -> u64 {
         counter.load(Ordering::Acquire)

@@ -26,6 +26,8 @@ pub(crate) fn run(execution: &mut Execution) -> Result<()> {
         if execution.stopping() {
             return Ok(());
         }
+        // Asked before what is there: a source that ends later is found to have ended the next time.
+        let last = ends_when_idle(execution) || execution.sources_ended();
         let ticket = execution.state.asked();
         let wakes = execution.state.wakes();
         execution.times.begin(&execution.setup.clock);
@@ -36,7 +38,7 @@ pub(crate) fn run(execution: &mut Execution) -> Result<()> {
                     return Ok(());
                 }
             }
-            None if ends_when_idle(execution) => return Ok(()),
+            None if last => return Ok(()),
             None => {
                 execution.state.answer(ticket);
                 idle(execution, wakes)?;

@@ -13,6 +13,7 @@ mod execution;
 mod graph;
 mod handle;
 mod ingest;
+mod items;
 mod listener;
 mod manager;
 mod micro_batch;
@@ -24,6 +25,7 @@ mod trigger;
 mod writer;
 
 pub use handle::StreamingQuery;
+pub use items::Items;
 pub use listener::{ListenerId, QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
 pub use manager::StreamingQueryManager;
 pub use start::StartRequest;

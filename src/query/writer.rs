@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use serde::de::DeserializeOwned;
 
 use super::handle::StreamingQuery;
+use super::items::Items;
 use super::start::{StartRequest, start};
 use super::trigger::Trigger;
 use crate::clock::SharedClock;
 use crate::frame::DataFrame;
+use crate::items::Decoder;
 use crate::options::nearest;
 use crate::sinks::channel::{ResultReceiver, channel};
 use crate::sinks::foreach::ForeachFunction;
@@ -178,6 +181,17 @@ impl DataStreamWriter {
         let (sender, receiver) = channel(capacity);
         self.sink = sender.spec();
         Ok((self.start()?, receiver))
+    }
+
+    /// Starts the query; its rows come out as values of type `T`, whose fields are columns. At most `capacity` chunks of rows
+    /// wait to be taken: a slow reader slows the query down.
+    ///
+    /// # Errors
+    /// `UNRESOLVED_COLUMN.WITH_SUGGESTION` for a field without a column, or as [`DataStreamWriter::start`].
+    pub fn start_items<T: DeserializeOwned>(self, capacity: usize) -> Result<(StreamingQuery, Items<T>)> {
+        let decoder = Decoder::new(&self.frame.schema())?;
+        let (query, receiver) = self.start_channel(capacity)?;
+        Ok((query.clone(), Items::new(receiver, decoder, query)))
     }
 
     /// Starts the query writing to a table made with `CREATE TABLE ... USING`.

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use super::{Guarantee, OutputMode, Prepared, Sink, SinkContext, SinkProvider, SinkSpec, Writer};
 use crate::options::OptionSpec;
@@ -30,16 +31,35 @@ pub enum Delivery {
 
 /// The query's end of the channel; what [`SinkSpec::function`] carries.
 #[derive(Debug, Clone)]
-pub struct ResultSender(Sender<Delivery>);
+pub struct ResultSender {
+    // Dropped before `arrival`, so that who is woken finds the channel ended.
+    sender: Sender<Delivery>,
+    arrival: Arrival,
+}
+
+/// Wakes the tasks that wait for a delivery, or for the end.
+#[derive(Debug, Clone, Default)]
+struct Arrival(Arc<Notify>);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
+    }
+}
 
 /// The program's end of the channel. Dropping it ends the query.
 #[derive(Debug, Clone)]
-pub struct ResultReceiver(Receiver<Delivery>);
+pub struct ResultReceiver {
+    deliveries: Receiver<Delivery>,
+    arrival: Arc<Notify>,
+}
 
 /// A channel that holds up to `capacity` deliveries (chunks of rows) before the query waits.
 pub fn channel(capacity: usize) -> (ResultSender, ResultReceiver) {
-    let (sender, receiver) = bounded(capacity.max(1));
-    (ResultSender(sender), ResultReceiver(receiver))
+    let (sender, deliveries) = bounded(capacity.max(1));
+    let arrival = Arrival::default();
+    let receiver = ResultReceiver { deliveries, arrival: Arc::clone(&arrival.0) };
+    (ResultSender { sender, arrival }, receiver)
 }
 
 impl ResultSender {
@@ -52,7 +72,21 @@ impl ResultSender {
 impl ResultReceiver {
     /// The next delivery; waits for it. `None` when the query has ended.
     pub fn recv(&self) -> Option<Delivery> {
-        self.0.recv().ok()
+        self.deliveries.recv().ok()
+    }
+
+    /// The next delivery; other tasks run until it comes. `None` when the query has ended. Works in any async runtime.
+    pub async fn recv_async(&self) -> Option<Delivery> {
+        loop {
+            let arrival = self.arrival.notified();
+            tokio::pin!(arrival);
+            arrival.as_mut().enable();
+            match self.deliveries.try_recv() {
+                Ok(delivery) => return Some(delivery),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => arrival.await,
+            }
+        }
     }
 
     /// The next delivery, if it comes within `wait`.
@@ -60,12 +94,12 @@ impl ResultReceiver {
     /// # Errors
     /// Says whether nothing came in time or the query has ended.
     pub fn recv_timeout(&self, wait: Duration) -> std::result::Result<Delivery, RecvTimeoutError> {
-        self.0.recv_timeout(wait)
+        self.deliveries.recv_timeout(wait)
     }
 
     /// The channel itself, for `select!`.
     pub fn inner(&self) -> &Receiver<Delivery> {
-        &self.0
+        &self.deliveries
     }
 
     /// The rows as serde structs, one each; field names are column names. Ends with the query.
@@ -78,7 +112,7 @@ impl ResultReceiver {
 
     /// The rows, chunk by chunk. Ends with the query.
     pub fn batches(&self) -> impl Iterator<Item = RecordBatch> + '_ {
-        self.0.iter().filter_map(|delivery| match delivery {
+        self.deliveries.iter().filter_map(|delivery| match delivery {
             Delivery::Rows(rows) => Some(rows),
             Delivery::Committed(_) => None,
         })
@@ -117,13 +151,13 @@ impl SinkProvider for Channel {
 
     fn connect(&self, spec: &SinkSpec, _context: SinkContext) -> Result<Box<dyn Sink>> {
         super::check_options(self, spec)?;
-        let sender = super::function::<ResultSender>(spec, "channel")?.0.clone();
+        let sender = super::function::<ResultSender>(spec, "channel")?.as_ref().clone();
         Ok(Box::new(ChannelSink { sender, ended: Arc::default() }))
     }
 }
 
 struct ChannelSink {
-    sender: Sender<Delivery>,
+    sender: ResultSender,
     ended: Arc<AtomicBool>,
 }
 
@@ -152,10 +186,13 @@ impl Drop for ChannelSink {
 }
 
 /// Waits until there is room; gives up when the query has ended.
-fn send(sender: &Sender<Delivery>, mut delivery: Delivery, ended: &AtomicBool) -> Result<()> {
+fn send(to: &ResultSender, mut delivery: Delivery, ended: &AtomicBool) -> Result<()> {
     loop {
-        delivery = match sender.send_timeout(delivery, PATIENCE) {
-            Ok(()) => return Ok(()),
+        delivery = match to.sender.send_timeout(delivery, PATIENCE) {
+            Ok(()) => {
+                to.arrival.0.notify_waiters();
+                return Ok(());
+            }
             Err(SendTimeoutError::Disconnected(_)) => return Err(super::closed("the channel")),
             Err(SendTimeoutError::Timeout(_)) if ended.load(Ordering::Acquire) => return Ok(()),
             Err(SendTimeoutError::Timeout(delivery)) => delivery,
@@ -164,7 +201,7 @@ fn send(sender: &Sender<Delivery>, mut delivery: Delivery, ended: &AtomicBool) -
 }
 
 struct ChannelWriter {
-    sender: Sender<Delivery>,
+    sender: ResultSender,
     ended: Arc<AtomicBool>,
     rows: u64,
 }

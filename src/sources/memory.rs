@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
@@ -162,6 +163,23 @@ impl MemoryStream {
         Ok(())
     }
 
+    /// Adds rows to a partition if it is not full; false if it is.
+    ///
+    /// # Errors
+    /// As [`MemoryStream::push_to`].
+    pub fn try_push(&self, partition: usize, rows: RecordBatch) -> Result<bool> {
+        let target = self.partition(partition)?;
+        let pieces = self.pieces(rows)?;
+        let mut kept = target.lock();
+        if !kept.closed && kept.kept() >= self.0.capacity {
+            return Ok(false);
+        }
+        pieces.into_iter().try_for_each(|piece| kept.add(piece))?;
+        drop(kept);
+        self.announce(target);
+        Ok(true)
+    }
+
     /// Adds rows to a partition; other tasks run while it is full.
     ///
     /// # Errors
@@ -311,6 +329,23 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Rows from number `from` to before `to`: what is there, but never more than a chunk's worth, and a large batch on its
+    /// own. So rows that were pushed one by one travel alone while the query keeps up, and together when it lags.
+    fn pieces(&self, mut from: u64, to: u64) -> Vec<RecordBatch> {
+        let (mut pieces, mut total) = (Vec::new(), 0);
+        while let Some(piece) = self.piece(from, to) {
+            total += piece.num_rows();
+            if !pieces.is_empty() && total > MAX_ROWS {
+                break;
+            }
+            from += piece.num_rows() as u64;
+            pieces.push(piece);
+        }
+        pieces
+    }
+}
+
 /// The provider of `format("memory")`; the stream itself is the spec's handle.
 #[derive(Debug)]
 pub struct Memory;
@@ -414,6 +449,10 @@ impl Source for MemorySource {
         Ok(None)
     }
 
+    fn ended(&self) -> bool {
+        self.stream.0.partitions.iter().all(|partition| partition.lock().closed)
+    }
+
     fn freeze(&mut self) -> Result<()> {
         self.goal = Some(self.ends());
         Ok(())
@@ -490,13 +529,14 @@ impl Reader for MemoryReader {
         let (rows, _) = target.readable.wait_timeout_while(rows, wait, nothing).unwrap_or_else(PoisonError::into_inner);
         self.interrupted.store(false, Ordering::Release);
         let next = if self.stream.0.replay { self.next } else { self.next.max(rows.start()) };
-        let (piece, closed) = (rows.piece(next, end), rows.closed);
+        let (pieces, closed) = (rows.pieces(next, end), rows.closed);
         drop(rows);
         self.next = next;
-        match piece {
-            Some(piece) => self.hand_over(piece),
-            None if closed => Ok(Read::End),
-            None => Ok(Read::Idle),
+        match pieces.as_slice() {
+            [] if closed => Ok(Read::End),
+            [] => Ok(Read::Idle),
+            [piece] => self.hand_over(piece.clone()),
+            many => self.hand_over(concat_batches(&self.stream.0.schema, many)?),
         }
     }
 
@@ -558,6 +598,24 @@ mod tests {
         });
         assert!(first.is_ok());
         assert!(second.unwrap_err().message().contains("closed"));
+    }
+
+    #[test]
+    fn single_rows_travel_together_when_they_wait() {
+        let stream = MemoryStream::new(numbers([]).schema());
+        [1, 2, 3].into_iter().for_each(|n| stream.push(numbers([n])).unwrap());
+        let context = super::super::conformance::context(1);
+        let mut source = Memory.connect(&stream.spec(), stream.schema(), context).unwrap();
+        let mut reader = source.read(None, None).unwrap().remove(0);
+        let Read::Rows(rows) = reader.next(Duration::ZERO).unwrap() else { panic!("there are rows") };
+        assert_eq!(rows, numbers([1, 2, 3]));
+    }
+
+    #[test]
+    fn a_full_stream_refuses_a_try() {
+        let stream = MemoryStream::builder(numbers([]).schema()).capacity(2).build();
+        assert!(stream.try_push(0, numbers([1, 2, 3])).unwrap(), "there is room for one");
+        assert!(!stream.try_push(0, numbers([4])).unwrap());
     }
 
     #[test]

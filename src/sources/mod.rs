@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod conformance;
 pub mod file;
+pub mod items;
 pub mod memory;
 mod pause;
 pub mod rate;
@@ -113,6 +114,11 @@ pub trait Source: Send {
 
     /// A decoder for what its readers give as [`Read::Frames`]; each worker has one. `None` if readers give rows.
     fn decoder(&self) -> Result<Option<Box<dyn Decoder>>>;
+
+    /// True when nothing will be added to the source any more: the query ends when it has worked off what is there.
+    fn ended(&self) -> bool {
+        false
+    }
 
     /// From now on [`Source::latest`] offers only what exists now, in batches of the usual size, and then `None` (trigger
     /// available now).

@@ -17,6 +17,7 @@ use super::grouping::{self, Grouping};
 use super::selection;
 use crate::conf::Conf;
 use crate::functions::coerce::type_name;
+use crate::functions::user::UserFunctions;
 use crate::options::Options;
 use crate::{Error, Result};
 
@@ -41,6 +42,8 @@ pub struct Binder<'a> {
     pub conf: &'a Conf,
     /// Tables and views.
     pub tables: &'a dyn Tables,
+    /// The functions that the program registered.
+    pub functions: Option<&'a UserFunctions>,
     /// Common table expressions in scope, by lower-case name.
     pub(super) named: HashMap<String, Arc<LogicalPlan>>,
     /// The windows that the query at hand names.
@@ -52,7 +55,12 @@ pub struct Binder<'a> {
 impl<'a> Binder<'a> {
     /// A binder for a top-level query.
     pub fn new(conf: &'a Conf, tables: &'a dyn Tables) -> Self {
-        Self { conf, tables, named: HashMap::new(), windows: Vec::new(), outer: None }
+        Self { conf, tables, functions: None, named: HashMap::new(), windows: Vec::new(), outer: None }
+    }
+
+    /// Knows functions that the program registered, too.
+    pub fn with_functions(self, functions: &'a UserFunctions) -> Self {
+        Binder { functions: Some(functions), ..self }
     }
 
     /// Binds with what expressions over `schema` can refer to.
@@ -62,6 +70,7 @@ impl<'a> Binder<'a> {
             outer: self.outer,
             subquery: Some(&subquery),
             windows: &self.windows,
+            functions: self.functions,
             ..Scope::new(schema, self.conf)
         })
     }
@@ -69,7 +78,7 @@ impl<'a> Binder<'a> {
     /// A binder for a subquery within an expression of this scope.
     fn inside<'s>(&'s self, scope: &'s Scope<'s>) -> Binder<'s> {
         let (named, windows) = (self.named.clone(), Vec::new());
-        Binder { conf: self.conf, tables: self.tables, named, windows, outer: Some(scope) }
+        Binder { named, windows, outer: Some(scope), functions: self.functions, ..Binder::new(self.conf, self.tables) }
     }
 
     /// Binds an expression over the columns of `plan`.

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::expression::{Parameters, Scope, bind_expression};
 use super::{item, literal, over};
+use crate::functions::user::{Registered, UserFunctions};
 use crate::functions::{self, Arg, Call};
 use crate::{Error, Result};
 
@@ -25,13 +26,31 @@ pub(super) fn function(call: &ast::Function, scope: &Scope<'_>) -> Result<Expr> 
     if let Some(window) = &call.over {
         return over::window_function(&name, call, window, scope);
     }
+    if let Some(bound) = registered(&name, call, scope)? {
+        return Ok(bound);
+    }
     if let Some(function) = functions::lookup(&name) {
         refuse_aggregate_clauses(&name, call)?;
         let args = arguments(&name, &call.args, scope)?;
         return (function.bind)(Call { name: &name, args, schema: scope.schema, conf: scope.conf });
     }
     let aggregate = aggregate(&name, call, scope)?;
-    aggregate.ok_or_else(|| unresolved(&name))
+    aggregate.ok_or_else(|| unresolved(&name, scope))
+}
+
+/// Binds a call of a function that the program registered; none if there is none of this name.
+fn registered(name: &str, call: &ast::Function, scope: &Scope<'_>) -> Result<Option<Expr>> {
+    match scope.functions.and_then(|functions| functions.get(name)) {
+        None => Ok(None),
+        Some(Registered::Scalar(function)) => {
+            refuse_aggregate_clauses(name, call)?;
+            let args = arguments(name, &call.args, scope)?;
+            function.bind(Call { name, args, schema: scope.schema, conf: scope.conf }).map(Some)
+        }
+        Some(Registered::Aggregate(function)) => {
+            functions::aggregate::bind_user(function, whole_call(name, call, scope)?).map(Some)
+        }
+    }
 }
 
 /// Binds a call of a scalar function by its name.
@@ -39,14 +58,17 @@ pub(super) fn function(call: &ast::Function, scope: &Scope<'_>) -> Result<Expr> 
 /// # Errors
 /// As [`function`].
 pub(super) fn named(name: &str, args: &[ast::Expr], scope: &Scope<'_>) -> Result<Expr> {
-    let function = functions::lookup(name).ok_or_else(|| unresolved(name))?;
+    let function = functions::lookup(name).ok_or_else(|| unresolved(name, scope))?;
     let args = args.iter().map(|arg| argument(arg, scope)).collect::<Result<_>>()?;
     (function.bind)(Call { name, args, schema: scope.schema, conf: scope.conf })
 }
 
-fn unresolved(name: &str) -> Error {
+fn unresolved(name: &str, scope: &Scope<'_>) -> Error {
     let error = Error::query("UNRESOLVED_ROUTINE", format!("cannot resolve routine `{name}`"));
-    match crate::options::nearest(name, functions::names().chain(functions::aggregate::names())) {
+    let own = scope.functions.map(UserFunctions::names).unwrap_or_default();
+    let mut known: Vec<&str> = functions::names().chain(functions::aggregate::names()).collect();
+    known.extend(own.iter().map(String::as_str));
+    match crate::options::nearest(name, known.into_iter()) {
         Some(near) => error.hint(format!("Did you mean '{near}'?")),
         None => error,
     }
@@ -129,19 +151,15 @@ fn aggregate(name: &str, call: &ast::Function, scope: &Scope<'_>) -> Result<Opti
     if !is_aggregate_name(name) {
         return Ok(None);
     }
+    functions::aggregate::bind(whole_call(name, call, scope)?)
+}
+
+/// A call of an aggregate function with all its clauses bound.
+fn whole_call<'a>(name: &'a str, call: &ast::Function, scope: &'a Scope<'a>) -> Result<functions::aggregate::Call<'a>> {
     let AggregateCall { args, distinct, filter, ignore_nulls } = aggregate_call(name, call, scope)?;
     let order_by = call.within_group.iter().map(|key| over::sort_key(key, scope)).collect::<Result<_>>()?;
     let (schema, conf) = (scope.schema, scope.conf);
-    functions::aggregate::bind(functions::aggregate::Call {
-        name,
-        args,
-        distinct,
-        filter,
-        ignore_nulls,
-        order_by,
-        schema,
-        conf,
-    })
+    Ok(functions::aggregate::Call { name, args, distinct, filter, ignore_nulls, order_by, schema, conf })
 }
 
 /// True if an aggregate function has this name.

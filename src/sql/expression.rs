@@ -15,6 +15,7 @@ use crate::conf::Conf;
 use crate::functions::arithmetic::{self, Operator};
 use crate::functions::cast::{self, Mode};
 use crate::functions::comparison::{self, Comparison, Pattern};
+use crate::functions::user::UserFunctions;
 use crate::functions::{Context, conditional};
 use crate::{Error, Result, types};
 
@@ -38,6 +39,8 @@ pub struct Scope<'a> {
     pub subquery: Option<&'a PlanSubquery<'a>>,
     /// Named windows (`WINDOW w AS (...)`).
     pub windows: &'a [ast::NamedWindowDefinition],
+    /// The functions that the program registered.
+    pub functions: Option<&'a UserFunctions>,
 }
 
 /// Parameters of a lambda.
@@ -51,7 +54,7 @@ pub struct Parameters<'a> {
 impl<'a> Scope<'a> {
     /// A scope of columns only.
     pub fn new(schema: &'a DFSchema, conf: &'a Conf) -> Self {
-        Scope { schema, conf, outer: None, lambda: None, subquery: None, windows: &[] }
+        Scope { schema, conf, outer: None, lambda: None, subquery: None, windows: &[], functions: None }
     }
 
     /// What functions need to know of it.

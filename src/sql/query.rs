@@ -55,7 +55,7 @@ impl Binder<'_> {
     /// A binder that may name more tables.
     pub(super) fn nested(&self) -> Binder<'_> {
         let (named, windows) = (self.named.clone(), Vec::new());
-        Binder { conf: self.conf, tables: self.tables, named, windows, outer: self.outer }
+        Binder { named, windows, outer: self.outer, functions: self.functions, ..Binder::new(self.conf, self.tables) }
     }
 
     fn add_cte(&mut self, cte: &Cte) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Integration tests: the whole engine through its public interface.
 //!
 //! One binary, so that DataFusion is linked once. `case` reads the conformance corpus and builds its queries; `batch`
-//! replays the cases' static answers, `replay` and `stream` their streaming answers.
+//! replays the cases' static answers, `replay` and `stream` their streaming answers. `embedded` and `queries` are about
+//! the library's own doors.
 
 mod batch;
 mod case;
@@ -11,7 +12,9 @@ mod compare;
 #[allow(dead_code, reason = "shared with the crate's own tests, which use all of it")]
 mod conformance;
 
+mod embedded;
 mod plans;
+mod queries;
 mod replay;
 mod sql;
 mod stream;

@@ -11,6 +11,7 @@ use super::DataFrame;
 use crate::frame::Row;
 use crate::frame::column::expr;
 use crate::frame::show::vertical;
+use crate::items::Decoder;
 use crate::plan::batch;
 use crate::show::{self, ShowOptions};
 use crate::types::zone::Zone;
@@ -46,11 +47,10 @@ impl DataFrame {
     /// # Errors
     /// If a row does not fit the type, and as [`DataFrame::collect`].
     pub fn collect_as<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        let decoder = Decoder::<T>::new(&self.schema())?;
         let mut all = Vec::new();
         for rows in self.collect()? {
-            let some: Vec<T> = serde_arrow::from_record_batch(&rows)
-                .map_err(|error| Error::invalid(format!("the rows do not fit the type: {error}")))?;
-            all.extend(some);
+            all.extend(decoder.items(&rows)?);
         }
         Ok(all)
     }

@@ -14,7 +14,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use super::generators::GenerateKernel;
 use super::windows::{SessionWindowKernel, TimeWindowKernel};
 use crate::Result;
-use crate::plan::nodes::{Generate, SessionWindow, TimeWindow};
+use crate::plan::nodes::{Generate, ItemFunction, MapItems, SessionWindow, TimeWindow};
 
 /// A stateless kernel that may change the number of rows.
 pub trait Expand: Send + Sync {
@@ -53,6 +53,23 @@ pub fn session_window(node: &SessionWindow) -> Result<Arc<dyn Expand>> {
     let (time, gap) = (physical(&node.time, &node.input)?, physical(&node.gap, &node.input)?);
     let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
     Ok(Arc::new(SessionWindowKernel { time, gap, schema }))
+}
+
+/// The kernel of a function of the program.
+pub fn map_items(node: &MapItems) -> Arc<dyn Expand> {
+    Arc::new(MapItemsKernel(Arc::clone(&node.function)))
+}
+
+struct MapItemsKernel(Arc<ItemFunction>);
+
+impl Expand for MapItemsKernel {
+    fn describe(&self) -> String {
+        self.0.name.clone()
+    }
+
+    fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        (self.0.run)(rows)
+    }
 }
 
 /// An expression over the columns of `input`, by index.

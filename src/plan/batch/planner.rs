@@ -125,6 +125,9 @@ fn step_of(node: &dyn UserDefinedLogicalNode, planning: &Planning<'_>) -> Result
         return Ok(Some(("GenerateExec", expanding(kernels::generate(node)?))));
     }
     if let Some(node) = node.downcast_ref() {
+        return Ok(Some(("MapItemsExec", expanding(kernels::map_items(node)))));
+    }
+    if let Some(node) = node.downcast_ref() {
         return Ok(Some(("MergeSessionsExec", merge_sessions(node, planning)?)));
     }
     Ok(None)

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan, Union};
 use thalweg_operators::group::Mode;
 
 use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
-use super::nodes::{self, Deduplicate, Generate, SessionAggregate, SessionWindow, TimeWindow, Watermark};
+use super::nodes::{self, Deduplicate, Generate, MapItems, SessionAggregate, SessionWindow, TimeWindow, Watermark};
 use super::scan::{is_streaming, scanned};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
@@ -70,6 +70,8 @@ impl Lowering {
             self.session_window(node, plan)
         } else if let Some(node) = node.downcast_ref::<SessionAggregate>() {
             self.session_aggregate(node, plan)
+        } else if let Some(node) = node.downcast_ref::<MapItems>() {
+            self.map_items(node, plan)
         } else {
             Err(unsupported(plan))
         }

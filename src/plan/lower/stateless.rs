@@ -6,7 +6,7 @@ use datafusion::logical_expr::{Expr, FetchType, Filter, Limit, LogicalPlan, Proj
 use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
 
 use super::super::dataflow::{Kind, Node, Sort, Step};
-use super::super::nodes::{Generate, SessionWindow, TimeWindow};
+use super::super::nodes::{Generate, MapItems, SessionWindow, TimeWindow};
 use super::{Lowering, arrow_schema, expression};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
@@ -40,6 +40,12 @@ impl Lowering {
     pub(super) fn session_window(&mut self, node: &SessionWindow, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
         let step = Step::Expand(super::super::batch::kernels::session_window(node)?);
+        Ok(self.step(input, step, plan.schema()))
+    }
+
+    pub(super) fn map_items(&mut self, node: &MapItems, plan: &LogicalPlan) -> Result<Node> {
+        let input = self.node(&node.input)?;
+        let step = Step::Expand(super::super::batch::kernels::map_items(node));
         Ok(self.step(input, step, plan.schema()))
     }
 

@@ -1,4 +1,5 @@
-//! Logical nodes that DataFusion does not have: watermarks, deduplication, generators, time and session windows.
+//! Logical nodes that DataFusion does not have: watermarks, deduplication, generators, time and session windows,
+//! functions of the program over rows.
 //!
 //! In: DataFusion plans as inputs. Out: a `LogicalPlan::Extension` with a schema of its own. Nodes hold no running
 //! state and no I/O. What must always hold: a node that adds columns adds them behind its input's columns, and each
@@ -6,6 +7,7 @@
 
 mod deduplicate;
 mod generate;
+mod map_items;
 mod merge_sessions;
 mod session_aggregate;
 mod session_window;
@@ -21,6 +23,7 @@ use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode};
 
 pub use deduplicate::Deduplicate;
 pub use generate::Generate;
+pub use map_items::{ItemFunction, MapItems};
 pub use merge_sessions::MergeSessions;
 pub use session_aggregate::SessionAggregate;
 pub use session_window::SessionWindow;
