@@ -327,7 +327,7 @@ mod tests {
         let schema = types::parse_ddl("ts TIMESTAMP").unwrap();
         let rows = Encoder::<Event>::new(Some(schema.clone())).unwrap().rows(&[Event { ts: 7 }]).unwrap();
         assert_eq!(rows.schema(), schema);
-        assert_eq!(Decoder::new(&schema).unwrap().items(&rows).unwrap(), [Event { ts: 7 }]);
+        assert_eq!(Decoder::<Event>::new(&schema).unwrap().items(&rows).unwrap(), [Event { ts: 7 }]);
     }
 
     #[test]
