@@ -45,7 +45,7 @@ pub fn source<'scope>(
     open: impl FnOnce(SyncActivator) -> Box<dyn Feed>,
 ) -> ChunkStream<'scope> {
     let label = name.to_owned();
-    operator::source::<Time, CapacityContainerBuilder<Chunk>, _, _>(scope.clone(), name, move |capability, info| {
+    operator::source::<Time, CapacityContainerBuilder<Chunk>, _, _>(scope, name, move |capability, info| {
         let worker = scope.worker().clone();
         let feed = open(worker.sync_activator_for(info.address.to_vec()));
         let again = worker.activator_for(info.address);

@@ -60,7 +60,10 @@ fn run(steps: &mut [Step], chunk: Chunk) -> Result<Chunk> {
 fn give(chunk: Chunk, mut send: impl FnMut(Chunk)) {
     let Some(rows) = chunk.rows() else { return };
     if rows.num_rows() <= MAX_ROWS {
-        return if chunk.is_empty() { () } else { send(chunk) };
+        if !chunk.is_empty() {
+            send(chunk);
+        }
+        return;
     }
     for start in (0..rows.num_rows()).step_by(MAX_ROWS) {
         send(chunk.with_rows(rows.slice(start, MAX_ROWS.min(rows.num_rows() - start))));

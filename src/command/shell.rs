@@ -110,12 +110,8 @@ impl Shell {
             "\\queries" => print(&self.queries())?,
             "\\stop" => self.stop(rest.trim())?,
             word if word.starts_with('\\') => print(&format!("no such command: {word}; \\help lists them\n"))?,
-            _ => script::cut(text)
-                .statements
-                .iter()
-                .all(|statement| self.statement(statement))
-                .then_some(())
-                .unwrap_or(()),
+            // The first statement that fails ends the text.
+            _ => drop(script::cut(text).statements.iter().all(|statement| self.statement(statement))),
         }
         Ok(true)
     }

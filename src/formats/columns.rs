@@ -76,11 +76,6 @@ impl Column {
         self.validity.len()
     }
 
-    /// The type of the column.
-    pub(crate) fn data_type(&self) -> &DataType {
-        &self.data_type
-    }
-
     /// The type, and the values to append to.
     pub(crate) fn parts(&mut self) -> (&DataType, &mut Values) {
         (&self.data_type, &mut self.values)

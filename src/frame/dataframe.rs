@@ -140,7 +140,7 @@ impl Condition for String {
 #[derive(Debug, Clone)]
 pub enum JoinOn {
     /// A condition over both sides.
-    Condition(Column),
+    Condition(Box<Column>),
     /// Columns of the same name are equal, and come once in the result.
     Using(Vec<String>),
 }
@@ -156,7 +156,7 @@ impl JoinOn {
 
 impl From<Column> for JoinOn {
     fn from(condition: Column) -> Self {
-        JoinOn::Condition(condition)
+        JoinOn::Condition(Box::new(condition))
     }
 }
 

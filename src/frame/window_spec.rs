@@ -86,7 +86,7 @@ fn bound(distance: i64) -> Result<WindowFrameBound> {
         Window::UNBOUNDED_PRECEDING => WindowFrameBound::Preceding(None),
         Window::UNBOUNDED_FOLLOWING => WindowFrameBound::Following(None),
         0 => WindowFrameBound::CurrentRow,
-        ..0 => WindowFrameBound::Preceding(Some(amount()?)),
+        before if before < 0 => WindowFrameBound::Preceding(Some(amount()?)),
         _ => WindowFrameBound::Following(Some(amount()?)),
     })
 }

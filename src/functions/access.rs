@@ -125,7 +125,7 @@ pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr>
                 .call(vec![value, index]))
         }
         DataType::Struct(_) => match literal::constant_string(&index) {
-            Some(name) => field(value, &name.to_owned(), context),
+            Some(name) => field(value, name, context),
             None => Err(Error::query("INVALID_EXTRACT_FIELD", "a field's name must be a constant string")),
         },
         other => Err(Error::query(

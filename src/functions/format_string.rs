@@ -230,7 +230,7 @@ impl Value<'_> {
             Value::Double(value) => push_double(*value, out),
             Value::Float(value) => push_float(*value, out),
             Value::Decimal(value, scale) => {
-                out.push_str(&Decimal128Type::format_decimal(*value, DECIMAL128_MAX_PRECISION, *scale))
+                out.push_str(&Decimal128Type::format_decimal(*value, DECIMAL128_MAX_PRECISION, *scale));
             }
         }
     }

@@ -566,10 +566,10 @@ fn compare_round(
             return Err(Error::data("COMPARATOR_RETURNS_NULL", "the comparison of 'array_sort' gave null")
                 .hint("Let it give a number for nulls too."));
         };
-        if let Some(elements) = places.get_mut(row) {
-            if order > 0 || (order == 0 && elements.get(low) > elements.get(high)) {
-                elements.swap(low, high);
-            }
+        if let Some(elements) = places.get_mut(row)
+            && (order > 0 || (order == 0 && elements.get(low) > elements.get(high)))
+        {
+            elements.swap(low, high);
         }
     }
     Ok(())

@@ -392,7 +392,7 @@ fn elt(mut call: Call<'_>) -> Result<Expr> {
     let kernel = over_rows("elt", result, move |rows| {
         let index = rows.numbers::<Int32Type>(0)?;
         let choices = rows.arity() - 1;
-        let chosen = |row| Some(choice(index.get(row)?, choices, ansi).transpose()?);
+        let chosen = |row| choice(index.get(row)?, choices, ansi).transpose();
         if all_binary {
             let values = (1..=choices).map(|i| rows.binaries(i)).collect::<Result<Vec<_>>>()?;
             return rows.try_give_binaries(|row, out| match chosen(row)? {

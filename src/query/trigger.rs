@@ -72,7 +72,7 @@ fn interval_of(text: &str) -> Result<Duration> {
     let wrong =
         || Error::query("CANNOT_PARSE_INTERVAL", format!("'{text}' is no interval")).hint("Write e.g. '5 seconds'.");
     let words: Vec<&str> = text.strip_prefix("interval ").unwrap_or(text).split_whitespace().collect();
-    if words.is_empty() || words.len() % 2 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(2) {
         return Err(wrong());
     }
     let parts = words.chunks(2).map(|pair| part(pair[0], pair[1]).ok_or_else(wrong));

@@ -85,7 +85,7 @@ impl Worker {
         }
         let mut inputs = Vec::new();
         for input in &node.inputs {
-            inputs.push(self.node(scope.clone(), input)?);
+            inputs.push(self.node(scope, input)?);
         }
         match &node.kind {
             Kind::Map(steps) => {
@@ -106,7 +106,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let streams = shared.lanes[scan].iter().map(|(lane, _)| {
             let feed = self.lanes.remove(lane).unwrap_or_else(Lane::absent);
-            source(scope.clone(), &node.id, self.observer(), move |activator| feed.open(activator))
+            source(scope, &node.id, self.observer(), move |activator| feed.open(activator))
         });
         let streams: Vec<_> = streams.collect();
         Ok(scope.concatenate(streams))

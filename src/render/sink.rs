@@ -48,17 +48,6 @@ impl SinkLogic {
     }
 }
 
-trait RecordMany {
-    fn saturating_record_n(&mut self, value: u64, count: u64);
-}
-
-impl RecordMany for Histogram<u64> {
-    fn saturating_record_n(&mut self, value: u64, count: u64) {
-        // The histogram resizes itself; a value out of every range would only be missing from the report.
-        let _ = self.record_n(value, count);
-    }
-}
-
 impl Logic for SinkLogic {
     fn on_rows(&mut self, _: usize, chunk: Chunk, _: &mut Output) -> Result<()> {
         self.write(chunk).map_err(OperatorError::outside)

@@ -271,11 +271,12 @@ pub(super) fn keyword_call(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> 
         }
         E::Position { expr, r#in } => named("locate", &[expr.as_ref().clone(), r#in.as_ref().clone()], scope),
         E::Substring { expr, substring_from, substring_for, .. } => {
-            let args = [Some(expr), substring_from.as_ref(), substring_for.as_ref()];
+            let args = [Some(expr.as_ref()), substring_from.as_deref(), substring_for.as_deref()];
             named("substring", &present(&args), scope)
         }
         E::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
-            let args = [Some(expr), Some(overlay_what), Some(overlay_from), overlay_for.as_ref()];
+            let args =
+                [Some(expr.as_ref()), Some(overlay_what.as_ref()), Some(overlay_from.as_ref()), overlay_for.as_deref()];
             named("overlay", &present(&args), scope)
         }
         E::Trim { trim_where, trim_what, expr, trim_characters } => {
@@ -287,8 +288,8 @@ pub(super) fn keyword_call(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> 
     }
 }
 
-fn present(args: &[Option<&Box<ast::Expr>>]) -> Vec<ast::Expr> {
-    args.iter().flatten().map(|arg| arg.as_ref().clone()).collect()
+fn present(args: &[Option<&ast::Expr>]) -> Vec<ast::Expr> {
+    args.iter().flatten().map(|&arg| arg.clone()).collect()
 }
 
 fn with_scale(expr: &ast::Expr, field: &CeilFloorKind) -> Vec<ast::Expr> {

@@ -177,11 +177,11 @@ impl Grouped {
     fn check_grouped(&self, expr: &Expr) -> Result<()> {
         let mut left = None;
         expr.apply(|part| {
-            if let Expr::Column(column) = part {
-                if !self.plan.schema().has_column(column) || self.is_input_only(part) {
-                    left = Some(column.clone());
-                    return Ok(TreeNodeRecursion::Stop);
-                }
+            if let Expr::Column(column) = part
+                && (!self.plan.schema().has_column(column) || self.is_input_only(part))
+            {
+                left = Some(column.clone());
+                return Ok(TreeNodeRecursion::Stop);
             }
             Ok(TreeNodeRecursion::Continue)
         })?;

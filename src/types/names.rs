@@ -136,7 +136,7 @@ fn tree_children(data_type: &DataType, prefix: &str, out: &mut String) {
     match data_type {
         DataType::Struct(fields) => tree_fields(fields, prefix, out),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            tree_line(prefix, "element", item, Some("containsNull"), out)
+            tree_line(prefix, "element", item, Some("containsNull"), out);
         }
         DataType::Map(..) => tree_map(data_type, prefix, out),
         _ => {}

@@ -46,20 +46,20 @@ pub(crate) fn hash_column(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
         DataType::Int32 => hash_primitive::<Int32Type>(column, hashes, xxhash64_int),
         DataType::Date32 => hash_primitive::<Date32Type>(column, hashes, xxhash64_int),
         DataType::Interval(arrow::datatypes::IntervalUnit::YearMonth) => {
-            hash_primitive::<IntervalYearMonthType>(column, hashes, xxhash64_int)
+            hash_primitive::<IntervalYearMonthType>(column, hashes, xxhash64_int);
         }
         DataType::Int64 => hash_primitive::<Int64Type>(column, hashes, xxhash64_long),
         DataType::Date64 => hash_primitive::<Date64Type>(column, hashes, xxhash64_long),
         DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) => {
-            hash_primitive::<TimestampMicrosecondType>(column, hashes, xxhash64_long)
+            hash_primitive::<TimestampMicrosecondType>(column, hashes, xxhash64_long);
         }
         DataType::Duration(arrow::datatypes::TimeUnit::Microsecond) => {
-            hash_primitive::<DurationMicrosecondType>(column, hashes, xxhash64_long)
+            hash_primitive::<DurationMicrosecondType>(column, hashes, xxhash64_long);
         }
         DataType::Float32 => hash_primitive::<Float32Type>(column, hashes, hash_f32),
         DataType::Float64 => hash_primitive::<Float64Type>(column, hashes, hash_f64),
         DataType::Decimal128(precision, _) if *precision <= 18 => {
-            hash_primitive::<Decimal128Type>(column, hashes, |v, h| xxhash64_long(v as i64, h))
+            hash_primitive::<Decimal128Type>(column, hashes, |v, h| xxhash64_long(v as i64, h));
         }
         DataType::Decimal128(_, _) => hash_primitive::<Decimal128Type>(column, hashes, hash_wide_decimal),
         DataType::Utf8 => hash_bytes(column.as_string::<i32>().iter().map(|v| v.map(str::as_bytes)), hashes),

@@ -78,14 +78,14 @@ proptest! {
         for chunk in &chunks {
             let columns = columns(chunk, shape);
             table.lookup(&columns, chunk.len(), &mut groups).unwrap();
-            for row in 0..chunk.len() {
-                prop_assert_eq!(groups[row], oracle.get(&text(&columns, row)).copied().unwrap_or(ABSENT));
+            for (row, &group) in groups.iter().enumerate() {
+                prop_assert_eq!(group, oracle.get(&text(&columns, row)).copied().unwrap_or(ABSENT));
             }
             table.lookup_or_insert(&columns, chunk.len(), &mut groups).unwrap();
-            for row in 0..chunk.len() {
+            for (row, &group) in groups.iter().enumerate() {
                 let known = oracle.len();
-                let id = *oracle.entry(text(&columns, row)).or_insert(groups[row]);
-                prop_assert_eq!(groups[row], id, "row {} of {} keys", row, known);
+                let id = *oracle.entry(text(&columns, row)).or_insert(group);
+                prop_assert_eq!(group, id, "row {} of {} keys", row, known);
             }
             let mut ids: Vec<u32> = oracle.values().copied().collect();
             ids.sort_unstable();
@@ -113,8 +113,8 @@ proptest! {
         first.extend(second);
         prop_assert_eq!(&all, &first);
         let mut seen: HashMap<String, u64> = HashMap::new();
-        for row in 0..rows.len() {
-            prop_assert_eq!(*seen.entry(text(&whole, row)).or_insert(all[row]), all[row], "equal keys part ways");
+        for (row, &routed) in all.iter().enumerate() {
+            prop_assert_eq!(*seen.entry(text(&whole, row)).or_insert(routed), routed, "equal keys part ways");
         }
     }
 }
@@ -138,7 +138,7 @@ fn evicted_ids_are_reused_and_memory_stays_bounded() {
 #[test]
 fn sliced_columns_keep_their_place() {
     let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(8), None]));
-    let mut table = KeyTable::new(&fields(&[column.clone()])).unwrap();
+    let mut table = KeyTable::new(&fields(std::slice::from_ref(&column))).unwrap();
     let mut groups = Vec::new();
     table.lookup_or_insert(&[column.slice(1, 3)], 3, &mut groups).unwrap();
     assert_eq!(groups, [0, 1, 0]);
@@ -150,7 +150,7 @@ fn sliced_columns_keep_their_place() {
 fn wrong_columns_are_an_error() {
     let longs: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let words: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
-    let mut table = KeyTable::new(&fields(&[longs.clone()])).unwrap();
+    let mut table = KeyTable::new(&fields(std::slice::from_ref(&longs))).unwrap();
     let mut groups = Vec::new();
     assert!(table.lookup_or_insert(&[words], 1, &mut groups).is_err());
     assert!(table.lookup_or_insert(&[longs], 2, &mut groups).is_err());

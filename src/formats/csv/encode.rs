@@ -205,7 +205,7 @@ fn push_value(array: &ArrayRef, row: usize, times: &Times, out: &mut String) {
         DataType::Float32 => push_float(array.as_primitive::<types::Float32Type>().value(row), out),
         DataType::Float64 => push_double(array.as_primitive::<types::Float64Type>().value(row), out),
         DataType::Decimal128(_, scale) => {
-            push_decimal_scientific(array.as_primitive::<types::Decimal128Type>().value(row), *scale, out)
+            push_decimal_scientific(array.as_primitive::<types::Decimal128Type>().value(row), *scale, out);
         }
         DataType::Date32 => times.write_date(array.as_primitive::<types::Date32Type>().value(row), out),
         DataType::Timestamp(_, zone) => {

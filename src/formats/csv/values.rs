@@ -46,7 +46,7 @@ fn fill(column: &mut Column, text: &[u8], texts: &Texts) -> Option<()> {
         Values::Int8(values) => values.push(parse_integer(text)?),
         Values::Int16(values) => values.push(parse_integer(text)?),
         Values::Int32(values) if *data_type == DataType::Date32 => {
-            values.push(texts.times.read_date(std::str::from_utf8(text).ok()?)?)
+            values.push(texts.times.read_date(std::str::from_utf8(text).ok()?)?);
         }
         Values::Int32(values) => values.push(parse_integer(text)?),
         Values::Int64(values) => values.push(int64(data_type, text, texts)?),

@@ -155,7 +155,7 @@ impl<'a> Show<'a> {
             Kind::Map(map, keys, values) => append_map(map, keys, values, row, out),
             Kind::Struct(columns) => append_struct(columns, row, out),
             Kind::Other(array) => {
-                out.push_str(&arrow::util::display::array_value_to_string(array, row).unwrap_or_default())
+                out.push_str(&arrow::util::display::array_value_to_string(array, row).unwrap_or_default());
             }
         }
     }

@@ -11,6 +11,9 @@ use super::{Lowering, arrow_schema, expression};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
+/// What to sort by: a column, whether descending, whether nulls come first.
+type SortKeys = Vec<(usize, bool, bool)>;
+
 impl Lowering {
     pub(super) fn projection(&mut self, projection: &Projection) -> Result<Node> {
         let input = self.node(&projection.input)?;
@@ -85,7 +88,7 @@ impl Lowering {
         keys: &[SortExpr],
         schema: &DFSchema,
         width: usize,
-    ) -> Result<(Node, Vec<(usize, bool, bool)>)> {
+    ) -> Result<(Node, SortKeys)> {
         let exprs: Vec<Expr> = keys.iter().map(|key| key.expr.clone()).collect();
         let mut columns = expression::columns(schema.as_arrow(), 0..width);
         columns.extend(expression::physical_all(&exprs, schema)?);

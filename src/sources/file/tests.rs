@@ -384,7 +384,7 @@ fn a_continuous_read_can_be_continued_at_any_record() {
         let Read::Frames(frames) = reader.next(Duration::ZERO).unwrap() else { panic!("records") };
         assert_eq!(frames.first_line % 30_000, (found.len() as u64 + 1) % 30_000);
         let rows = decoder.decode(&frames).unwrap();
-        let before = std::mem::replace(&mut from, Some(reader.offset()));
+        let before = from.replace(reader.offset());
         found.extend(rows.column(0).as_string::<i32>().iter().map(|text| text.unwrap().to_owned()));
         assert_eq!(texts(source.as_mut(), before.as_ref(), from.as_ref()).len(), rows.num_rows(), "as a bounded range");
     }
