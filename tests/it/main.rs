@@ -18,5 +18,6 @@ mod queries;
 mod replay;
 mod sql;
 mod stream;
+mod tidy;
 
 use thalweg::{Error, Result, functions, types};

@@ -1,3 +1,5 @@
+//! Patterns of dates and times against values printed and read by Spark.
+
 use super::*;
 use crate::types::datetime_text::{format_timestamp, parse_timestamp_text};
 

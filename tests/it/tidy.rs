@@ -1,0 +1,65 @@
+//! Rules of the repository that no compiler checks: what `operators/` may depend on, headers of files, lessons in the README.
+//!
+//! In: the files of the repository. Each test names every file that breaks its rule.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the operators crate may use. No plans, no async runtime, no I/O: see `docs/architecture.md`.
+const OPERATORS_MAY_USE: [&str; 5] = ["arrow", "timely", "serde", "hashbrown", "tracing"];
+
+#[test]
+fn operators_depend_on_columns_and_timely_alone() {
+    let manifest = read(&root().join("operators/Cargo.toml"));
+    let names = dependencies(&manifest);
+    assert!(names.contains(&"timely"), "the list of dependencies was not found in {names:?}");
+    let others: Vec<&str> = names.into_iter().filter(|name| !OPERATORS_MAY_USE.contains(name)).collect();
+    assert!(others.is_empty(), "operators/ must build without {others:?}: hand in a closure or a trait instead");
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for() {
+    let mut files = Vec::new();
+    ["src", "operators/src", "tests/it", "examples"].iter().for_each(|folder| collect(&root().join(folder), &mut files));
+    assert!(files.len() > 100, "only {} files were found", files.len());
+    let bare: Vec<&PathBuf> = files.iter().filter(|file| !read(file).starts_with("//! ")).collect();
+    assert!(bare.is_empty(), "files without a header (`//! ...` in the first line): {bare:#?}");
+}
+
+#[test]
+fn every_lesson_is_in_the_readme() {
+    let readme = read(&root().join("README.md"));
+    let mut lessons = Vec::new();
+    collect(&root().join("examples"), &mut lessons);
+    assert!(!lessons.is_empty());
+    let names = lessons.iter().filter_map(|file| file.file_stem()?.to_str());
+    let missing: Vec<&str> = names.filter(|name| !readme.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "the table of lessons lacks {missing:?}");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The names in the manifest's `[dependencies]`.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let section = manifest.lines().skip_while(|line| line.trim() != "[dependencies]").skip(1);
+    let lines = section.take_while(|line| !line.starts_with('['));
+    lines.filter_map(|line| line.split(['=', '.']).next()).map(str::trim).filter(|name| !name.is_empty()).collect()
+}
+
+/// All `.rs` files below a folder.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for path in entries.map(|entry| entry.expect("the folder can be listed").path()) {
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
