@@ -30,3 +30,8 @@ pub mod sql;
 pub mod types;
 
 pub use error::{Error, Result};
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
