@@ -290,6 +290,11 @@ impl Stepper {
             self.absorb()?;
             self.send(send);
         }
+        if self.out.eager() {
+            // Rows that were deferred have been absorbed by now, and hold their input's watermark back no more.
+            self.deliver(&watermarks)?;
+            self.send(send);
+        }
         self.raise_to(&watermarks);
         Ok(())
     }
@@ -319,7 +324,11 @@ impl Stepper {
     }
 
     fn deliver(&mut self, watermarks: &[i64]) -> Result<()> {
-        let risen: Vec<i64> = self.delivered.iter().zip(watermarks).map(|(old, new)| *old.max(new)).collect();
+        // One input can be in the next epoch, its rows deferred, while another is not: then its watermark, which has passed
+        // those rows already, waits with them.
+        let waits = |port| self.out.eager() && self.deferred.iter().any(|(_, from, _)| *from == port);
+        let risen = self.delivered.iter().zip(watermarks).enumerate();
+        let risen: Vec<i64> = risen.map(|(port, (old, new))| if waits(port) { *old } else { *old.max(new) }).collect();
         if risen != self.delivered {
             self.delivered = risen;
             self.logic.on_watermark(&self.delivered, &mut self.out)?;

@@ -118,7 +118,8 @@ impl Running {
         let idle = Arc::new(AtomicU64::new(0));
         // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
         let epoch = signals.epoch.load(Ordering::Acquire);
-        let mut pump = Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch };
+        let mut pump =
+            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch };
         let name = format!("thalweg-read-{}-{}", number.0, number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
         Ok(Running { thread: Some(thread), interrupt, idle })
