@@ -20,7 +20,9 @@ fn operators_depend_on_columns_and_timely_alone() {
 #[test]
 fn every_file_opens_with_what_it_is_for() {
     let mut files = Vec::new();
-    ["src", "operators/src", "tests/it", "examples"].iter().for_each(|folder| collect(&root().join(folder), &mut files));
+    ["src", "operators/src", "tests/it", "examples"]
+        .iter()
+        .for_each(|folder| collect(&root().join(folder), &mut files));
     assert!(files.len() > 100, "only {} files were found", files.len());
     let bare: Vec<&PathBuf> = files.iter().filter(|file| !read(file).starts_with("//! ")).collect();
     assert!(bare.is_empty(), "files without a header (`//! ...` in the first line): {bare:#?}");
