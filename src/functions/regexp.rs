@@ -1,6 +1,6 @@
 //! Functions over regular expressions in Java's syntax: rlike, regexp_replace, regexp_extract, split, ...
 //!
-//! In: STRING arguments. Out: BOOLEAN, INT, STRING or ARRAY<STRING> columns. A constant pattern is compiled when the query is
+//! In: STRING arguments. Out: BOOLEAN, INT, STRING or `ARRAY<STRING>` columns. A constant pattern is compiled when the query is
 //! analysed.
 
 use arrow::array::{ArrayRef, StringBuilder};
