@@ -17,7 +17,7 @@ use thalweg_operators::group::Mode;
 
 use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
 use super::nodes::{self, Deduplicate, Generate, MapItems, SessionAggregate, SessionWindow, TimeWindow, Watermark};
-use super::scan::{is_streaming, scanned};
+use super::scan::scanned;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
@@ -164,14 +164,6 @@ impl Lowering {
             OutputMode::Update => Mode::Update,
             OutputMode::Complete => Mode::Complete,
         }
-    }
-
-    /// Registers a static side; true if the plan is one.
-    fn static_side(&mut self, plan: &LogicalPlan) -> Option<usize> {
-        (!is_streaming(plan)).then(|| {
-            self.statics.push(plan.clone());
-            self.statics.len() - 1
-        })
     }
 }
 
