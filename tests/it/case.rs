@@ -111,10 +111,15 @@ impl Case {
 
     /// Registers sources and views; sources that are not static are streams if `streaming`.
     pub fn register(&self, session: &Session, root: &Path, streaming: bool) -> Result<()> {
+        self.register_with(session, |source| {
+            source_frame(session, source, root, source["static"] == true || !streaming)
+        })
+    }
+
+    /// Registers what `frame` makes of each source, then the views.
+    pub fn register_with(&self, session: &Session, frame: impl Fn(&Value) -> Result<DataFrame>) -> Result<()> {
         for source in list(&self.json["sources"]) {
-            let is_static = source["static"] == true || !streaming;
-            let frame = source_frame(session, source, root, is_static)?;
-            frame.create_or_replace_temp_view(text(&source["name"]))?;
+            frame(source)?.create_or_replace_temp_view(text(&source["name"]))?;
         }
         for view in list(&self.json["views"]) {
             query(session, &view["query"])?.create_or_replace_temp_view(text(&view["name"]))?;
@@ -128,7 +133,8 @@ impl Case {
     }
 }
 
-fn source_frame(session: &Session, source: &Value, root: &Path, is_static: bool) -> Result<DataFrame> {
+/// A source of a case, read as a table or as a stream of files.
+pub fn source_frame(session: &Session, source: &Value, root: &Path, is_static: bool) -> Result<DataFrame> {
     let path = root.join(text(&source["name"]));
     let path = path.to_string_lossy();
     let options = source["options"].as_object().into_iter().flatten().map(|(key, value)| (key, text(value)));

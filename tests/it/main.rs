@@ -12,6 +12,7 @@ mod compare;
 #[allow(dead_code, reason = "shared with the crate's own tests, which use all of it")]
 mod conformance;
 
+mod continuous;
 mod embedded;
 mod plans;
 mod queries;

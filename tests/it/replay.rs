@@ -21,7 +21,7 @@ use crate::case::{self, Case, list, text};
 use crate::compare::{json_rows, json_schema};
 
 /// No case needs as long as this: a query that does is stuck.
-const STUCK: Duration = Duration::from_secs(120);
+const STUCK: Duration = Duration::from_secs(40);
 
 /// One run of a query on the case's checkpoint.
 #[derive(Debug, Default)]
@@ -49,12 +49,16 @@ pub struct Batch {
 
 /// Replays a case; an error means that the query was refused before any batch.
 pub fn replay(case: &Case, workers: usize) -> Result<Vec<Run>> {
-    let (sender, receiver) = mpsc::channel();
     let case = case.clone();
+    unless_stuck(move || Stage::new(case, workers).and_then(Stage::play))
+}
+
+/// Does something on a thread of its own; an error if it takes too long or panics.
+pub fn unless_stuck<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let outcome = Stage::new(case, workers).and_then(Stage::play);
         // Nobody listens any more if it took too long.
-        let _ = sender.send(outcome);
+        let _ = sender.send(work());
     });
     receiver.recv_timeout(STUCK).unwrap_or_else(|error| {
         let what = match error {
@@ -66,7 +70,7 @@ pub fn replay(case: &Case, workers: usize) -> Result<Vec<Run>> {
 }
 
 /// What the sink got: epochs and their rows.
-type Delivered = Arc<Mutex<Vec<(u64, Vec<RecordBatch>)>>>;
+pub type Delivered = Arc<Mutex<Vec<(u64, Vec<RecordBatch>)>>>;
 
 /// Where a case is played: its files, its checkpoint, and what was seen so far.
 struct Stage {
