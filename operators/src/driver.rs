@@ -191,7 +191,7 @@ pub fn drive_boxed<'scope>(
         let mut stepper = Stepper::new(place, logic, capability, pulls.len());
         move |frontiers| {
             for (port, pull) in pulls.iter_mut().enumerate() {
-                pull(&mut |time, chunk| stepper.accept(port, time, chunk));
+                pull(&mut |time, chunk| stepper.accept(port, time.epoch, chunk));
             }
             stepper.step(frontiers, |capability, chunk| output.activate().session(capability).give_container(chunk));
         }
@@ -222,8 +222,7 @@ struct Stepper {
     /// Whether the logic knows the watermark it starts with.
     started: bool,
     ready: Vec<(usize, Chunk)>,
-    /// Chunks of later epochs, with the times they were sent at.
-    deferred: VecDeque<(Time, usize, Chunk)>,
+    deferred: VecDeque<(u64, usize, Chunk)>,
     failed: bool,
 }
 
@@ -244,11 +243,11 @@ impl Stepper {
         }
     }
 
-    fn accept(&mut self, port: usize, time: Time, chunk: Chunk) {
-        if time.epoch <= self.epoch {
+    fn accept(&mut self, port: usize, epoch: u64, chunk: Chunk) {
+        if epoch <= self.epoch {
             self.ready.push((port, chunk));
         } else {
-            self.deferred.push_back((time, port, chunk));
+            self.deferred.push_back((epoch, port, chunk));
         }
     }
 
@@ -277,10 +276,12 @@ impl Stepper {
             return Ok(());
         };
         let watermarks = watermarks(frontiers);
-        self.deliver_early(&watermarks)?;
-        self.send(send);
+        if self.out.eager() {
+            self.deliver(&watermarks)?;
+            self.send(send);
+        }
         while self.epoch < epoch {
-            self.deliver(&self.reached(&watermarks))?;
+            self.deliver(&watermarks)?;
             self.complete()?;
             self.send(send);
             self.epoch += 1;
@@ -289,24 +290,13 @@ impl Stepper {
             self.absorb()?;
             self.send(send);
         }
-        self.deliver_early(&watermarks)?;
-        self.send(send);
+        if self.out.eager() {
+            // Rows that were deferred have been absorbed by now, and hold their input's watermark back no more.
+            self.deliver(&watermarks)?;
+            self.send(send);
+        }
         self.raise_to(&watermarks);
         Ok(())
-    }
-
-    /// Under [`Pace::Eager`] watermarks act as soon as they come.
-    fn deliver_early(&mut self, watermarks: &[i64]) -> Result<()> {
-        if self.out.eager() { self.deliver(&self.reached(watermarks)) } else { Ok(()) }
-    }
-
-    /// How far each input's watermark may act: not beyond that of rows which wait for their epoch, or they would be late.
-    fn reached(&self, watermarks: &[i64]) -> Vec<i64> {
-        let mut reached = watermarks.to_vec();
-        if self.out.eager() {
-            self.deferred.iter().for_each(|(time, port, _)| reached[*port] = reached[*port].min(time.watermark));
-        }
-        reached
     }
 
     /// Tells the logic the watermark it starts with, so that rows late before a restart are late after it.
@@ -327,14 +317,18 @@ impl Stepper {
 
     fn undefer(&mut self) {
         let epoch = self.epoch;
-        let (now, later) = self.deferred.drain(..).partition(|(at, _, _)| at.epoch <= epoch);
+        let (now, later) = self.deferred.drain(..).partition(|(at, _, _)| *at <= epoch);
         self.deferred = later;
         let now: VecDeque<_> = now;
         self.ready.extend(now.into_iter().map(|(_, port, chunk)| (port, chunk)));
     }
 
     fn deliver(&mut self, watermarks: &[i64]) -> Result<()> {
-        let risen: Vec<i64> = self.delivered.iter().zip(watermarks).map(|(old, new)| *old.max(new)).collect();
+        // One input can be in the next epoch, its rows deferred, while another is not: then its watermark, which has passed
+        // those rows already, waits with them.
+        let waits = |port| self.out.eager() && self.deferred.iter().any(|(_, from, _)| *from == port);
+        let risen = self.delivered.iter().zip(watermarks).enumerate();
+        let risen: Vec<i64> = risen.map(|(port, (old, new))| if waits(port) { *old } else { *old.max(new) }).collect();
         if risen != self.delivered {
             self.delivered = risen;
             self.logic.on_watermark(&self.delivered, &mut self.out)?;

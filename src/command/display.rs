@@ -156,10 +156,10 @@ impl Line {
         self.total = (self.total.0 + rows_in, self.total.1 + rows_out);
         // A report of an epoch without rows has no latencies; the ones before it say more.
         let before = self.last.replace(progress);
-        if let (Some(last), Some(before)) = (&mut self.last, before) {
-            if last.num_input_rows == 0 {
-                last.latency = before.latency;
-            }
+        if let (Some(last), Some(before)) = (&mut self.last, before)
+            && last.num_input_rows == 0
+        {
+            last.latency = before.latency;
         }
     }
 

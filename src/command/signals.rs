@@ -39,7 +39,6 @@ pub(super) fn on_first(stop: impl FnOnce() + Send + 'static) -> Result<()> {
     let wait = async move {
         signals.next().await;
         stop();
-        #[expect(clippy::disallowed_methods, reason = "the second signal ends the process at once, as users expect")]
         std::process::exit(signals.next().await);
     };
     std::thread::Builder::new().name("thalweg-signals".into()).spawn(move || runtime.block_on(wait))?;

@@ -4,6 +4,7 @@
 //! right after another match counts). What means something else in the two syntaxes is translated; what linear time rules
 //! out (look-around, back-references, possessive quantifiers, atomic groups) is refused.
 
+use memchr::memmem::Finder;
 use regex::{Captures, Regex, RegexBuilder};
 
 use super::java_class;
@@ -14,7 +15,12 @@ use crate::{Error, Result};
 pub struct Pattern {
     /// The translated pattern.
     pub regex: Regex,
+    /// Set if the pattern stands for one text only.
+    literal: Option<Finder<'static>>,
 }
+
+/// Characters that mean something in a pattern.
+const META: &str = r"\.+*?()|[]{}^$";
 
 /// What a pattern is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +46,18 @@ impl Pattern {
             }
             cause => Trouble::Malformed.error(pattern, function).caused_by(cause),
         })?;
-        Ok(Pattern { regex })
+        let plain = !pattern.is_empty() && !pattern.contains(|c| META.contains(c));
+        Ok(Pattern { regex, literal: plain.then(|| Finder::new(pattern).into_owned()) })
     }
 
     /// Number of groups, without the whole match.
     pub fn groups(&self) -> usize {
         self.regex.captures_len() - 1
+    }
+
+    /// The one text that the pattern stands for; none if it stands for several.
+    pub fn literal(&self) -> Option<&Finder<'static>> {
+        self.literal.as_ref()
     }
 
     /// The spans of all matches.

@@ -22,7 +22,7 @@ pub mod coerce;
 pub mod comparison;
 pub mod conditional;
 mod csv;
-mod datetime;
+pub mod datetime;
 mod decimals;
 mod encoding;
 mod format_string;

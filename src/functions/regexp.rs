@@ -1,6 +1,6 @@
 //! Functions over regular expressions in Java's syntax: rlike, regexp_replace, regexp_extract, split, ...
 //!
-//! In: STRING arguments. Out: BOOLEAN, INT, STRING or ARRAY<STRING> columns. A constant pattern is compiled when the query is
+//! In: STRING arguments. Out: BOOLEAN, INT, STRING or `ARRAY<STRING>` columns. A constant pattern is compiled when the query is
 //! analysed.
 
 use arrow::array::{ArrayRef, StringBuilder};
@@ -253,8 +253,24 @@ fn put_characters(out: &mut StringBuilder, text: &str, limit: usize) {
     }
 }
 
+/// The parts between separators of `width` bytes that start at `starts`.
+fn put_between(out: &mut StringBuilder, text: &str, starts: impl Iterator<Item = usize>, width: usize, limit: usize) {
+    let mut from = 0;
+    for start in starts.take(limit - 1) {
+        out.append_value(&text[from..start]);
+        from = start + width;
+    }
+    out.append_value(&text[from..]);
+}
+
 /// The parts between the matches, as Java's `split` gives them: an empty match at the start makes no part.
 fn put_parts(out: &mut StringBuilder, text: &str, pattern: &Pattern, limit: usize) {
+    if let Some(literal) = pattern.literal() {
+        return match literal.needle() {
+            [byte] => put_between(out, text, memchr::memchr_iter(*byte, text.as_bytes()), 1, limit),
+            needle => put_between(out, text, literal.find_iter(text.as_bytes()), needle.len(), limit),
+        };
+    }
     let mut from = 0;
     let mut parts = 1;
     for (start, end) in pattern.matches(text) {

@@ -1,7 +1,7 @@
 //! `sentences`: a text as sentences, each a list of its words.
 //!
 //! In: a text (and a language and country, which change nothing: Unicode's boundaries hold for all). Out:
-//! ARRAY<ARRAY<STRING>>; blanks and punctuation are left out.
+//! `ARRAY<ARRAY<STRING>>`; blanks and punctuation are left out.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Functions that cut a text into pieces or put pieces together: substring, left, right, overlay, concat, elt, ...
 //!
 //! In: STRING (or BINARY) values and positions that count from 1, or from the end if negative. Out: STRING, BINARY or
-//! ARRAY<STRING> columns.
+//! `ARRAY<STRING>` columns.
 
 use arrow::array::{Array, AsArray, ListArray, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Int32Type};

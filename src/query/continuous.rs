@@ -136,7 +136,8 @@ impl Continuous {
         self.readers.iter().flatten().for_each(Running::interrupt);
         let ends = self.collect_offsets(execution, epoch + 1)?;
         let result = execution.wait(epoch)?;
-        let batch = Batch { epoch, ends, watermark: execution.watermark, recorded: false };
+        let timestamp = execution.setup.clock.wall_micros() / 1000;
+        let batch = Batch { epoch, ends, watermark: execution.watermark, timestamp, recorded: false };
         execution.record(&batch)?;
         execution.times.mark("runContinuous", &execution.setup.clock);
         execution.finish_epoch(&batch, result)

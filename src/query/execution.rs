@@ -22,6 +22,7 @@ use super::trigger::Trigger;
 use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
+use crate::functions::datetime::now::BatchTime;
 use crate::plan::dataflow::DataflowPlan;
 use crate::render::Shared;
 use crate::sinks::{Guarantee, OutputMode, Sink};
@@ -36,6 +37,8 @@ pub(crate) struct Setup {
     pub schema: SchemaRef,
     /// Static sides of joins, as rows.
     pub statics: Vec<arrow::array::RecordBatch>,
+    /// What `current_timestamp` reads: the time of each batch, or the wall clock under the continuous driver.
+    pub batch_time: BatchTime,
     /// Settings, fixed for the query's life.
     pub conf: Conf,
     /// Output mode.
@@ -76,6 +79,8 @@ pub(crate) struct Batch {
     pub ends: Vec<Option<Offset>>,
     /// The watermark in force, in microseconds; [`NO_WATERMARK`] without event time.
     pub watermark: i64,
+    /// Wall-clock time of the batch in milliseconds; a batch that runs again keeps it.
+    pub timestamp: i64,
     /// True if `offsets/N` exists already.
     pub recorded: bool,
 }
@@ -184,7 +189,7 @@ impl Execution {
         }
         let metadata = OffsetMetadata {
             batch_watermark_ms: millis(batch.watermark),
-            batch_timestamp_ms: self.setup.clock.wall_micros() / 1000,
+            batch_timestamp_ms: batch.timestamp,
             conf: self
                 .setup
                 .conf
@@ -375,7 +380,13 @@ impl Start {
             self.state = checkpoint.read_state(before)?;
         }
         self.watermark_used = self.delivered;
-        self.replay = Some(Batch { epoch: planned, ends: record.offsets, watermark: self.watermark, recorded: true });
+        self.replay = Some(Batch {
+            epoch: planned,
+            ends: record.offsets,
+            watermark: self.watermark,
+            timestamp: record.metadata.batch_timestamp_ms,
+            recorded: true,
+        });
         Ok(())
     }
 

@@ -116,8 +116,10 @@ impl Running {
     ) -> Result<Self> {
         let interrupt = reader.interrupt();
         let idle = Arc::new(AtomicU64::new(0));
+        // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
+        let epoch = signals.epoch.load(Ordering::Acquire);
         let mut pump =
-            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch: 0 };
+            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch };
         let name = format!("thalweg-read-{}-{}", number.0, number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
         Ok(Running { thread: Some(thread), interrupt, idle })
@@ -155,7 +157,6 @@ struct Pump {
 
 impl Pump {
     fn run(&mut self) {
-        self.epoch = self.signals.epoch.load(Ordering::Acquire);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.pump()));
         let error = match ran {
             Ok(Ok(())) => return,

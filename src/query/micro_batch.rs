@@ -7,6 +7,7 @@
 //! When there is nothing to read but the watermark computed after the last batch is ahead of the one it used, and an operator
 //! can use it, a batch without data runs (unless `spark.sql.streaming.noDataMicroBatches.enabled` is false).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::execution::{Batch, Execution};
@@ -106,7 +107,8 @@ fn next_batch(execution: &mut Execution) -> Result<Option<Batch>> {
     }
     execution.times.mark("latestOffset", &execution.setup.clock);
     let run = news || wants_no_data_batch(execution)?;
-    let batch = Batch { epoch: execution.epoch, ends, watermark: execution.watermark, recorded: false };
+    let timestamp = execution.setup.clock.wall_micros() / 1000;
+    let batch = Batch { epoch: execution.epoch, ends, watermark: execution.watermark, timestamp, recorded: false };
     Ok(run.then_some(batch))
 }
 
@@ -121,6 +123,7 @@ fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {
     execution.told_idle = execution.setup.clock.nanos();
     execution.record(&batch)?;
     execution.times.mark("walCommit", &execution.setup.clock);
+    execution.setup.batch_time.store(batch.timestamp.saturating_mul(1000), Ordering::Release);
     execution.graph.shared().clocks.iter().for_each(|clock| clock.assign(batch.watermark));
     feed(execution, &batch)?;
     let next = batch.epoch + 1;

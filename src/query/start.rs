@@ -14,6 +14,7 @@ use super::trigger::Trigger;
 use crate::checkpoint::Checkpoint;
 use crate::clock::{SharedClock, SystemClock};
 use crate::conf::Conf;
+use crate::functions::datetime::now::{self, BatchTime, WALL_CLOCK};
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
 use crate::sinks::{self, OutputMode, Sink, SinkContext, SinkProvider, SinkSpec};
@@ -53,7 +54,8 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     check::check(&request.plan, request.mode)?;
     check_mode(provider, request.mode)?;
     let optimized = optimize::optimize(request.plan.clone())?;
-    let plan = lower::lower(&optimized, request.mode)?;
+    let batch_time = BatchTime::new(WALL_CLOCK.into());
+    let plan = lower::lower(&now::fix(optimized.clone(), &batch_time)?, request.mode)?;
     let explained = format!(
         "== Logical Plan ==\n{}\n\n== Optimized Plan ==\n{}\n\n== Dataflow Plan ==\n{plan}",
         request.plan.display_indent(),
@@ -66,6 +68,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         schema: lower::arrow_schema(request.plan.schema()),
         plan,
         statics,
+        batch_time,
         mode: request.mode,
         trigger: request.trigger,
         name: request.name.clone(),

@@ -48,12 +48,12 @@ pub fn timestamp_ntz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
 }
 
-/// ARRAY<element>, the elements being nullable.
+/// `ARRAY<element>`, the elements being nullable.
 pub fn list(element: DataType) -> DataType {
     DataType::List(list_item(element))
 }
 
-/// The elements' field of ARRAY<element>.
+/// The elements' field of `ARRAY<element>`.
 pub fn list_item(element: DataType) -> FieldRef {
     Arc::new(field(LIST_ITEM, element))
 }

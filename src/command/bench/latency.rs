@@ -169,7 +169,7 @@ fn query(schedule: Schedule, driver: Driver, interval: &str) -> Result<Answers> 
     let start = clock.nanos() + LEAD;
     let answers = std::thread::scope(|scope| {
         let sending = scope.spawn(|| Sender::new(schedule, start, &clock).send(&stream));
-        let mut answers = Answers::new(schedule, start, |number| Schedule::record(number).1 % 10 != 0);
+        let mut answers = Answers::new(schedule, start, |number| !Schedule::record(number).1.is_multiple_of(10));
         receive(&results, &clock, &mut answers, || sending.is_finished())?;
         drop(results);
         answers.sent = sending.join().map_err(|_| Error::internal("the sender panicked"))?;

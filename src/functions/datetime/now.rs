@@ -1,10 +1,12 @@
 //! The clock: `current_timestamp`, `now`, `current_date`, `localtimestamp`, `unix_timestamp()`.
 //!
-//! In a stream these are constant per batch, so they are not evaluated here: [`Clock`] is a volatile function that no
-//! optimizer folds, and the engine replaces it by the batch's time with [`at`] before it runs a plan. A plan that is run
-//! without that (a batch query) reads the wall clock once per evaluation.
+//! They are constant per batch: the engine puts the batch's time in before a plan runs ([`fix`]), as a number (static
+//! queries) or as a cell that the driver of a stream sets for each epoch. [`Clock`] is volatile, so that no optimizer folds it.
 
 use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
@@ -12,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::{Micros, session_zone, unary};
@@ -30,10 +32,48 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["localtimestamp"], local_timestamp),
 ];
 
-/// The time of the batch: a function without arguments that the engine replaces, see [`at`].
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// The time of a batch, shared between a stream's driver and its expressions: microseconds since 1970 UTC, or
+/// [`WALL_CLOCK`].
+pub type BatchTime = Arc<AtomicI64>;
+
+/// A [`BatchTime`] that follows the wall clock, as under the continuous driver.
+pub const WALL_CLOCK: i64 = i64::MIN;
+
+/// The time of the batch: a function without arguments that reads its cell; without a cell the wall clock.
+#[derive(Debug)]
 pub struct Clock {
     signature: Signature,
+    time: Option<BatchTime>,
+}
+
+impl Clock {
+    fn expr(time: Option<BatchTime>) -> Expr {
+        let clock = Clock { signature: Signature::nullary(Volatility::Volatile), time };
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(clock)), vec![]))
+    }
+
+    fn cell(&self) -> Option<*const AtomicI64> {
+        self.time.as_ref().map(Arc::as_ptr)
+    }
+
+    fn micros(&self) -> i64 {
+        let fixed = self.time.as_ref().map_or(WALL_CLOCK, |time| time.load(Ordering::Acquire));
+        if fixed == WALL_CLOCK { chrono::Utc::now().timestamp_micros() } else { fixed }
+    }
+}
+
+impl PartialEq for Clock {
+    fn eq(&self, other: &Self) -> bool {
+        self.cell() == other.cell()
+    }
+}
+
+impl Eq for Clock {}
+
+impl Hash for Clock {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell().hash(state);
+    }
 }
 
 impl ScalarUDFImpl for Clock {
@@ -50,38 +90,41 @@ impl ScalarUDFImpl for Clock {
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
-        Ok(ColumnarValue::Scalar(instant(chrono::Utc::now().timestamp_micros())))
+        let zone = Some("UTC".into());
+        Ok(ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(self.micros()), zone)))
     }
-}
-
-fn instant(micros: i64) -> ScalarValue {
-    ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()))
 }
 
 /// The expression that stands for the time of the batch.
 pub fn clock() -> Expr {
-    let clock = Clock { signature: Signature::nullary(Volatility::Volatile) };
-    Expr::ScalarFunction(ScalarFunction::new_udf(std::sync::Arc::new(ScalarUDF::new_from_impl(clock)), vec![]))
+    Clock::expr(None)
 }
 
-/// Whether this very expression stands for the time of the batch.
-pub fn is_clock(expr: &Expr) -> bool {
-    match expr {
-        Expr::ScalarFunction(call) => (call.func.inner().as_ref() as &dyn Any).is::<Clock>(),
-        _ => false,
-    }
+/// Whether this very expression is a clock that no time was put into yet.
+fn is_open(expr: &Expr) -> bool {
+    let Expr::ScalarFunction(call) = expr else { return false };
+    let function: &dyn Any = call.func.inner().as_ref();
+    function.downcast_ref::<Clock>().is_some_and(|clock| clock.time.is_none())
 }
 
-/// `expr` with the time of the batch, in microseconds since 1970 UTC, put in for the clock.
+/// Now, for a static query: one instant for the whole of it.
+pub fn this_instant() -> BatchTime {
+    Arc::new(AtomicI64::new(chrono::Utc::now().timestamp_micros()))
+}
+
+/// The plan with its clocks reading `time`.
 ///
 /// # Errors
-/// None of its own; the walk over the expression may fail on expressions nested too deep.
-pub fn at(expr: Expr, micros: i64) -> Result<Expr> {
-    let replaced = expr.transform(|part| match is_clock(&part) {
-        true => Ok(Transformed::yes(Expr::Literal(instant(micros), None))),
-        false => Ok(Transformed::no(part)),
-    })?;
-    Ok(replaced.data)
+/// None of its own; the walk may fail on expressions nested too deep.
+pub fn fix(plan: LogicalPlan, time: &BatchTime) -> Result<LogicalPlan> {
+    let fix_expr = |expr: Expr| {
+        expr.transform(|part| match is_open(&part) {
+            true => Ok(Transformed::yes(Clock::expr(Some(time.clone())))),
+            false => Ok(Transformed::no(part)),
+        })
+    };
+    let fixed = plan.transform_up_with_subqueries(|node| node.map_expressions(fix_expr))?;
+    Ok(fixed.data)
 }
 
 fn current_date(mut call: Call<'_>) -> Result<Expr> {
@@ -115,17 +158,15 @@ pub(super) fn unix_now() -> Expr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::logical_expr::LogicalPlanBuilder;
 
     #[test]
-    fn the_batch_time_replaces_the_clock() {
-        let call = Call {
-            name: "now",
-            args: vec![],
-            schema: &datafusion::common::DFSchema::empty(),
-            conf: &Default::default(),
-        };
-        let bound = current_date(call).unwrap();
-        let replaced = at(bound, 0).unwrap();
-        assert!(!replaced.exists(|part| Ok(is_clock(part))).unwrap());
+    fn a_plan_reads_the_time_it_was_given() {
+        let plan = LogicalPlanBuilder::empty(true).project([clock().alias("t")]).unwrap().build().unwrap();
+        let time = Arc::new(AtomicI64::new(1_000_000));
+        let fixed = fix(plan, &time).unwrap();
+        let rows = crate::plan::batch::collect_blocking(fixed, &crate::conf::Conf::default()).unwrap();
+        let times = arrow::array::AsArray::as_primitive::<Micros>(rows[0].column(0));
+        assert_eq!(times.value(0), 1_000_000);
     }
 }

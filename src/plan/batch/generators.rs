@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StructArray, UInt32Array, new_null_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{interleave, take, take_arrays};
+use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::physical_plan::PhysicalExpr;
@@ -19,12 +19,15 @@ use crate::plan::nodes::Generate;
 use crate::{Error, Result};
 
 /// Applies a generator to each row.
+#[derive(Clone)]
 pub(super) struct GenerateKernel {
     kind: Kind,
     outer: bool,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     text: String,
     schema: SchemaRef,
+    /// Which of the input's columns are repeated; the others are null, because nothing above reads them.
+    read: Vec<bool>,
 }
 
 impl GenerateKernel {
@@ -34,7 +37,8 @@ impl GenerateKernel {
         let arguments = made.args.iter().map(|argument| physical(argument, &node.input)).collect::<Result<_>>()?;
         let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
         let outer = made.outer || node.outer;
-        Ok(Self { kind: made.kind, outer, arguments, text: node.generator.to_string(), schema })
+        let read = vec![true; node.input.schema().fields().len()];
+        Ok(Self { kind: made.kind, outer, arguments, text: node.generator.to_string(), schema, read })
     }
 
     /// The rows to repeat and the generator's columns.
@@ -57,7 +61,7 @@ impl GenerateKernel {
         for column in &columns {
             match (kind, column.as_struct_opt()) {
                 (Kind::Inline, Some(structs)) => made.extend(fields(structs, &picks.elements)?),
-                _ => made.push(take(column, &picks.elements, None)?),
+                _ => made.push(chosen(column, &picks.elements)?),
             }
         }
         Ok((picks.rows, made))
@@ -71,9 +75,18 @@ impl Expand for GenerateKernel {
 
     fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let (picks, made) = self.generate(rows)?;
-        let mut columns = take_arrays(rows.columns(), &picks, None)?;
+        let repeated = rows.columns().iter().zip(&self.read).map(|(column, read)| match read {
+            true => Ok(take(column, &picks, None)?),
+            false => Ok(new_null_array(column.data_type(), picks.len())),
+        });
+        let mut columns = repeated.collect::<Result<Vec<_>>>()?;
         columns.extend(made);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn reading(&self, columns: &[usize]) -> Option<Arc<dyn Expand>> {
+        let read = (0..self.read.len()).map(|column| columns.contains(&column)).collect();
+        Some(Arc::new(Self { read, ..self.clone() }))
     }
 }
 
@@ -119,6 +132,16 @@ impl Picks {
             }
         }
         Self { rows: UInt32Array::from(rows), positions, elements: UInt32Array::from(elements) }
+    }
+}
+
+/// The picked elements; all of a run are taken without a copy.
+fn chosen(column: &ArrayRef, picks: &UInt32Array) -> Result<ArrayRef> {
+    match (picks.values().first(), picks.values().last()) {
+        (Some(first), Some(last)) if picks.null_count() == 0 && (last - first) as usize + 1 == picks.len() => {
+            Ok(column.slice(*first as usize, picks.len()))
+        }
+        _ => Ok(take(column, picks, None)?),
     }
 }
 

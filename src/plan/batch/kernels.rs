@@ -25,6 +25,11 @@ pub trait Expand: Send + Sync {
     /// # Errors
     /// What evaluating the node's expressions gives.
     fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch>;
+
+    /// The same kernel where only these columns of its output are read; the rest may be null. `None`: it makes no difference.
+    fn reading(&self, _columns: &[usize]) -> Option<Arc<dyn Expand>> {
+        None
+    }
 }
 
 /// The kernel of a generator.

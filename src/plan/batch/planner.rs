@@ -21,12 +21,13 @@ use super::deduplicate::DeduplicateStep;
 use super::kernels::{self, Expand};
 use super::step::{MakeStep, Step, StepExec};
 use super::windows::MergeSessionsStep;
+use crate::functions::datetime::now;
 use crate::plan::nodes::{Deduplicate, MergeSessions, SessionAggregate, Watermark, extension};
 use crate::{Error, Result};
 
-/// Rewrites the nodes that exist for streams only.
+/// Rewrites the nodes that exist for streams only, and puts the time in.
 pub(super) fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(plan
+    Ok(now::fix(plan, &now::this_instant())?
         .transform_up_with_subqueries(|node| match &node {
             LogicalPlan::Extension(Extension { node: ours }) => Ok(match rewritten(ours.as_ref())? {
                 Some(plan) => Transformed::yes(plan),

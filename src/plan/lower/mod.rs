@@ -13,11 +13,12 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{LogicalPlan, TableScan, Union};
+use datafusion::physical_expr::utils::collect_columns;
 use thalweg_operators::group::Mode;
 
 use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
 use super::nodes::{self, Deduplicate, Generate, MapItems, SessionAggregate, SessionWindow, TimeWindow, Watermark};
-use super::scan::{is_streaming, scanned};
+use super::scan::scanned;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
@@ -146,6 +147,7 @@ impl Lowering {
     fn step(&mut self, mut input: Node, step: Step, schema: &DFSchema) -> Node {
         let schema = arrow_schema(schema);
         if let Kind::Map(steps) = &mut input.kind {
+            narrow(steps, &step);
             steps.push(step);
             input.schema = schema;
             return input;
@@ -165,13 +167,14 @@ impl Lowering {
             OutputMode::Complete => Mode::Complete,
         }
     }
+}
 
-    /// Registers a static side; true if the plan is one.
-    fn static_side(&mut self, plan: &LogicalPlan) -> Option<usize> {
-        (!is_streaming(plan)).then(|| {
-            self.statics.push(plan.clone());
-            self.statics.len() - 1
-        })
+/// Tells a kernel in front of a projection which of its columns are read.
+fn narrow(steps: &mut [Step], next: &Step) {
+    let (Some(Step::Expand(kernel)), Step::Project(exprs, _)) = (steps.last_mut(), next) else { return };
+    let columns = exprs.iter().flat_map(|expr| collect_columns(expr)).map(|column| column.index());
+    if let Some(narrowed) = kernel.reading(&columns.collect::<Vec<_>>()) {
+        *kernel = narrowed;
     }
 }
 
