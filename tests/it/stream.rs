@@ -14,7 +14,10 @@ use crate::replay::{Batch, Run, replay};
 /// Cases that differ from Spark, with the reason.
 const NOT_YET: &[(&str, &str)] = &[
     ("programs/voters_parse", "from_json keeps nothing of a text that ends in the middle of a value"),
-    ("stream_join/left_outer_prefilter", "a condition on the preserved side alone is pushed below the join"),
+    (
+        "stream_join/left_outer_prefilter",
+        "Spark takes w > 2 for a bound on times, so that it never evicts nor prints the row with the null key",
+    ),
 ];
 
 /// Areas of the corpus that have a test of their own; the rest is replayed by `stream_other_areas`.
