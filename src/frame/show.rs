@@ -43,6 +43,6 @@ mod tests {
     #[test]
     fn each_value_has_a_line() {
         let text = vertical(&["k".to_string()], &[vec!["1".to_string()]]);
-        assert_eq!(text, "-RECORD 0-\n k   | 1   \n");
+        assert_eq!(text, "-RECORD 0--\n k   | 1   \n");
     }
 }
