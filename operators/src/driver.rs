@@ -378,8 +378,9 @@ impl Stepper {
     }
 }
 
-/// The smallest watermark in each input's frontier; an input that has ended promises everything.
+/// The smallest watermark in each input's frontier. An input that has ended promises nothing new: what was delivered stays,
+/// because inputs end one after the other when a query is stopped, and that may close no window.
 fn watermarks(frontiers: &[MutableAntichain<Time>]) -> Vec<i64> {
     let least = |frontier: &MutableAntichain<Time>| frontier.frontier().iter().map(|time| time.watermark).min();
-    frontiers.iter().map(|frontier| least(frontier).unwrap_or(i64::MAX)).collect()
+    frontiers.iter().map(|frontier| least(frontier).unwrap_or(NO_WATERMARK)).collect()
 }
