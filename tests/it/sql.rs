@@ -172,7 +172,15 @@ fn rows_as_values_of_the_program() {
         id: i32,
         amount: i32,
     }
-    let orders: Vec<Order> = session().table("orders").unwrap().order_by([col("id"), col("amount")]).unwrap().limit(1).unwrap().collect_as().unwrap();
+    let orders: Vec<Order> = session()
+        .table("orders")
+        .unwrap()
+        .order_by([col("id"), col("amount")])
+        .unwrap()
+        .limit(1)
+        .unwrap()
+        .collect_as()
+        .unwrap();
     assert_eq!(orders, [Order { id: 1, amount: 10 }]);
     let schema = Arc::new(arrow::datatypes::Schema::empty());
     assert_eq!(session().create_data_frame(schema, Vec::new()).unwrap().count().unwrap(), 0);
