@@ -172,7 +172,7 @@ impl Lowering {
 /// Tells a kernel in front of a projection which of its columns are read.
 fn narrow(steps: &mut [Step], next: &Step) {
     let (Some(Step::Expand(kernel)), Step::Project(exprs, _)) = (steps.last_mut(), next) else { return };
-    let columns = exprs.iter().flat_map(|expr| collect_columns(expr)).map(|column| column.index());
+    let columns = exprs.iter().flat_map(collect_columns).map(|column| column.index());
     if let Some(narrowed) = kernel.reading(&columns.collect::<Vec<_>>()) {
         *kernel = narrowed;
     }
