@@ -78,7 +78,7 @@ impl Sessions {
     /// # Errors
     /// Update mode, which would have to take back sessions that merge; or an output without session.
     pub fn new(spec: SessionSpec) -> Result<Self> {
-        if spec.mode == Mode::Update {
+        if spec.mode.emits_changes() {
             return Err(Error::Internal("session windows have no update mode".into()));
         }
         let fields: Vec<FieldRef> = spec.keys.iter().map(|key| spec.input.fields()[*key].clone()).collect();
@@ -236,7 +236,7 @@ impl Logic for Sessions {
     fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
         match self.spec.mode {
             Mode::Complete => self.emit(&self.spans.ids(), out),
-            Mode::Append | Mode::Update => self.close(out),
+            Mode::Append | Mode::Update | Mode::Changelog { .. } => self.close(out),
         }
     }
 

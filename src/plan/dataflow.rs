@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
+use thalweg_operators::change::net::View;
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 
 use super::batch::kernels::Expand;
@@ -49,8 +50,10 @@ pub struct Node {
     pub kind: Kind,
     /// Its inputs.
     pub inputs: Vec<Node>,
-    /// Its output columns.
+    /// Its output columns; for a changelog the sign is the last.
     pub schema: SchemaRef,
+    /// Whether its output is a changelog: rows with a sign ([`thalweg_operators::change`]), else its rows stand for ever.
+    pub changelog: bool,
 }
 
 /// What an operator does.
@@ -79,6 +82,10 @@ pub enum Kind {
     Limit(usize),
     /// All rows of an epoch in order (complete mode).
     Sort(Sort),
+    /// The last step of a changelog in update mode: what of its net changes the sink sees.
+    Net(View),
+    /// The last step in complete mode: keeps the table that its input describes, and gives it whole.
+    Table,
     /// Stream with static table.
     StaticJoin(StaticJoin),
     /// Stream with stream.
@@ -228,8 +235,8 @@ impl Node {
 
     fn wants_no_data_batches(&self) -> bool {
         match &self.kind {
-            Kind::Group(group) => group.mode != Mode::Complete && (group.time.is_some() || group.window.is_some()),
-            Kind::Session(session) => session.mode != Mode::Complete,
+            Kind::Group(group) => group.mode.closes() && (group.time.is_some() || group.window.is_some()),
+            Kind::Session(session) => session.mode.closes(),
             Kind::Dedup(dedup) => dedup.time.is_some(),
             Kind::Join(join) => join.evictions.iter().any(Option::is_some),
             _ => false,
@@ -245,13 +252,43 @@ impl Node {
             }
             Kind::Union => String::new(),
             Kind::Group(group) => describe_group(group),
-            Kind::Session(session) => format!("mode={:?}, state=bounded by watermark and gap", session.mode),
-            Kind::Dedup(dedup) => format!("keys={:?}, {}", dedup.keys, describe_bound(dedup.time.is_some())),
+            Kind::Session(session) => format!("mode={:?}", session.mode),
+            Kind::Dedup(dedup) => format!("keys={:?}", dedup.keys),
             Kind::Limit(n) => format!("n={n}"),
             Kind::Sort(sort) => format!("keys={:?}, limit={:?}", sort.keys, sort.limit),
+            Kind::Net(view) => format!("view={view:?}"),
+            Kind::Table => String::new(),
             Kind::StaticJoin(join) => format!("{:?} on {:?}", join.kind, join.on),
-            Kind::Join(join) => describe_join(join),
+            Kind::Join(join) => format!("{:?} on {:?}", join.kind, join.on),
         }
+    }
+
+    /// For a node that keeps state: which lane runs it, and what bounds its state.
+    fn describe_state(&self) -> Option<String> {
+        let bound = match &self.kind {
+            Kind::Group(group) => bound_of_group(group),
+            Kind::Session(session) if session.mode.closes() => "bounded by watermark and gap",
+            Kind::Session(_) => WHOLE_TABLE,
+            Kind::Dedup(Dedup { within: Some(_), .. }) => "bounded by watermark and delay",
+            Kind::Dedup(Dedup { time: Some(time), keys, .. }) if keys.contains(time) => "bounded by watermark",
+            Kind::Dedup(_) => "unbounded because no event time is among the keys",
+            Kind::Join(join) if join.evictions.iter().all(Option::is_some) => "bounded by watermark and range of time",
+            Kind::Join(_) => "unbounded because no watermark and range of time limit what can still match",
+            Kind::Table => WHOLE_TABLE,
+            _ => return None,
+        };
+        Some(format!("lane=hash, state {bound}"))
+    }
+}
+
+const WHOLE_TABLE: &str = "unbounded because complete mode gives the whole table";
+
+fn bound_of_group(group: &Group) -> &'static str {
+    match (group.mode.closes(), group.window.is_some(), group.time.is_some()) {
+        (false, _, _) => WHOLE_TABLE,
+        (true, true, _) => "bounded by watermark and window",
+        (true, false, true) => "bounded by watermark",
+        (true, false, false) => "unbounded because no event time with a watermark is among the keys",
     }
 }
 
@@ -262,17 +299,7 @@ fn describe_scan(scan: &Scan) -> String {
 
 fn describe_group(group: &Group) -> String {
     let window = group.window.map(|w| format!(", window={}us/{}us", w.length, w.slide)).unwrap_or_default();
-    let bounded = group.mode != Mode::Complete && (group.time.is_some() || group.window.is_some());
-    format!("keys={:?}, mode={:?}{window}, {}", group.keys, group.mode, describe_bound(bounded))
-}
-
-fn describe_join(join: &Join) -> String {
-    let bounded = join.evictions.iter().all(Option::is_some);
-    format!("{:?} on {:?}, {}", join.kind, join.on, describe_bound(bounded))
-}
-
-fn describe_bound(bounded: bool) -> &'static str {
-    if bounded { "state bounded by watermark" } else { "state unbounded because no watermark limits it" }
+    format!("keys={:?}, mode={:?}{window}", group.keys, group.mode)
 }
 
 impl Step {
@@ -294,6 +321,9 @@ impl fmt::Display for DataflowPlan {
 }
 
 fn write_node(node: &Node, plan: &DataflowPlan, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(f, "{:indent$}{} {}", "", node.id, node.describe(plan), indent = depth * 2)?;
+    let edge = if node.changelog { "changelog" } else { "append-only" };
+    let parts = [Some(node.describe(plan)), node.describe_state(), Some(format!("-> {edge}"))];
+    let parts: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    writeln!(f, "{:indent$}{} {}", "", node.id, parts.join(", "), indent = depth * 2)?;
     node.inputs.iter().try_for_each(|input| write_node(input, plan, depth + 1, f))
 }

@@ -32,6 +32,8 @@ pub struct StartRequest {
     pub manager: StreamingQueryManager,
     /// Output mode; append by default.
     pub mode: OutputMode,
+    /// Whether the sink is given the changelog itself, with a column `_change`.
+    pub changelog: bool,
     /// Trigger.
     pub trigger: Trigger,
     /// Name.
@@ -51,11 +53,12 @@ pub struct StartRequest {
 pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     let provider = sinks::lookup(&request.sink.format)?;
     request.manager.check_name(request.name.as_deref())?;
-    check::check(&request.plan, request.mode)?;
+    check::check(&request.plan, request.mode, check::Rules::of(&request.conf)?)?;
     check_mode(provider, request.mode)?;
     let optimized = optimize::optimize(request.plan.clone())?;
     let batch_time = BatchTime::new(WALL_CLOCK.into());
-    let plan = lower::lower(&now::fix(optimized.clone(), &batch_time)?, request.mode)?;
+    let wanted = lower::Wanted { mode: request.mode, changelog: request.changelog };
+    let plan = lower::lower(&now::fix(optimized.clone(), &batch_time)?, wanted)?;
     let explained = format!(
         "== Logical Plan ==\n{}\n\n== Optimized Plan ==\n{}\n\n== Dataflow Plan ==\n{plan}",
         request.plan.display_indent(),
@@ -65,7 +68,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     let statics = collect_statics(&plan.statics, &request.conf)?;
     let checkpoint = open_checkpoint(&request)?;
     let setup = Setup {
-        schema: lower::arrow_schema(request.plan.schema()),
+        schema: output_schema(&request),
         plan,
         statics,
         batch_time,
@@ -82,6 +85,12 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         conf: request.conf.clone(),
     };
     launch(request, setup, provider, explained)
+}
+
+/// The columns that the sink is given.
+fn output_schema(request: &StartRequest) -> arrow::datatypes::SchemaRef {
+    let schema = lower::arrow_schema(request.plan.schema());
+    if request.changelog { thalweg_operators::change::with_change(&schema) } else { schema }
 }
 
 fn new_id() -> String {

@@ -23,7 +23,7 @@ use crate::sinks::{OutputMode, SinkSpec};
 use crate::{Error, Result};
 
 /// Options of the query itself, which the sink never sees.
-const QUERY_OPTIONS: [&str; 4] = ["checkpointLocation", "queryName", "outputMode", "trigger"];
+const QUERY_OPTIONS: [&str; 5] = ["checkpointLocation", "queryName", "outputMode", "changelog", "trigger"];
 
 /// Collects how a streaming DataFrame is written.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub struct DataStreamWriter {
     frame: DataFrame,
     sink: SinkSpec,
     mode: Result<OutputMode>,
+    changelog: Result<bool>,
     trigger: Result<Trigger>,
     name: Option<String>,
     checkpoint: Option<PathBuf>,
@@ -41,7 +42,9 @@ impl DataStreamWriter {
     /// A writer of `frame`: append mode, as soon as possible, no sink yet.
     pub fn new(frame: DataFrame) -> Self {
         let (mode, trigger) = (Ok(OutputMode::Append), Ok(Trigger::default()));
-        DataStreamWriter { frame, sink: SinkSpec::default(), mode, trigger, name: None, checkpoint: None, clock: None }
+        let changelog = Ok(false);
+        let sink = SinkSpec::default();
+        DataStreamWriter { frame, sink, mode, changelog, trigger, name: None, checkpoint: None, clock: None }
     }
 
     /// The sink: `console`, `memory`, `csv`, `parquet`, `noop`, ...
@@ -51,7 +54,10 @@ impl DataStreamWriter {
         self
     }
 
-    /// An option of the query (`checkpointLocation`, `queryName`, `outputMode`, `trigger`) or of the sink.
+    /// An option of the query (`checkpointLocation`, `queryName`, `outputMode`, `changelog`, `trigger`) or of the sink.
+    ///
+    /// `changelog` = `true` gives the sink the changelog of the result instead of the rows that changed: a last column `_change`
+    /// (TINYINT) is 1 for a row that is now part of the result and -1 for one that no longer is.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         let value = value.to_string();
@@ -59,6 +65,7 @@ impl DataStreamWriter {
             Some(0) => self.checkpoint = Some(PathBuf::from(value)),
             Some(1) => self.name = Some(value),
             Some(2) => self.mode = parse_mode(&value),
+            Some(3) => self.changelog = parse_flag(name, &value),
             Some(_) => self.trigger = Trigger::parse(&value),
             None => self.sink.options.set(name, value),
         }
@@ -156,6 +163,7 @@ impl DataStreamWriter {
             manager: session.streams().clone(),
             session,
             mode: self.mode?,
+            changelog: self.changelog?,
             trigger: self.trigger?,
             name: self.name,
             sink: self.sink,
@@ -225,6 +233,11 @@ impl IntoOutputMode for &str {
     fn into_output_mode(self) -> Result<OutputMode> {
         parse_mode(self)
     }
+}
+
+fn parse_flag(name: &str, text: &str) -> Result<bool> {
+    let wrong = || Error::invalid(format!("option '{name}' should be 'true' or 'false' but is '{text}'"));
+    text.to_ascii_lowercase().parse().map_err(|_| wrong())
 }
 
 fn parse_mode(text: &str) -> Result<OutputMode> {

@@ -4,6 +4,9 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, UInt8Type};
 use thalweg_operators::Logic;
+use thalweg_operators::change::net::{Net, View};
+use thalweg_operators::change::table::Table;
+use thalweg_operators::change::without_change;
 use thalweg_operators::dedup::{self, Retention};
 use thalweg_operators::exchange::Route;
 use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
@@ -30,6 +33,8 @@ pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
         Kind::Sort(sort) => Ok((self::sort(sort), vec![Route::Single])),
         Kind::Session(session) => self::session(node, session),
         Kind::Join(join) => super::join::stream_join(node, join),
+        Kind::Net(view) => self::net(node, *view),
+        Kind::Table => self::table(node),
         Kind::Scan(_) | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
             Err(Error::internal(format!("'{}' keeps no state", node.id)))
         }
@@ -49,6 +54,22 @@ fn group(node: &Node, group: &Group, context: &Context) -> Result<Made> {
         None => Box::new(Keyed::new(spec, group.time, context.index == 0)?),
     };
     Ok((logic, vec![route(&group.keys)]))
+}
+
+fn net(node: &Node, view: View) -> Result<Made> {
+    let input = input(node)?;
+    Ok((Box::new(Net::new(view)), vec![whole_row(without_change(&input).fields().len())]))
+}
+
+fn table(node: &Node) -> Result<Made> {
+    let changelog = node.inputs.first().is_some_and(|input| input.changelog);
+    let table = Table::new(node.schema.clone(), changelog)?;
+    Ok((Box::new(table), vec![whole_row(node.schema.fields().len())]))
+}
+
+/// Equal rows go to one worker.
+fn whole_row(width: usize) -> Route {
+    route(&(0..width).collect::<Vec<_>>())
 }
 
 fn session(node: &Node, session: &Session) -> Result<Made> {

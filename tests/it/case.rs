@@ -70,6 +70,8 @@ impl Case {
     /// A session with the case's settings.
     pub fn session(&self) -> Session {
         let session = Session::builder().create();
+        // Spark's default; ours is to run what has a meaning.
+        session.set_conf("spark.sql.streaming.unsupportedOperationCheck", "true");
         for (key, value) in self.json["conf"].as_object().into_iter().flatten() {
             session.set_conf(key, text(value));
         }

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, Timest
 use arrow::datatypes::TimestampMicrosecondType;
 
 use super::table::{Table, buckets};
-use super::{GroupSpec, Mode, emit, keep_rows};
+use super::{GroupSpec, Mode, emit, emit_changes, keep_rows};
 use crate::driver::{Logic, StateMetrics};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
@@ -50,7 +50,7 @@ impl Keyed {
     }
 
     fn drop_late(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
-        let (Some(time), false) = (self.time, self.spec.mode == Mode::Complete) else { return Ok(rows) };
+        let (Some(time), true) = (self.time, self.spec.mode.closes()) else { return Ok(rows) };
         if self.watermark == NO_WATERMARK {
             return Ok(rows);
         }
@@ -77,6 +77,11 @@ impl Keyed {
     }
 
     fn flush(&mut self, out: &mut Output) -> Result<()> {
+        if self.spec.mode.is_changelog() {
+            let (changes, touched) = self.table.take_changes()?;
+            self.metrics.rows_updated += touched as u64;
+            return changes.map_or(Ok(()), |changes| emit_changes(&self.spec, changes, out));
+        }
         let touched = self.table.take_touched();
         self.metrics.rows_updated += touched.len() as u64;
         if self.spec.mode == Mode::Update {
@@ -112,8 +117,7 @@ impl Logic for Keyed {
         let rows = self.drop_late(rows)?;
         self.table.update(&self.spec, &rows, &mut self.groups)?;
         self.file(&rows)?;
-        self.table.touch(&self.groups);
-        if out.eager() && self.spec.mode == Mode::Update {
+        if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;
         }
         Ok(())
@@ -121,7 +125,7 @@ impl Logic for Keyed {
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
         self.watermark = watermarks[0];
-        if self.spec.mode == Mode::Complete {
+        if !self.spec.mode.closes() {
             return Ok(());
         }
         self.flush(out)?;
@@ -129,8 +133,8 @@ impl Logic for Keyed {
     }
 
     fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
-        if self.owns_global && !out.eager() {
-            self.table.touch(&[0]);
+        if self.owns_global && (!out.eager() || self.spec.mode.is_changelog()) {
+            self.table.touch_global(&self.spec)?;
         }
         self.flush(out)?;
         if self.spec.mode == Mode::Complete {

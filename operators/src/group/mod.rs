@@ -3,6 +3,7 @@
 //! ```text
 //!  rows ─► KeyTable: key → group id ─► one Accumulator per aggregate, state in columns indexed by group id
 //!                                        │ update: groups that received a row     (each chunk, or each epoch)
+//!                                        │ changelog: the same, old row taken back
 //!                                        │ append: groups whose time has come     (on_watermark)
 //!                                        └ complete: all groups                   (on_complete)
 //! ```
@@ -28,6 +29,7 @@ pub use keyed::Keyed;
 pub use windowed::{WindowSpec, Windowed};
 
 use crate::aggregate::AggregateFunction;
+use crate::change::rows::net;
 use crate::{Output, Result};
 
 /// Which groups are emitted, and when.
@@ -39,6 +41,29 @@ pub enum Mode {
     Update,
     /// All groups, when the epoch closes.
     Complete,
+    /// As update, for an operator behind: a group's row of before is taken back when its new one comes
+    /// ([`crate::change`]). The output's last column is the sign. Groups that the watermark closes are not taken back.
+    Changelog {
+        /// Whether the watermark closes groups and drops late rows; not so below complete mode.
+        closes: bool,
+    },
+}
+
+impl Mode {
+    /// Whether the watermark closes groups and drops late rows.
+    pub fn closes(self) -> bool {
+        !matches!(self, Mode::Complete | Mode::Changelog { closes: false })
+    }
+
+    /// Whether groups that received a row are emitted.
+    pub fn emits_changes(self) -> bool {
+        matches!(self, Mode::Update | Mode::Changelog { .. })
+    }
+
+    /// Whether the output is a changelog.
+    pub fn is_changelog(self) -> bool {
+        matches!(self, Mode::Changelog { .. })
+    }
 }
 
 /// One aggregate of the select list, over columns of the input.
@@ -63,7 +88,7 @@ pub struct GroupSpec {
     pub mode: Mode,
     /// Schema of the input.
     pub input: SchemaRef,
-    /// Schema of the output: keys (and window), then aggregates.
+    /// Schema of the output: keys (and window), then aggregates (and the sign, for a changelog).
     pub output: SchemaRef,
 }
 
@@ -81,6 +106,15 @@ fn keep_rows(rows: RecordBatch, keep: &BooleanArray) -> Result<(RecordBatch, u64
     }
     let dropped = (keep.len() - kept) as u64;
     Ok((filter_record_batch(&rows, keep)?, dropped))
+}
+
+/// Emits a changelog's net change: `changes` holds columns of the output schema, the sign last.
+fn emit_changes(spec: &GroupSpec, changes: Vec<ArrayRef>, out: &mut Output) -> Result<()> {
+    let rows = net(&RecordBatch::try_new(spec.output.clone(), changes)?)?;
+    if rows.num_rows() > 0 {
+        out.rows(rows);
+    }
+    Ok(())
 }
 
 /// Emits columns as rows of the output schema.

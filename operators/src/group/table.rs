@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt8Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt8Array};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 
 use super::GroupSpec;
 use crate::aggregate::Accumulator;
+use crate::change::{INSERT, RETRACT};
 use crate::keys::{KeyTable, key_group, route};
 use crate::{Error, Result};
 
@@ -17,6 +19,10 @@ pub(super) struct Table {
     touched: Vec<u32>,
     /// `is_touched[group]`, so that `touched` names each group once.
     is_touched: Vec<bool>,
+    /// For a changelog: whether a group's row has been emitted and not been taken back.
+    is_shown: Vec<bool>,
+    /// For a changelog: the rows that touched groups had when they were last emitted.
+    before: Vec<Vec<ArrayRef>>,
 }
 
 impl Table {
@@ -27,13 +33,20 @@ impl Table {
             states: states.collect::<Result<_>>()?,
             touched: Vec::new(),
             is_touched: Vec::new(),
+            is_shown: Vec::new(),
+            before: Vec::new(),
         })
     }
 
-    /// Adds rows; `groups` is left with each row's group.
+    /// Adds rows; `groups` is left with each row's group, and those groups are touched.
     pub fn update(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &mut Vec<u32>) -> Result<()> {
         self.keys.lookup_or_insert(&spec.key_columns(rows), rows.num_rows(), groups)?;
         let count = self.keys.group_count();
+        let touched_before = self.touched.len();
+        self.touch(groups);
+        if spec.mode.is_changelog() {
+            self.remember(touched_before)?;
+        }
         for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
             let args: Vec<ArrayRef> = call.args.iter().map(|&arg| rows.column(arg).clone()).collect();
             let filter = call.filter.map(|filter| boolean(rows.column(filter))).transpose()?;
@@ -50,6 +63,42 @@ impl Table {
                 self.touched.push(group);
             }
         }
+    }
+
+    /// The one group of a global aggregate counts as touched.
+    pub fn touch_global(&mut self, spec: &GroupSpec) -> Result<()> {
+        let touched_before = self.touched.len();
+        self.touch(&[0]);
+        if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
+    }
+
+    /// Keeps the rows of groups touched from `from` on as they were emitted, before they change.
+    fn remember(&mut self, from: usize) -> Result<()> {
+        self.is_shown.resize(self.keys.group_count(), false);
+        let shown = self.touched[from..].iter().copied().filter(|group| self.is_shown[*group as usize]);
+        let shown: Vec<u32> = shown.collect();
+        if !shown.is_empty() {
+            self.before.push(self.rows(&shown)?);
+        }
+        Ok(())
+    }
+
+    /// What has changed since the last call, as columns of old rows and then new ones, the sign last; and how many groups were
+    /// touched.
+    pub fn take_changes(&mut self) -> Result<(Option<Vec<ArrayRef>>, usize)> {
+        let touched = self.take_touched();
+        let before = std::mem::take(&mut self.before);
+        if touched.is_empty() {
+            return Ok((None, 0));
+        }
+        self.is_shown.resize(self.keys.group_count(), false);
+        touched.iter().for_each(|group| self.is_shown[*group as usize] = true);
+        let parts: Vec<Vec<ArrayRef>> = before.into_iter().chain([self.rows(&touched)?]).collect();
+        let total: usize = parts.iter().filter_map(|part| part.first()).map(|column| column.len()).sum();
+        let mut columns = stack(&parts)?;
+        let sign = |row: usize| if row + touched.len() < total { RETRACT } else { INSERT };
+        columns.push(Arc::new(Int8Array::from_iter_values((0..total).map(sign))));
+        Ok((Some(columns), touched.len()))
     }
 
     /// The groups that received a row since the last call.
@@ -100,6 +149,11 @@ impl Table {
     pub fn remove(&mut self, groups: &[u32]) {
         self.keys.remove(groups);
         self.states.iter_mut().for_each(|state| state.clear(groups));
+        for &group in groups {
+            if let Some(shown) = self.is_shown.get_mut(group as usize) {
+                *shown = false;
+            }
+        }
     }
 
     /// Live groups.
@@ -139,8 +193,21 @@ impl Table {
             state.merge(&groups, count, &rows.columns()[at..at + width])?;
             at += width;
         }
+        // State is of a closed epoch: all its rows have been emitted.
+        self.is_shown.resize(count, false);
+        groups.iter().for_each(|group| self.is_shown[*group as usize] = true);
         Ok(groups)
     }
+}
+
+/// Columns one below the other.
+fn stack(parts: &[Vec<ArrayRef>]) -> Result<Vec<ArrayRef>> {
+    let width = parts.first().map_or(0, Vec::len);
+    let column = |at: usize| -> Result<ArrayRef> {
+        let pieces: Vec<&dyn Array> = parts.iter().map(|part| part[at].as_ref()).collect();
+        Ok(concat(&pieces)?)
+    };
+    (0..width).map(column).collect()
 }
 
 /// The `_bucket` column of a snapshot.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{AggregateCall, GroupSpec, Keyed, Mode, WindowSpec, Windowed};
 use crate::aggregate::{AggregateFunction, Options};
 use crate::exchange::Route;
-use crate::harness::{Harness, ints, with_times};
+use crate::harness::{Harness, ints, long_rows, with_times};
 use crate::{Logic, Pace};
 
 /// Key, time in seconds, value.
@@ -195,4 +195,65 @@ fn a_global_aggregate_has_a_row_without_rows() {
     let rows = out.take().remove(0).into_rows().unwrap();
     assert_eq!((rows.num_rows(), rows.column(0).is_null(0)), (1, true));
     assert_eq!(rows.column(1).as_primitive::<Int64Type>().value(0), 0);
+}
+
+/// A group's changelog, summed up, is what update mode showed last; and at no time is there more than one row of a group.
+fn sums_up(emitted: &[RecordBatch], table: &mut BTreeMap<Vec<Option<i64>>, i64>) {
+    for rows in emitted {
+        let (bare, signs) = crate::change::split(rows).unwrap();
+        for (row, sign) in long_rows(&[bare]).into_iter().zip(signs.values()) {
+            let count = table.entry(row).or_default();
+            *count += i64::from(*sign);
+            assert!(*count == 0 || *count == 1, "a row is {count} times in the table");
+        }
+    }
+    table.retain(|_, count| *count != 0);
+}
+
+proptest! {
+    #[test]
+    fn a_changelog_takes_back_exactly_what_it_gave(
+        epochs in prop::collection::vec(prop::collection::vec(row(), 0..12), 1..5),
+        chunk in 1usize..5,
+        instances in 1usize..4,
+        eager: bool,
+        global: bool,
+        restart in 0usize..5,
+    ) {
+        let pace = if eager { Pace::Eager } else { Pace::Epoch };
+        let keys = if global { vec![] } else { vec![0] };
+        let output = |signed: bool| {
+            let schema = ints(&[("k", &[]), ("s", &[]), ("n", &[])]).schema();
+            let schema = if global { Arc::new(schema.project(&[1, 2]).unwrap()) } else { schema };
+            if signed { crate::change::with_change(&schema) } else { schema }
+        };
+        let mode = Mode::Changelog { closes: true };
+        let spec = GroupSpec { output: output(true), ..spec(mode, keys, false) };
+        let route = if global { Route::Single } else { Route::Keys(vec![0]) };
+        let make = move || Keyed::new(spec.clone(), None, true);
+        let mut group = Harness::new(pace, vec![Some(route)], if global { 1 } else { instances }, make);
+        let (mut table, mut expected) = (BTreeMap::new(), BTreeMap::<i64, (i64, i64)>::new());
+        for (step, rows) in epochs.iter().enumerate() {
+            for part in rows.chunks(chunk) {
+                group.push(0, batch(part)).unwrap();
+            }
+            group.close().unwrap();
+            for (key, _, value) in rows {
+                let sum = expected.entry(if global { 0 } else { *key }).or_default();
+                *sum = (sum.0 + value, sum.1 + 1);
+            }
+            sums_up(&group.take(), &mut table);
+            let shown: Vec<Vec<Option<i64>>> = table.keys().cloned().collect();
+            let mut wanted: Vec<Vec<Option<i64>>> = match (global, expected.is_empty()) {
+                (true, true) => vec![vec![None, Some(0)]],
+                (true, false) => expected.values().map(|(s, n)| vec![Some(*s), Some(*n)]).collect(),
+                _ => expected.iter().map(|(k, (s, n))| vec![Some(*k), Some(*s), Some(*n)]).collect(),
+            };
+            wanted.sort();
+            prop_assert_eq!(shown, wanted);
+            if step == restart {
+                group.restart(if global { 1 } else { 1 + instances % 3 }).unwrap();
+            }
+        }
+    }
 }

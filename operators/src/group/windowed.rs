@@ -13,7 +13,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Fields, TimestampMicrosecondType};
 
 use super::table::{Table, buckets};
-use super::{GroupSpec, Mode, emit};
+use super::{GroupSpec, Mode, emit, emit_changes};
 use crate::driver::{Logic, StateMetrics};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
@@ -107,7 +107,7 @@ impl Windowed {
     /// Adds each row to the `back`-th cell before its last one.
     fn add(&mut self, rows: &RecordBatch, back: i64) -> Result<()> {
         let times = times(rows, self.window.column)?;
-        let late = if self.spec.mode == Mode::Complete { i64::MIN } else { self.watermark };
+        let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
         let cells = self.cells;
         let window = self.window;
         let mut starts = std::mem::take(&mut self.starts);
@@ -135,19 +135,32 @@ impl Windowed {
             std::collections::btree_map::Entry::Occupied(table) => table.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => place.insert(Table::new(&self.spec)?),
         };
-        table.update(&self.spec, &rows, &mut self.groups)?;
-        table.touch(&self.groups);
-        Ok(())
+        table.update(&self.spec, &rows, &mut self.groups)
     }
 
     /// Update mode: emits what received a row since the last flush.
     fn flush(&mut self, out: &mut Output) -> Result<()> {
+        if self.spec.mode.is_changelog() {
+            return self.flush_changes(out);
+        }
         for (&start, table) in &mut self.tables {
             let touched = table.take_touched();
             self.metrics.rows_updated += touched.len() as u64;
             if self.spec.mode == Mode::Update {
                 emit_window(&self.spec, &self.window, start, table, &touched, out)?;
             }
+        }
+        Ok(())
+    }
+
+    fn flush_changes(&mut self, out: &mut Output) -> Result<()> {
+        for (&start, table) in &mut self.tables {
+            let (changes, touched) = table.take_changes()?;
+            self.metrics.rows_updated += touched as u64;
+            let Some(mut changes) = changes else { continue };
+            let rows = changes.first().map_or(0, |column| column.len());
+            changes.insert(self.window.position, window_of(&self.spec, &self.window, start, rows)?);
+            emit_changes(&self.spec, changes, out)?;
         }
         Ok(())
     }
@@ -234,12 +247,17 @@ fn emit_window(
     if groups.is_empty() {
         return Ok(());
     }
+    let mut columns = table.rows(groups)?;
+    columns.insert(window.position, window_of(spec, window, start, groups.len())?);
+    emit(spec, columns, out)
+}
+
+/// The window that starts at `start`, as a column.
+fn window_of(spec: &GroupSpec, window: &WindowSpec, start: i64, rows: usize) -> Result<ArrayRef> {
     let DataType::Struct(fields) = spec.output.field(window.position).data_type() else {
         return Err(Error::Internal("a window column is not a struct".into()));
     };
-    let mut columns = table.rows(groups)?;
-    columns.insert(window.position, window_column(fields, start, window.end(start), groups.len())?);
-    emit(spec, columns, out)
+    window_column(fields, start, window.end(start), rows)
 }
 
 fn window_column(fields: &Fields, start: i64, end: i64, rows: usize) -> Result<ArrayRef> {
@@ -256,14 +274,14 @@ impl Logic for Windowed {
         for back in 0..self.cells.overlap() {
             self.add(&rows, back)?;
         }
-        if out.eager() && self.spec.mode == Mode::Update {
+        if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;
         }
         Ok(())
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
-        if self.spec.mode == Mode::Complete {
+        if !self.spec.mode.closes() {
             self.watermark = watermarks[0];
             return Ok(());
         }

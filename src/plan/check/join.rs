@@ -3,15 +3,15 @@
 use datafusion::common::JoinType;
 use datafusion::logical_expr::Join;
 
-use super::{mode_error, refused};
+use super::{Rules, mode_error, refused};
 use crate::plan::scan::is_streaming;
 use crate::plan::time_range::JoinTimes;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
-pub(super) fn check(join: &Join, mode: OutputMode) -> Result<()> {
+pub(super) fn check(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
     match (is_streaming(&join.left), is_streaming(&join.right)) {
-        (true, true) => stream_stream(join, mode),
+        (true, true) => stream_stream(join, mode, rules),
         (stream_left, _) => stream_static(join.join_type, stream_left),
     }
 }
@@ -32,8 +32,8 @@ fn stream_static(kind: JoinType, stream_left: bool) -> Result<()> {
         .hint("The stream has to be the side that is preserved."))
 }
 
-fn stream_stream(join: &Join, mode: OutputMode) -> Result<()> {
-    if mode == OutputMode::Complete {
+fn stream_stream(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
+    if mode == OutputMode::Complete && !rules.lenient(mode) {
         return Err(mode_error(mode, "a join of two streams").hint("Use append mode."));
     }
     match join.join_type {

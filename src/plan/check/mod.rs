@@ -1,24 +1,51 @@
 //! Is this legal on a stream in this output mode? Refuses, before anything runs, what Spark refuses, with Spark's condition
 //! and a hint. Rules as in Spark's `UnsupportedOperationChecker` (see the conformance corpus, area `errors`).
 //!
-//! In: an analysed logical plan. What we could run though Spark refuses it says so in its hint.
+//! In: an analysed logical plan, an output mode, and [`Rules`]: what Spark refuses though it has a meaning in update or complete
+//! mode runs here, unless the session asks for Spark's rules.
 
 mod join;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
 
 use super::nodes::{Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
 use super::scan::is_streaming;
+use crate::conf::Conf;
 use crate::functions::aggregate::as_stream_aggregate;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
+
+/// What a query is checked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// What has a meaning runs; in append mode nothing that is not final.
+    Meaning,
+    /// Exactly what Spark refuses is refused.
+    Spark,
+}
+
+impl Rules {
+    /// `spark.sql.streaming.unsupportedOperationCheck`: Spark's rules if it is set to true; unset, what has a meaning runs.
+    ///
+    /// # Errors
+    /// A value that is no boolean.
+    pub fn of(conf: &Conf) -> Result<Self> {
+        let strict = conf.flag("spark.sql.streaming.unsupportedOperationCheck", false)?;
+        Ok(if strict { Rules::Spark } else { Rules::Meaning })
+    }
+
+    /// Whether Spark refuses in this mode what we run.
+    fn lenient(self, mode: OutputMode) -> bool {
+        self == Rules::Meaning && mode != OutputMode::Append
+    }
+}
 
 /// Checks a streaming query.
 ///
 /// # Errors
 /// The first thing that is not allowed.
-pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
+pub fn check(plan: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
     if !is_streaming(plan) {
         return Err(Error::query(
             "WRITE_STREAM_NOT_ALLOWED",
@@ -28,30 +55,33 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     }
     let nodes = streaming_nodes(plan);
     let aggregations = nodes.iter().filter(|node| is_aggregation(node)).count();
-    if mode == OutputMode::Complete && aggregations == 0 {
+    let lenient = rules.lenient(mode);
+    if mode == OutputMode::Complete && aggregations == 0 && !lenient {
         return Err(mode_error(mode, "a query without aggregation").hint("Use append or update mode, or aggregate."));
     }
-    if aggregations > 1 && mode != OutputMode::Append && chained(plan) {
+    if aggregations > 1 && mode != OutputMode::Append && chained(plan) && !lenient {
         return Err(refused(format!("several chained aggregations in output mode '{mode:?}'"))
             .hint("Use append mode with a watermark."));
     }
-    nodes.iter().try_for_each(|node| check_node(node, mode))
+    nodes.iter().try_for_each(|node| check_node(node, mode, rules))
 }
 
-fn check_node(node: &LogicalPlan, mode: OutputMode) -> Result<()> {
+fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
+    let lenient = rules.lenient(mode);
     match node {
-        LogicalPlan::Aggregate(aggregate) => check_aggregate(aggregate, mode),
+        LogicalPlan::Aggregate(aggregate) => check_aggregate(aggregate, mode, rules),
         LogicalPlan::Distinct(distinct) => check_distinct(distinct, mode),
+        LogicalPlan::Window(_) if lenient => Ok(()),
         LogicalPlan::Window(_) => Err(Error::query(
             "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING",
             "window functions over anything but time are not supported on a stream",
         )
         .hint("Group by window(...) instead.")),
-        LogicalPlan::Sort(sort) => check_sort(&sort.input, mode),
-        LogicalPlan::Limit(_) if mode == OutputMode::Update => {
+        LogicalPlan::Sort(sort) => check_sort(sort, mode, rules),
+        LogicalPlan::Limit(_) if mode == OutputMode::Update && !lenient => {
             Err(refused("limit in update mode").hint("Use append or complete mode."))
         }
-        LogicalPlan::Join(join) => join::check(join, mode),
+        LogicalPlan::Join(join) => join::check(join, mode, rules),
         LogicalPlan::Union(union) if !union.inputs.iter().all(|input| is_streaming(input)) => {
             Err(refused("union of a stream with a static table"))
         }
@@ -64,7 +94,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode) -> Result<()> {
     }
 }
 
-fn check_aggregate(aggregate: &Aggregate, mode: OutputMode) -> Result<()> {
+fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, rules: Rules) -> Result<()> {
     if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
         return Err(refused("grouping sets, cube and rollup").hint("Write one query per grouping."));
     }
@@ -76,7 +106,8 @@ fn check_aggregate(aggregate: &Aggregate, mode: OutputMode) -> Result<()> {
     if mode == OutputMode::Append && !event_time {
         return Err(without_watermark());
     }
-    if mode != OutputMode::Append && streaming_nodes(&aggregate.input).iter().any(|node| is_outer_join(node)) {
+    let after_outer = || streaming_nodes(&aggregate.input).iter().any(|node| is_outer_join(node));
+    if mode != OutputMode::Append && !rules.lenient(mode) && after_outer() {
         return Err(refused(format!("aggregation after an outer join of streams in output mode '{mode:?}'"))
             .hint("Use append mode."));
     }
@@ -96,12 +127,12 @@ fn check_distinct(distinct: &Distinct, mode: OutputMode) -> Result<()> {
     }
 }
 
-fn check_sort(input: &LogicalPlan, mode: OutputMode) -> Result<()> {
-    let aggregated = streaming_nodes(input).iter().any(|node| is_aggregation(node));
-    if mode == OutputMode::Complete && aggregated {
-        return Ok(());
+fn check_sort(sort: &Sort, mode: OutputMode, rules: Rules) -> Result<()> {
+    let aggregated = || streaming_nodes(&sort.input).iter().any(|node| is_aggregation(node));
+    match mode {
+        OutputMode::Complete if rules.lenient(mode) || aggregated() => Ok(()),
+        _ => Err(refused("sorting, unless it is in complete mode after an aggregation")),
     }
-    Err(refused("sorting, unless it is in complete mode after an aggregation"))
 }
 
 fn check_session(session: Option<&SessionAggregate>, mode: OutputMode) -> Result<()> {

@@ -23,18 +23,18 @@ impl Lowering {
     }
 
     fn keyed(&mut self, aggregate: &Aggregate) -> Result<Node> {
-        let input = self.node(&aggregate.input)?;
+        let input = self.operand(&aggregate.input)?;
         let mut columns = Columns::new(aggregate.input.schema());
         let keys = columns.add_all(&aggregate.group_expr)?;
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
         let time = closing_time(aggregate).map(|expr| columns.add(&expr)).transpose()?;
         let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
-        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema)))
+        self.group(input, columns, group, arrow_schema(&aggregate.schema))
     }
 
     /// The operator computes the windows itself, so that rows are not multiplied.
     fn windowed(&mut self, aggregate: &Aggregate, position: usize, window: &TimeWindow) -> Result<Node> {
-        let input = self.node(&window.input)?;
+        let input = self.operand(&window.input)?;
         let mut columns = Columns::new(window.input.schema());
         let others: Vec<Expr> =
             aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, e)| e.clone()).collect();
@@ -44,12 +44,14 @@ impl Lowering {
         let (length, slide, start) = (window.length, window.slide, window.start);
         let window = WindowSpec { column, length, slide, start, position };
         let group = Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window) };
-        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema)))
+        self.group(input, columns, group, arrow_schema(&aggregate.schema))
     }
 
-    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Node {
+    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Result<Node> {
+        super::append_only(&input, "an aggregation")?;
         let input = self.project(input, columns);
-        self.add("aggregate", Kind::Group(group), vec![input], schema)
+        let changelog = group.mode.is_changelog();
+        Ok(self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog))
     }
 
     fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {
@@ -58,7 +60,8 @@ impl Lowering {
     }
 
     pub(super) fn session_aggregate(&mut self, node: &SessionAggregate, plan: &LogicalPlan) -> Result<Node> {
-        let input = self.node(&node.input)?;
+        let input = self.operand(&node.input)?;
+        super::append_only(&input, "a session window")?;
         let mut columns = Columns::new(node.input.schema());
         let session = Expr::Column(node.session.clone());
         let keys = columns.add_all(&node.keys)?;
@@ -68,7 +71,8 @@ impl Lowering {
         let position = node.keys.len();
         let session = Session { keys, bounds: (start, end), aggregates, position, mode: self.group_mode() };
         let input = self.project(input, columns);
-        Ok(self.add("session", Kind::Session(session), vec![input], arrow_schema(plan.schema())))
+        let changelog = session.mode.is_changelog();
+        Ok(self.add_signed("session", Kind::Session(session), vec![input], arrow_schema(plan.schema()), changelog))
     }
 }
 

@@ -77,6 +77,7 @@ impl Lowering {
         let (stream, table) = if stream_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
         let (stream_side, table_side) = if stream_left { (&left, &right) } else { (&right, &left) };
         let input = self.node(stream)?;
+        super::append_only(&input, "a join with a table")?;
         let input = self.extend(input, stream_side, stream.schema())?;
         self.statics.push(extended_plan(table, table_side)?);
         let kind = Kind::StaticJoin(StaticJoin {
@@ -120,7 +121,8 @@ impl Lowering {
         }));
         let mut inputs = Vec::new();
         for (plan, side) in [&join.left, &join.right].into_iter().zip(&sides) {
-            let input = self.node(plan)?;
+            let input = self.operand(plan)?;
+            super::append_only(&input, "a join of streams")?;
             inputs.push(self.extend(input, side, plan.schema())?);
         }
         self.joined(join, kind, inputs, &sides[0], &sides[1])
@@ -145,7 +147,7 @@ impl Lowering {
             Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
         let node = self.add(name, kind, inputs, nullable(&schema));
         if left.extra.is_empty() && right.extra.is_empty() {
-            return Ok(Node { schema: arrow_schema(&join.schema), ..node });
+            return Ok(Node { schema: super::signed_schema(arrow_schema(&join.schema), node.changelog), ..node });
         }
         let kept: Vec<usize> = kept_columns(join.join_type, left, right);
         let columns: Vec<Arc<dyn PhysicalExpr>> =

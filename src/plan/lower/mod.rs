@@ -4,6 +4,7 @@
 //! One function a node, one file a family; the match has one call per arm.
 
 mod aggregate;
+mod changes;
 mod expression;
 mod join;
 mod stateless;
@@ -14,6 +15,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{LogicalPlan, TableScan, Union};
 use datafusion::physical_expr::utils::collect_columns;
+use thalweg_operators::change::with_change;
 use thalweg_operators::group::Mode;
 
 use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
@@ -22,19 +24,54 @@ use super::scan::scanned;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
-/// Lowers an optimized plan of a streaming query in this output mode.
+/// What a query is to put out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which rows.
+    pub mode: OutputMode,
+    /// The rows of a changelog with their signs, as a last column, instead of what the sink would make of them.
+    pub changelog: bool,
+}
+
+impl From<OutputMode> for Wanted {
+    fn from(mode: OutputMode) -> Self {
+        Wanted { mode, changelog: false }
+    }
+}
+
+/// Lowers an optimized plan of a streaming query that is to put out `wanted`.
 ///
 /// # Errors
 /// Nodes that no operator runs yet; they say so.
-pub fn lower(plan: &LogicalPlan, mode: OutputMode) -> Result<DataflowPlan> {
-    let mut lowering = Lowering { mode, scans: Vec::new(), watermarks: Vec::new(), statics: Vec::new(), nodes: 0 };
+pub fn lower(plan: &LogicalPlan, wanted: impl Into<Wanted>) -> Result<DataflowPlan> {
+    let wanted = wanted.into();
+    let consumer = if wanted.changelog { Consumer::Operator } else { Consumer::Sink };
+    let mut lowering = Lowering {
+        mode: wanted.mode,
+        consumer,
+        scans: Vec::new(),
+        watermarks: Vec::new(),
+        statics: Vec::new(),
+        nodes: 0,
+    };
     let root = lowering.node(plan)?;
+    let root = lowering.finish(root, wanted)?;
     let Lowering { scans, watermarks, statics, .. } = lowering;
     Ok(DataflowPlan { scans, watermarks, statics, root })
 }
 
+/// Who reads a node's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consumer {
+    /// The sink, maybe behind stateless steps: it is given the rows that changed, or the whole table.
+    Sink,
+    /// An operator with state: it has to know which rows are no longer true.
+    Operator,
+}
+
 struct Lowering {
     mode: OutputMode,
+    consumer: Consumer,
     scans: Vec<Scan>,
     watermarks: Vec<i64>,
     statics: Vec<LogicalPlan>,
@@ -97,13 +134,15 @@ impl Lowering {
 
     fn watermark(&mut self, node: &Watermark, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
+        append_only(&input, "withWatermark")?;
         self.watermarks.push(node.delay_micros);
         let kind = Kind::Watermark { clock: self.watermarks.len() - 1, column: node.index()? };
         Ok(self.add("watermark", kind, vec![input], arrow_schema(plan.schema())))
     }
 
     fn deduplicate(&mut self, node: &Deduplicate) -> Result<Node> {
-        let input = self.node(&node.input)?;
+        let input = self.operand(&node.input)?;
+        append_only(&input, "dropDuplicates")?;
         let keys = node.indexes()?;
         let is_time = |key: &usize| nodes::watermark_delay_millis(node.input.schema().field(*key)).is_some();
         // An event time among the keys closes them; any other one only tells late rows.
@@ -117,14 +156,16 @@ impl Lowering {
     fn union(&mut self, union: &Union) -> Result<Node> {
         let inputs = union.inputs.iter().map(|input| self.node(input)).collect::<Result<Vec<_>>>()?;
         let schema = arrow_schema(&union.schema);
-        let inputs = inputs.into_iter().map(|input| self.relabel(input, &schema)).collect::<Result<_>>()?;
-        Ok(self.add("union", Kind::Union, inputs, schema))
+        let inputs = inputs.into_iter().map(|input| self.relabel(input, &schema)).collect::<Result<Vec<_>>>()?;
+        let changelog = inputs.iter().any(|input| input.changelog);
+        let inputs = inputs.into_iter().map(|input| self.signed(input, changelog)).collect();
+        Ok(self.add_signed("union", Kind::Union, inputs, schema, changelog))
     }
 
     /// The same rows under another schema (names, metadata): columns are moved, not computed.
     fn renamed(&mut self, input: &LogicalPlan, schema: &DFSchema) -> Result<Node> {
         let mut node = self.node(input)?;
-        node.schema = arrow_schema(schema);
+        node.schema = signed_schema(arrow_schema(schema), node.changelog);
         if let Kind::Map(steps) = &mut node.kind {
             stateless::rename_last(steps, &node.schema);
         }
@@ -132,41 +173,81 @@ impl Lowering {
     }
 
     fn relabel(&mut self, node: Node, schema: &SchemaRef) -> Result<Node> {
-        if node.schema == *schema {
+        let signed = signed_schema(schema.clone(), node.changelog);
+        if node.schema == signed {
             return Ok(node);
         }
-        let from = DFSchema::try_from(node.schema.as_ref().clone())?;
+        let to = DFSchema::try_from(schema.as_ref().clone())?;
         let columns = expression::columns(&node.schema, 0..schema.fields().len());
         let step = Step::Project(columns, schema.clone());
-        let mut node = self.step(node, step, &from);
-        node.schema = schema.clone();
+        let mut node = self.step(node, step, &to);
+        node.schema = signed;
         Ok(node)
     }
 
-    /// Adds a stateless step behind `input`, fused with the steps before it.
+    /// Adds a stateless step behind `input`, fused with the steps before it. `schema`: the step's output, without sign; a sign
+    /// passes on.
     fn step(&mut self, mut input: Node, step: Step, schema: &DFSchema) -> Node {
-        let schema = arrow_schema(schema);
+        let schema = signed_schema(arrow_schema(schema), input.changelog);
+        let step = if input.changelog { changes::with_sign(step, &input.schema) } else { step };
         if let Kind::Map(steps) = &mut input.kind {
             narrow(steps, &step);
             steps.push(step);
             input.schema = schema;
             return input;
         }
-        self.add("map", Kind::Map(vec![step]), vec![input], schema)
+        let changelog = input.changelog;
+        let kind = Kind::Map(vec![step]);
+        self.nodes += 1;
+        Node { id: format!("map-{}", self.nodes - 1), kind, inputs: vec![input], schema, changelog }
     }
 
+    /// Adds an operator with append-only output.
     fn add(&mut self, name: &str, kind: Kind, inputs: Vec<Node>, schema: SchemaRef) -> Node {
+        self.add_signed(name, kind, inputs, schema, false)
+    }
+
+    /// Adds an operator; `schema` is without sign.
+    fn add_signed(&mut self, name: &str, kind: Kind, inputs: Vec<Node>, schema: SchemaRef, changelog: bool) -> Node {
         self.nodes += 1;
-        Node { id: format!("{name}-{}", self.nodes - 1), kind, inputs, schema }
+        let schema = signed_schema(schema, changelog);
+        Node { id: format!("{name}-{}", self.nodes - 1), kind, inputs, schema, changelog }
+    }
+
+    /// The node of a plan whose rows go into an operator with state.
+    fn operand(&mut self, plan: &LogicalPlan) -> Result<Node> {
+        let before = std::mem::replace(&mut self.consumer, Consumer::Operator);
+        let node = self.node(plan);
+        self.consumer = before;
+        node
     }
 
     fn group_mode(&self) -> Mode {
-        match self.mode {
-            OutputMode::Append => Mode::Append,
-            OutputMode::Update => Mode::Update,
-            OutputMode::Complete => Mode::Complete,
+        match (self.mode, self.consumer) {
+            (OutputMode::Append, _) => Mode::Append,
+            (OutputMode::Update, Consumer::Sink) => Mode::Update,
+            (OutputMode::Complete, Consumer::Sink) => Mode::Complete,
+            (OutputMode::Update, Consumer::Operator) => Mode::Changelog { closes: true },
+            (OutputMode::Complete, Consumer::Operator) => Mode::Changelog { closes: false },
         }
     }
+}
+
+/// The schema of rows, with a sign behind if they are a changelog's.
+fn signed_schema(schema: SchemaRef, changelog: bool) -> SchemaRef {
+    if changelog { with_change(&schema) } else { schema }
+}
+
+/// Refuses a changelog where an operator counts on rows that stand for ever.
+fn append_only(input: &Node, what: &str) -> Result<()> {
+    if !input.changelog {
+        return Ok(());
+    }
+    Err(Error::query(
+        "_LEGACY_ERROR_TEMP_3102",
+        format!("{what} over rows that later rows may correct is not supported"),
+    )
+    .hint("Apply it below the aggregation or join, or use append mode."))
 }
 
 /// Tells a kernel in front of a projection which of its columns are read.

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
 
 use super::super::dataflow::{Kind, Node, Sort, Step};
 use super::super::nodes::{Generate, MapItems, SessionWindow, TimeWindow};
-use super::{Lowering, arrow_schema, expression};
+use super::{Lowering, append_only, arrow_schema, expression};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
@@ -55,6 +55,7 @@ impl Lowering {
     pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {
         let (skip, fetch) = bounds(limit)?;
         let mut input = self.node(&limit.input)?;
+        append_only(&input, "LIMIT")?;
         if let (Kind::Sort(sort), Some(n)) = (&mut input.kind, fetch) {
             sort.limit = Some(sort.limit.map_or(n, |known| known.min(n)));
             sort.offset += skip;
@@ -74,6 +75,7 @@ impl Lowering {
 
     pub(super) fn sort(&mut self, sort: &LogicalSort) -> Result<Node> {
         let input = self.node(&sort.input)?;
+        append_only(&input, "ORDER BY")?;
         let schema = arrow_schema(sort.input.schema());
         let width = schema.fields().len();
         let (input, keys) = self.sort_keys(input, &sort.expr, sort.input.schema(), width)?;

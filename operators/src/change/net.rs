@@ -1,0 +1,76 @@
+//! The last step before a sink in update mode: what of a changelog the sink sees.
+//!
+//! In: a changelog, equal rows on one worker. Out: the net change of each epoch ([`Pace::Epoch`](crate::Pace)) or of each chunk
+//! ([`Pace::Eager`](crate::Pace)), either as it is, or as upserts: the new rows alone. What always holds: a row that was given and
+//! taken back in one go is not seen at all. A pure retraction (a key that vanished) is no upsert: it is seen in the changelog only.
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+
+use super::rows::net;
+use super::{INSERT, of_sign};
+use crate::driver::Logic;
+use crate::{Chunk, Output, Result};
+
+/// What the sink is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The new rows, without the sign.
+    Upserts,
+    /// All changes, with the sign.
+    Changelog,
+}
+
+/// The operator.
+pub struct Net {
+    view: View,
+    waiting: Vec<RecordBatch>,
+}
+
+impl Net {
+    /// Gives the net changes as `view` says.
+    pub fn new(view: View) -> Self {
+        Net { view, waiting: Vec::new() }
+    }
+
+    fn view(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let rows = net(rows)?;
+        match self.view {
+            View::Upserts => of_sign(&rows, INSERT),
+            View::Changelog => Ok(rows),
+        }
+    }
+}
+
+impl Logic for Net {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
+        let Some(rows) = chunk.rows() else { return Ok(()) };
+        if out.eager() {
+            out.chunk(chunk.with_rows(self.view(rows)?));
+        } else {
+            self.waiting.push(rows.clone());
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, _: &[i64], _: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
+        if let Some(first) = self.waiting.first() {
+            let all = concat_batches(&first.schema(), &self.waiting)?;
+            self.waiting.clear();
+            out.rows(self.view(&all)?);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&mut self, _: Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+}

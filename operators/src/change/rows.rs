@@ -1,0 +1,241 @@
+//! Whole rows as bytes: what changelogs are compared, counted and arranged by.
+//!
+//! In: rows of one schema. Out: one byte string a row, equal for equal rows (Spark's equality: NaN is NaN, -0.0 is 0.0, null is
+//! null), and rows again. Also what counts rows by it: [`net`] (what is left of changes that cancel) and [`Multiset`] (a table).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, take_record_batch};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef};
+use arrow::row::Rows;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+
+use super::{INSERT, append, batch, signs, split};
+use crate::keys::RowCodec;
+use crate::{Error, Result, snapshot};
+
+/// Encodes rows of one schema as bytes.
+pub struct RowBytes {
+    codec: RowCodec,
+    schema: SchemaRef,
+}
+
+impl RowBytes {
+    /// For rows of this schema.
+    ///
+    /// # Errors
+    /// A type that has no equality.
+    pub fn new(schema: SchemaRef) -> Result<Self> {
+        let order = vec![SortOptions::default(); schema.fields().len()];
+        Self::ordered(schema, &order)
+    }
+
+    /// For rows of this schema, the bytes ordered by the columns in this way.
+    ///
+    /// # Errors
+    /// A type that has no equality.
+    pub fn ordered(schema: SchemaRef, order: &[SortOptions]) -> Result<Self> {
+        let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        let codec = match types.as_slice() {
+            // Rows without columns are counted, too: they all have the same byte.
+            [] => RowCodec::new(&[DataType::Boolean])?,
+            types => RowCodec::with_order(types, order)?,
+        };
+        Ok(RowBytes { codec, schema })
+    }
+
+    /// The schema of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The first columns of `rows`, as many as the schema has, as bytes.
+    ///
+    /// # Errors
+    /// Columns of other types.
+    pub fn encode(&self, rows: &RecordBatch) -> Result<Rows> {
+        self.encode_columns(&rows.columns()[..self.schema.fields().len().min(rows.num_columns())], rows.num_rows())
+    }
+
+    /// Columns as bytes.
+    ///
+    /// # Errors
+    /// Columns of other types.
+    pub fn encode_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<Rows> {
+        if self.schema.fields().is_empty() {
+            return self.codec.encode(&[Arc::new(BooleanArray::from(vec![false; rows])) as ArrayRef]);
+        }
+        self.codec.encode(columns)
+    }
+
+    /// Rows that were encoded here.
+    ///
+    /// # Errors
+    /// Bytes that were not.
+    pub fn decode<'a>(&self, rows: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<RecordBatch> {
+        let count = rows.len();
+        let columns = if self.schema.fields().is_empty() { Vec::new() } else { self.codec.decode(rows)? };
+        batch(self.schema.clone(), columns, count)
+    }
+}
+
+/// What is left of a changelog's rows when those that were given and taken back cancel: retractions first, then insertions, each
+/// in the order in which their rows first came.
+///
+/// # Errors
+/// Rows that are no changelog's, or of a type that has no equality.
+pub fn net(rows: &RecordBatch) -> Result<RecordBatch> {
+    let signs = signs(rows)?;
+    if signs.values().iter().all(|sign| *sign == INSERT) {
+        return Ok(rows.clone());
+    }
+    let (bare, signs) = split(rows)?;
+    let encoded = RowBytes::new(bare.schema())?.encode(&bare)?;
+    let mut sums: HashMap<&[u8], usize> = HashMap::with_capacity(bare.num_rows());
+    let mut counts: Vec<(u32, i64)> = Vec::with_capacity(bare.num_rows());
+    for (row, sign) in signs.values().iter().enumerate() {
+        let place = *sums.entry(encoded.row(row).data()).or_insert_with(|| {
+            counts.push((row as u32, 0));
+            counts.len() - 1
+        });
+        counts[place].1 += i64::from(*sign);
+    }
+    let (down, up): (Vec<_>, Vec<_>) = counts.into_iter().filter(|(_, count)| *count != 0).partition(|(_, c)| *c < 0);
+    pick(&bare, down.into_iter().chain(up))
+}
+
+/// Rows as often as their count says, with its sign.
+fn pick(rows: &RecordBatch, counts: impl Iterator<Item = (u32, i64)>) -> Result<RecordBatch> {
+    let (mut picks, mut signs) = (Vec::new(), Vec::new());
+    for (row, count) in counts {
+        let times = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        picks.extend(std::iter::repeat_n(row, times));
+        signs.extend(std::iter::repeat_n(count.signum() as i8, times));
+    }
+    let picked = match rows.num_columns() {
+        0 => batch(rows.schema(), Vec::new(), picks.len())?,
+        _ => take_record_batch(rows, &UInt32Array::from(picks))?,
+    };
+    append(&picked, Int8Array::from(signs))
+}
+
+/// A table as a multiset of rows, kept by a changelog.
+pub struct Multiset {
+    bytes: RowBytes,
+    counts: HashMap<Box<[u8]>, i64>,
+    held: usize,
+}
+
+impl Multiset {
+    /// An empty table of rows of this schema (without sign).
+    ///
+    /// # Errors
+    /// A type that has no equality.
+    pub fn new(schema: SchemaRef) -> Result<Self> {
+        Ok(Multiset { bytes: RowBytes::new(schema)?, counts: HashMap::new(), held: 0 })
+    }
+
+    /// Adds rows with their signs (`None`: all are insertions).
+    ///
+    /// # Errors
+    /// Rows of another schema.
+    pub fn apply(&mut self, rows: &RecordBatch, signs: Option<&Int8Array>) -> Result<()> {
+        let encoded = self.bytes.encode(rows)?;
+        for row in 0..rows.num_rows() {
+            let sign = signs.map_or(INSERT, |signs| signs.value(row));
+            self.add(encoded.row(row).data(), i64::from(sign));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, row: &[u8], count: i64) {
+        match self.counts.entry_ref(row) {
+            EntryRef::Occupied(mut known) => {
+                *known.get_mut() += count;
+                if *known.get() == 0 {
+                    known.remove();
+                    self.held -= row.len();
+                }
+            }
+            EntryRef::Vacant(place) => {
+                self.held += row.len();
+                place.insert(count);
+            }
+        }
+    }
+
+    /// Number of different rows.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Memory held, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.held + self.counts.capacity() * (size_of::<(Box<[u8]>, i64)>() + 1)
+    }
+
+    /// The different rows, and how often each is there.
+    ///
+    /// # Errors
+    /// None that input could cause.
+    pub fn rows(&self) -> Result<(RecordBatch, Int64Array)> {
+        let rows = self.bytes.decode(self.counts.keys().map(AsRef::as_ref))?;
+        Ok((rows, Int64Array::from_iter_values(self.counts.values().copied())))
+    }
+
+    /// All rows, each as often as it is there.
+    ///
+    /// # Errors
+    /// None that input could cause.
+    pub fn all(&self) -> Result<RecordBatch> {
+        let present = self.counts.iter().filter(|(_, count)| **count > 0);
+        let mut rows: Vec<&[u8]> = Vec::with_capacity(self.counts.len());
+        for (row, count) in present {
+            rows.extend(std::iter::repeat_n(row.as_ref(), usize::try_from(*count).unwrap_or(usize::MAX)));
+        }
+        self.bytes.decode(rows.into_iter())
+    }
+
+    /// The table as state: key groups by the whole row, `_count`, the columns.
+    ///
+    /// # Errors
+    /// None that input could cause.
+    pub fn snapshot(&self) -> Result<Vec<RecordBatch>> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (rows, counts) = self.rows()?;
+        let first: (FieldRef, ArrayRef) =
+            (Arc::new(Field::new("_count", DataType::Int64, false)), Arc::new(counts) as ArrayRef);
+        let named = |(at, column): (usize, &ArrayRef)| -> (FieldRef, ArrayRef) {
+            (Arc::new(Field::new(format!("c{at}"), column.data_type().clone(), true)), column.clone())
+        };
+        let columns = std::iter::once(first).chain(rows.columns().iter().enumerate().map(named));
+        Ok(vec![snapshot::keyed(rows.columns(), rows.num_rows(), columns.collect())?])
+    }
+
+    /// Takes a snapshot back; counts add up.
+    ///
+    /// # Errors
+    /// State that is no table of such rows.
+    pub fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
+        for part in state {
+            let foreign = || Error::Internal("the state is no table of rows".into());
+            let (counts, columns) = snapshot::columns(part)?.split_first().ok_or_else(foreign)?;
+            let counts = arrow::array::AsArray::as_primitive_opt::<Int64Type>(counts).ok_or_else(foreign)?;
+            if columns.len() != self.bytes.schema.fields().len() {
+                return Err(foreign());
+            }
+            let encoded = self.bytes.encode_columns(columns, part.num_rows())?;
+            (0..counts.len()).for_each(|row| self.add(encoded.row(row).data(), counts.value(row)));
+        }
+        Ok(())
+    }
+}
