@@ -143,7 +143,7 @@ proptest! {
                 prop_assert_eq!(&emitted, &oracle.closed);
                 prop_assert_eq!(count, oracle.closed.len(), "each window is emitted once");
             }
-            Mode::Update => {
+            Mode::Update | Mode::Changelog { .. } => {
                 let all: Sums = oracle.closed.into_iter().chain(oracle.open).collect();
                 prop_assert_eq!(emitted, all);
             }
