@@ -14,6 +14,7 @@ mod conformance;
 
 mod continuous;
 mod embedded;
+mod keys;
 mod plans;
 mod queries;
 mod replay;
