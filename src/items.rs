@@ -123,6 +123,14 @@ pub fn schema_of<T: DeserializeOwned>() -> Result<SchemaRef> {
     Shape::of::<T>()?.schema()
 }
 
+/// What the values of a type consist of, as a text that changes when they do.
+pub(crate) fn describe<T: DeserializeOwned>() -> String {
+    match Shape::of::<T>() {
+        Ok(shape) => DataType::Struct(shape.fields).to_string(),
+        Err(_) => short_name::<T>(),
+    }
+}
+
 /// Writes values as rows.
 pub(crate) struct Encoder<T> {
     schema: SchemaRef,

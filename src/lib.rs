@@ -27,6 +27,7 @@ pub mod show;
 pub mod sinks;
 pub mod sources;
 pub mod sql;
+pub mod stateful;
 pub mod types;
 
 pub use error::{Error, Result};

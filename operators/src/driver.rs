@@ -7,6 +7,7 @@
 //!  rows of the epoch in progress ──► on_rows          rows of later epochs wait in `deferred`
 //!  the frontier's watermark rose ──► on_watermark     at once (Pace::Eager) or when the epoch closes (Pace::Epoch)
 //!  the frontier passed the epoch ──► on_complete, then snapshot, then the next epoch's deferred rows
+//!  the clock reached `wake` ───────► on_wake          Pace::Eager alone; otherwise the query's driver opens an epoch
 //! ```
 //!
 //! The operator's output has no connection to its inputs (an empty summary): the driver holds one capability per output and
@@ -18,6 +19,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use timely::container::CapacityContainerBuilder;
@@ -27,6 +29,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
 
 use crate::exchange::{Route, pact};
 use crate::time::{NO_WATERMARK, Time};
@@ -54,6 +57,29 @@ pub struct StateMetrics {
     pub rows_dropped: u64,
     /// Bytes of memory held.
     pub memory_bytes: u64,
+    /// The processing time (microseconds since 1970) at which an epoch is wanted even if no row comes.
+    pub wakes_at: Option<i64>,
+}
+
+impl std::ops::AddAssign for StateMetrics {
+    /// The figures of several workers together; the earliest wish for an epoch.
+    fn add_assign(&mut self, more: StateMetrics) {
+        self.rows_total += more.rows_total;
+        self.rows_updated += more.rows_updated;
+        self.rows_removed += more.rows_removed;
+        self.rows_dropped += more.rows_dropped;
+        self.memory_bytes += more.memory_bytes;
+        self.wakes_at = [self.wakes_at, more.wakes_at].into_iter().flatten().min();
+    }
+}
+
+/// When an operator wants to be called though nothing has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wake {
+    /// The processing time it waits for: microseconds since 1970.
+    pub at: i64,
+    /// How long that is from now; zero once it has come.
+    pub after: Duration,
 }
 
 /// A stateful operator: a pure function of rows, event time and epochs. Knows no capabilities.
@@ -70,6 +96,16 @@ pub trait Logic: 'static {
 
     /// Every row of `epoch` has been absorbed, and `on_watermark` was called with what holds now.
     fn on_complete(&mut self, epoch: u64, out: &mut Output) -> Result<()>;
+
+    /// When it wants to be called again though nothing comes; asked under [`Pace::Eager`] after whatever else was called.
+    fn wake(&self) -> Option<Wake> {
+        None
+    }
+
+    /// The processing time that [`Logic::wake`] spoke of has come.
+    fn on_wake(&mut self, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
 
     /// The event time below which no row will be sent any more, given the inputs' watermarks as last delivered.
     fn output_watermark(&self, watermarks: &[i64]) -> i64 {
@@ -186,9 +222,10 @@ pub fn drive_boxed<'scope>(
     let (output, stream) =
         builder.new_output_connection::<Chunk, _>(std::iter::empty::<(usize, Antichain<_>)>().collect::<Vec<_>>());
     let mut output: OutputBuilder<Time, CapacityContainerBuilder<Chunk>> = OutputBuilder::from(output);
+    let alarm = Alarm { activator: scope.worker().activator_for(builder.operator_info().address), set_for: None };
     builder.build(move |mut capabilities| {
         let capability = capabilities.pop().expect("one output, one capability");
-        let mut stepper = Stepper::new(place, logic, capability, pulls.len());
+        let mut stepper = Stepper::new(place, logic, capability, pulls.len(), alarm);
         move |frontiers| {
             for (port, pull) in pulls.iter_mut().enumerate() {
                 pull(&mut |time, chunk| stepper.accept(port, time.epoch, chunk));
@@ -208,6 +245,26 @@ fn input<'scope, P: ParallelizationContract<Time, Chunk>>(
     Box::new(move |accept| handle.for_each(|time, chunk| accept(*time.time(), std::mem::take(chunk))))
 }
 
+/// Wakes an operator at a processing time.
+struct Alarm {
+    activator: Activator,
+    /// The time it is set for; it may have rung already.
+    set_for: Option<i64>,
+}
+
+impl Alarm {
+    /// An alarm that rang a little early, or rings any moment, is set again: the worst is one step too many.
+    const EARLY: Duration = Duration::from_millis(2);
+
+    fn set(&mut self, wake: Option<Wake>) {
+        let Some(Wake { at, after }) = wake else { return };
+        if self.set_for != Some(at) || after <= Self::EARLY {
+            self.set_for = Some(at);
+            self.activator.activate_after(after.max(Duration::from_millis(1)));
+        }
+    }
+}
+
 /// One operator's progress through epochs and watermarks.
 struct Stepper {
     name: String,
@@ -224,10 +281,11 @@ struct Stepper {
     ready: Vec<(usize, Chunk)>,
     deferred: VecDeque<(u64, usize, Chunk)>,
     failed: bool,
+    alarm: Alarm,
 }
 
 impl Stepper {
-    fn new(place: Place, logic: Box<dyn Logic>, capability: Capability<Time>, ports: usize) -> Self {
+    fn new(place: Place, logic: Box<dyn Logic>, capability: Capability<Time>, ports: usize, alarm: Alarm) -> Self {
         Stepper {
             name: place.name,
             observer: place.observer,
@@ -240,6 +298,7 @@ impl Stepper {
             ready: Vec::new(),
             deferred: VecDeque::new(),
             failed: false,
+            alarm,
         }
     }
 
@@ -293,9 +352,19 @@ impl Stepper {
         if self.out.eager() {
             // Rows that were deferred have been absorbed by now, and hold their input's watermark back no more.
             self.deliver(&watermarks)?;
+            self.ring()?;
             self.send(send);
         }
         self.raise_to(&watermarks);
+        Ok(())
+    }
+
+    /// Calls the logic if its time has come, and sets the alarm for the next.
+    fn ring(&mut self) -> Result<()> {
+        if self.logic.wake().is_some_and(|wake| wake.after.is_zero()) {
+            self.logic.on_wake(&mut self.out)?;
+        }
+        self.alarm.set(self.logic.wake());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::time::NO_WATERMARK;
 use crate::{Error, Result};
 
 /// Computes the event time of each row.
-pub type EventTime = Box<dyn Fn(&RecordBatch) -> Result<TimestampMicrosecondArray>>;
+pub type EventTime = Box<dyn Fn(&RecordBatch) -> Result<TimestampMicrosecondArray> + Send>;
 
 /// The event time is in column `index`: a microsecond timestamp, or a window, of which the end counts.
 pub fn column(index: usize) -> EventTime {

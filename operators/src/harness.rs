@@ -138,12 +138,9 @@ impl<L: Logic> Harness<L> {
     /// Metrics of all instances together, since the last call.
     pub fn metrics(&mut self) -> StateMetrics {
         let metrics = self.instances.iter_mut().map(|instance| instance.logic.metrics());
-        metrics.fold(StateMetrics::default(), |a, b| StateMetrics {
-            rows_total: a.rows_total + b.rows_total,
-            rows_updated: a.rows_updated + b.rows_updated,
-            rows_removed: a.rows_removed + b.rows_removed,
-            rows_dropped: a.rows_dropped + b.rows_dropped,
-            memory_bytes: a.memory_bytes + b.memory_bytes,
+        metrics.fold(StateMetrics::default(), |mut total, more| {
+            total += more;
+            total
         })
     }
 

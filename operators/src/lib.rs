@@ -7,6 +7,7 @@
 //! capabilities and frontiers), then any [`driver::Logic`], e.g. [`group`].
 
 pub mod aggregate;
+pub mod arbitrary;
 pub mod change;
 pub mod chunk;
 pub mod dedup;

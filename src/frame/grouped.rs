@@ -2,6 +2,8 @@
 //!
 //! In: keys, then aggregates. Out: a DataFrame with the keys' columns and then the aggregates'.
 
+mod stateful;
+
 use arrow::datatypes::DataType;
 
 use super::column::{Column, col, expr};

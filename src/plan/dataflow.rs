@@ -11,11 +11,13 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
+use thalweg_operators::arbitrary::TimeMode;
 use thalweg_operators::change::net::View;
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 
 use super::batch::kernels::Expand;
 use super::scan::ScanTable;
+use crate::stateful::StateFunction;
 
 /// A query as a graph of operators, ready to run.
 #[derive(Clone)]
@@ -78,6 +80,8 @@ pub enum Kind {
     Session(Session),
     /// First row of each key.
     Dedup(Dedup),
+    /// A function of the program over each key's rows and state.
+    Arbitrary(Arbitrary),
     /// The first `n` rows.
     Limit(usize),
     /// All rows of an epoch in order (complete mode).
@@ -142,6 +146,30 @@ pub struct Dedup {
     pub time: Option<usize>,
     /// `dropDuplicatesWithinWatermark`: how long a key lives, in microseconds.
     pub within: Option<i64>,
+}
+
+/// A function of the program over state.
+#[derive(Clone)]
+pub struct Arbitrary {
+    /// Key columns.
+    pub keys: Vec<usize>,
+    /// The function.
+    pub(crate) function: Arc<StateFunction>,
+    /// The event-time column, if the input has one.
+    pub event_time: Option<usize>,
+    /// The event-time column of the output, if it has one.
+    pub emits_time: Option<usize>,
+    /// What is there before the first row comes.
+    pub initial: Option<InitialState>,
+}
+
+/// A static table with state to begin with.
+#[derive(Clone)]
+pub struct InitialState {
+    /// Index into [`DataflowPlan::statics`].
+    pub table: usize,
+    /// Its key columns.
+    pub keys: Vec<usize>,
 }
 
 /// Order of an epoch's rows.
@@ -219,11 +247,20 @@ impl DataflowPlan {
         !self.watermarks.is_empty() && self.nodes().iter().any(|node| node.wants_no_data_batches())
     }
 
+    /// True if some operator may want an epoch at a processing time.
+    pub fn wants_epochs_in_time(&self) -> bool {
+        let in_time = |kind: &Kind| matches!(kind, Kind::Arbitrary(a) if a.function.time == TimeMode::ProcessingTime);
+        self.nodes().iter().any(|node| in_time(&node.kind))
+    }
+
     /// True if results depend on the order of rows, so that a source must not be read by several workers at once.
     pub fn depends_on_order(&self) -> bool {
-        self.nodes()
-            .iter()
-            .any(|node| matches!(node.kind, Kind::Dedup(_) | Kind::Limit(_) | Kind::Group(_) | Kind::Session(_)))
+        self.nodes().iter().any(|node| {
+            matches!(
+                node.kind,
+                Kind::Dedup(_) | Kind::Limit(_) | Kind::Group(_) | Kind::Session(_) | Kind::Arbitrary(_)
+            )
+        })
     }
 }
 
@@ -239,6 +276,7 @@ impl Node {
             Kind::Session(session) => session.mode.closes(),
             Kind::Dedup(dedup) => dedup.time.is_some(),
             Kind::Join(join) => join.evictions.iter().any(Option::is_some),
+            Kind::Arbitrary(state) => state.function.time == TimeMode::EventTime,
             _ => false,
         }
     }
@@ -254,6 +292,7 @@ impl Node {
             Kind::Group(group) => describe_group(group),
             Kind::Session(session) => format!("mode={:?}", session.mode),
             Kind::Dedup(dedup) => format!("keys={:?}", dedup.keys),
+            Kind::Arbitrary(state) => describe_arbitrary(state),
             Kind::Limit(n) => format!("n={n}"),
             Kind::Sort(sort) => format!("keys={:?}, limit={:?}", sort.keys, sort.limit),
             Kind::Net(view) => format!("view={view:?}"),
@@ -275,6 +314,7 @@ impl Node {
             Kind::Join(join) if join.evictions.iter().all(Option::is_some) => "bounded by watermark and range of time",
             Kind::Join(_) => "unbounded because no watermark and range of time limit what can still match",
             Kind::Table => WHOLE_TABLE,
+            Kind::Arbitrary(_) => "bounded by what the function removes",
             _ => return None,
         };
         Some(format!("lane=hash, state {bound}"))
@@ -295,6 +335,11 @@ fn bound_of_group(group: &Group) -> &'static str {
 fn describe_scan(scan: &Scan) -> String {
     let names: Vec<&str> = scan.schema.fields().iter().map(|field| field.name().as_str()).collect();
     format!("{} ({}) columns=[{}]", scan.table.name, scan.table.source.format, names.join(", "))
+}
+
+fn describe_arbitrary(state: &Arbitrary) -> String {
+    let function = &state.function;
+    format!("{} keys={:?}, time={:?}, mode={:?}", function.name, state.keys, function.time, function.mode)
 }
 
 fn describe_group(group: &Group) -> String {

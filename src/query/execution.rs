@@ -103,6 +103,8 @@ pub(crate) struct Execution {
     pub watermarks: Vec<Option<i64>>,
     /// A batch that was planned before a restart and not committed.
     pub replay: Option<Batch>,
+    /// The processing time at which an operator wants an epoch though no row may come (microseconds since 1970).
+    pub wakes_at: Option<i64>,
     pub times: report::Phases,
     /// When listeners last heard that the query is idle, or it last was not (nanoseconds).
     pub told_idle: u64,
@@ -135,6 +137,8 @@ impl Execution {
             finish_sink(sink.as_mut(), *epoch, notes)?;
         }
         let graph = start_graph(&setup, &sources, sink.as_mut(), &start)?;
+        // Timers that a former run left are known to the workers only: a first epoch tells.
+        let wakes_at = (start.epoch > 0 && setup.plan.wants_epochs_in_time()).then_some(i64::MIN);
         let watermarks = vec![None; setup.plan.watermarks.len()];
         Ok(Execution {
             setup,
@@ -148,6 +152,7 @@ impl Execution {
             watermark: start.watermark,
             watermarks,
             replay: start.replay,
+            wakes_at,
             times: report::Phases::default(),
             told_idle: 0,
         })
@@ -209,6 +214,7 @@ impl Execution {
         for (source, end) in self.sources.iter_mut().zip(&batch.ends) {
             end.as_ref().map_or(Ok(()), |end| source.commit(end))?;
         }
+        self.wakes_at = result.metrics.values().filter_map(|metrics| metrics.wakes_at).min();
         let progress = report::progress(self, batch, &result, event_times);
         self.offsets = batch.ends.clone();
         self.watermark_used = batch.watermark;
@@ -318,6 +324,7 @@ fn start_graph(setup: &Setup, sources: &[Box<dyn Source>], sink: &mut dyn Sink, 
         lanes: lanes(setup, sources.len()),
         state: start.state.clone(),
         clock: setup.clock.clone(),
+        batch_time: setup.batch_time.clone(),
     };
     let snapshots = setup.checkpoint.is_some();
     let graph = Graph::start(shared, sources, writers, setup.schema.clone(), snapshots)?;

@@ -140,7 +140,7 @@ impl Graph {
             Event::Ended => Ok(()),
             Event::State { operator, epoch, state, metrics } => {
                 let result = self.pending.entry(epoch).or_default();
-                add(result.metrics.entry(operator.clone()).or_default(), metrics);
+                *result.metrics.entry(operator.clone()).or_default() += metrics;
                 result.state.entry(operator).or_default().extend(state);
                 Ok(())
             }
@@ -190,14 +190,6 @@ impl Drop for Graph {
     fn drop(&mut self) {
         self.shut_down(false);
     }
-}
-
-fn add(total: &mut StateMetrics, more: StateMetrics) {
-    total.rows_total += more.rows_total;
-    total.rows_updated += more.rows_updated;
-    total.rows_removed += more.rows_removed;
-    total.rows_dropped += more.rows_dropped;
-    total.memory_bytes += more.memory_bytes;
 }
 
 fn open_lanes(

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! When there is nothing to read but the watermark computed after the last batch is ahead of the one it used, and an operator
-//! can use it, a batch without data runs (unless `spark.sql.streaming.noDataMicroBatches.enabled` is false).
+//! can use it, or when a timer in processing time is due, a batch without data runs (unless `spark.sql.streaming.noDataMicroBatches.enabled` is false).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -61,8 +61,9 @@ fn idle(execution: &mut Execution, wakes: u64) -> Result<()> {
     if let Some(error) = execution.graph.failure() {
         return Err(error);
     }
-    let poll = execution.sources.iter().filter_map(|source| source.poll_interval()).min();
-    execution.state.sleep(wakes, poll);
+    let polls = execution.sources.iter().filter_map(|source| source.poll_interval());
+    let timer = until_timer(execution).filter(|left| !left.is_zero());
+    execution.state.sleep(wakes, polls.chain(timer).min());
     Ok(())
 }
 
@@ -114,8 +115,15 @@ fn next_batch(execution: &mut Execution) -> Result<Option<Batch>> {
 
 fn wants_no_data_batch(execution: &Execution) -> Result<bool> {
     let enabled = execution.setup.conf.flag("spark.sql.streaming.noDataMicroBatches.enabled", true)?;
-    let moved = execution.watermark > execution.watermark_used;
-    Ok(enabled && moved && execution.setup.plan.wants_no_data_batches())
+    let moved = execution.watermark > execution.watermark_used && execution.setup.plan.wants_no_data_batches();
+    let due = until_timer(execution).is_some_and(|left| left.is_zero());
+    Ok(enabled && (moved || due))
+}
+
+/// How long it is until an operator wants a batch.
+fn until_timer(execution: &Execution) -> Option<Duration> {
+    let left = execution.wakes_at?.saturating_sub(execution.setup.clock.wall_micros());
+    Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
 }
 
 fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {

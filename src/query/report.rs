@@ -130,6 +130,8 @@ fn state_operator(id: &str, metrics: StateMetrics, workers: u64) -> Option<(u64,
         "dedup" => "dedupe",
         "join" => "symmetricHashJoin",
         "limit" => "globalLimit",
+        "transform" => "transformWithStateExec",
+        "groups" => "flatMapGroupsWithState",
         _ => return None,
     };
     let operator = StateOperator {

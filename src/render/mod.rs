@@ -3,6 +3,7 @@
 //! In: a [`DataflowPlan`] and what one worker has at hand ([`Worker`]: lanes, clocks, restored state, a writer). Out: a graph in
 //! the worker's scope, from lanes to the sink. Every worker builds the same graph; a lane is alive on one of them only.
 
+mod arbitrary;
 mod join;
 mod lane;
 mod observer;
@@ -13,6 +14,7 @@ mod steps;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use thalweg_operators::driver::{Observer, Place, drive};
@@ -25,6 +27,7 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
 use crate::clock::SharedClock;
+use crate::functions::datetime::now::{BatchTime, WALL_CLOCK};
 use crate::plan::dataflow::{DataflowPlan, Kind, Node};
 use crate::{Error, Result};
 
@@ -53,6 +56,19 @@ pub(crate) struct Shared {
     pub state: HashMap<String, Vec<RecordBatch>>,
     /// The clocks.
     pub clock: SharedClock,
+    /// The time of the batch, if there are batches.
+    pub batch_time: BatchTime,
+}
+
+impl Shared {
+    /// Processing time, in microseconds since 1970: that of the batch, or the clock's.
+    fn processing_time(&self) -> impl Fn() -> i64 + Send + 'static {
+        let (clock, batch_time) = (self.clock.clone(), self.batch_time.clone());
+        move || match batch_time.load(Ordering::Acquire) {
+            WALL_CLOCK => clock.wall_micros(),
+            batch => batch,
+        }
+    }
 }
 
 /// What one worker has.
@@ -138,7 +154,8 @@ impl Worker {
     }
 
     fn stateful<'scope>(&self, node: &Node, inputs: Vec<ChunkStream<'scope>>) -> Result<ChunkStream<'scope>> {
-        let (mut logic, routes) = stateful::logic(node, &stateful::Context { index: self.index })?;
+        let context = stateful::Context { index: self.index, peers: self.peers, shared: &self.shared };
+        let (mut logic, routes) = stateful::logic(node, &context)?;
         // What was delivered before a restart holds before the state comes back, so that nothing is closed twice.
         logic.on_watermark(&vec![self.shared.watermark; routes.len()], &mut Output::new(self.shared.pace))?;
         if let Some(state) = self.shared.state.get(&node.id) {

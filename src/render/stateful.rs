@@ -14,18 +14,21 @@ use thalweg_operators::limit::Limit;
 use thalweg_operators::session::{SessionSpec, Sessions};
 use thalweg_operators::sort::{self, SortKey};
 
+use super::Shared;
 use crate::plan::dataflow::{Dedup, Group, Kind, Node, Session, Sort};
 use crate::{Error, Result};
 
 /// What a logic needs to know of its worker.
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     pub index: usize,
+    pub peers: usize,
+    pub shared: &'a Shared,
 }
 
 pub(super) type Made = (Box<dyn Logic>, Vec<Route>);
 
 /// The logic of a stateful node and the route of each input.
-pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
+pub(super) fn logic(node: &Node, context: &Context<'_>) -> Result<Made> {
     match &node.kind {
         Kind::Group(group) => self::group(node, group, context),
         Kind::Dedup(dedup) => self::dedup(node, dedup),
@@ -33,6 +36,7 @@ pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
         Kind::Sort(sort) => Ok((self::sort(sort), vec![Route::Single])),
         Kind::Session(session) => self::session(node, session),
         Kind::Join(join) => super::join::stream_join(node, join),
+        Kind::Arbitrary(state) => super::arbitrary::arbitrary(node, state, context),
         Kind::Net(view) => self::net(node, *view),
         Kind::Table => self::table(node),
         Kind::Scan(_) | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
@@ -41,7 +45,7 @@ pub(super) fn logic(node: &Node, context: &Context) -> Result<Made> {
     }
 }
 
-fn group(node: &Node, group: &Group, context: &Context) -> Result<Made> {
+fn group(node: &Node, group: &Group, context: &Context<'_>) -> Result<Made> {
     let spec = GroupSpec {
         keys: group.keys.clone(),
         aggregates: group.aggregates.clone(),
@@ -86,7 +90,7 @@ fn session(node: &Node, session: &Session) -> Result<Made> {
 }
 
 /// The schema of a node's one input.
-fn input(node: &Node) -> Result<SchemaRef> {
+pub(super) fn input(node: &Node) -> Result<SchemaRef> {
     let input = node.inputs.first().ok_or_else(|| Error::internal("an operator has no input"))?;
     Ok(input.schema.clone())
 }

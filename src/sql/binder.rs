@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
 use datafusion::logical_expr::{Expr, ExprSchemable, Filter, LogicalPlan};
 
@@ -124,6 +124,17 @@ impl<'a> Binder<'a> {
         let (plan, keys, lifted) = selection::lift_keys(plan, keys)?;
         let items = lifted.items(self.items(items, &plan)?)?;
         Grouping::new(keys, items).build(plan)
+    }
+
+    /// `groupBy(keys)` before a function of the program: the rows with the keys among their columns, those that are no
+    /// plain columns behind the others, and which columns the keys are.
+    ///
+    /// # Errors
+    /// As [`Binder::expression`].
+    pub fn keyed(&self, plan: LogicalPlan, keys: &[SelectItem]) -> Result<(LogicalPlan, Vec<Column>)> {
+        let keys = self.items(keys, &plan)?;
+        let (plan, keys, _) = selection::lift_keys(plan, keys)?;
+        selection::keyed(plan, keys)
     }
 
     /// `where`: the rows for which the condition is true.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::find_window_exprs;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
@@ -69,6 +70,26 @@ pub(super) fn lift_keys(plan: LogicalPlan, keys: Vec<Item>) -> Result<(LogicalPl
     let lifted = Lifted(Some((call, column_at(plan.schema(), plan.schema().fields().len() - 1))));
     let keys = lifted.items(keys)?;
     Ok((plan, keys, lifted))
+}
+
+/// The plan with all its columns, and behind them the keys that are none of these; and which columns the keys are.
+pub(super) fn keyed(plan: LogicalPlan, keys: Vec<Item>) -> Result<(LogicalPlan, Vec<Column>)> {
+    let mut exprs = names::all_columns(plan.schema());
+    let mut columns = Vec::new();
+    for key in keys {
+        match key.into_expr() {
+            Expr::Column(column) => columns.push(column),
+            other => {
+                let name = free_name(plan.schema(), &other.schema_name().to_string());
+                columns.push(Column::new_unqualified(&name));
+                exprs.push(other.unalias().alias(name));
+            }
+        }
+    }
+    match exprs.len() == plan.schema().fields().len() {
+        true => Ok((plan, columns)),
+        false => Ok((names::project(plan, exprs)?, columns)),
+    }
 }
 
 /// The one window that the expressions call.

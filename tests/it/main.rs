@@ -4,6 +4,7 @@
 //! replays the cases' static answers, `replay` and `stream` their streaming answers. `embedded` and `queries` are about
 //! the library's own doors.
 
+mod arbitrary;
 mod batch;
 mod case;
 mod command;

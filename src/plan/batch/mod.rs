@@ -3,6 +3,7 @@
 //! In: a logical plan without streaming scans. Out: record batches. One partition, so that rows keep the order of files
 //! and lines where Spark's do. The nodes of [`super::nodes`] become steps over record batches.
 
+mod arbitrary;
 pub mod blocking;
 mod deduplicate;
 pub(crate) mod generators;

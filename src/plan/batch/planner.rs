@@ -17,12 +17,13 @@ use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, UserDefi
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::arbitrary::ArbitraryStep;
 use super::deduplicate::DeduplicateStep;
 use super::kernels::{self, Expand};
 use super::step::{MakeStep, Step, StepExec};
 use super::windows::MergeSessionsStep;
 use crate::functions::datetime::now;
-use crate::plan::nodes::{Deduplicate, MergeSessions, SessionAggregate, Watermark, extension};
+use crate::plan::nodes::{ArbitraryState, Deduplicate, MergeSessions, SessionAggregate, Watermark, extension};
 use crate::{Error, Result};
 
 /// Rewrites the nodes that exist for streams only, and puts the time in.
@@ -100,6 +101,9 @@ impl ExtensionPlanner for NodePlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
+        if node.as_any().downcast_ref::<ArbitraryState>().is_some_and(|node| node.initial.is_some()) {
+            return Err(Error::unsupported("an initial state in a query over static data").into());
+        }
         let ([logical], [physical]) = (logical_inputs, physical_inputs) else {
             return Ok(None);
         };
@@ -115,6 +119,9 @@ fn step_of(node: &dyn UserDefinedLogicalNode, planning: &Planning<'_>) -> Result
     let node = node.as_any();
     if let Some(node) = node.downcast_ref() {
         return Ok(Some(("DeduplicateExec", deduplicate(node)?)));
+    }
+    if let Some(node) = node.downcast_ref() {
+        return Ok(Some(("ArbitraryStateExec", arbitrary_state(node)?)));
     }
     if let Some(node) = node.downcast_ref() {
         return Ok(Some(("TimeWindowExec", expanding(kernels::time_window(node)?))));
@@ -149,6 +156,11 @@ fn deduplicate(node: &Deduplicate) -> Result<MakeStep> {
         let types = columns.iter().map(|column| input.field(*column).data_type().clone()).collect();
         DeduplicateStep::try_new(columns.clone(), types)
     }))
+}
+
+fn arbitrary_state(node: &ArbitraryState) -> Result<MakeStep> {
+    let node = node.clone();
+    Ok(boxed(move || ArbitraryStep::try_new(&node)))
 }
 
 /// A stateless kernel as a step.

@@ -4,12 +4,13 @@
 //! In: an analysed logical plan, an output mode, and [`Rules`]: what Spark refuses though it has a meaning in update or complete
 //! mode runs here, unless the session asks for Spark's rules.
 
+mod arbitrary;
 mod join;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
 
-use super::nodes::{Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
+use super::nodes::{ArbitraryState, Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
 use super::scan::is_streaming;
 use crate::conf::Conf;
 use crate::functions::aggregate::as_stream_aggregate;
@@ -63,7 +64,8 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
         return Err(refused(format!("several chained aggregations in output mode '{mode:?}'"))
             .hint("Use append mode with a watermark."));
     }
-    nodes.iter().try_for_each(|node| check_node(node, mode, rules))
+    nodes.iter().try_for_each(|node| check_node(node, mode, rules))?;
+    arbitrary::check_all(plan, mode)
 }
 
 fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
@@ -88,6 +90,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
         LogicalPlan::Extension(extension) => match extension.node.as_any() {
             any if any.is::<SessionAggregate>() => check_session(any.downcast_ref(), mode),
             any if any.is::<Deduplicate>() => check_deduplicate(any.downcast_ref(), mode),
+            any if any.is::<ArbitraryState>() => arbitrary::check(any.downcast_ref()),
             _ => Ok(()),
         },
         _ => Ok(()),
@@ -193,6 +196,19 @@ pub(super) fn is_aggregation(node: &LogicalPlan) -> bool {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
         LogicalPlan::Extension(extension) => extension.node.as_any().is::<SessionAggregate>(),
         _ => false,
+    }
+}
+
+/// True if the operator of this node keeps state.
+fn is_stateful(node: &LogicalPlan) -> bool {
+    match node {
+        LogicalPlan::Join(join) => is_streaming(&join.left) && is_streaming(&join.right),
+        LogicalPlan::Limit(_) => true,
+        LogicalPlan::Extension(extension) => {
+            let any = extension.node.as_any();
+            any.is::<Deduplicate>() || any.is::<ArbitraryState>() || is_aggregation(node)
+        }
+        _ => is_aggregation(node),
     }
 }
 

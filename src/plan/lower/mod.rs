@@ -4,6 +4,7 @@
 //! One function a node, one file a family; the match has one call per arm.
 
 mod aggregate;
+mod arbitrary;
 mod changes;
 mod expression;
 mod join;
@@ -19,7 +20,9 @@ use thalweg_operators::change::with_change;
 use thalweg_operators::group::Mode;
 
 use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
-use super::nodes::{self, Deduplicate, Generate, MapItems, SessionAggregate, SessionWindow, TimeWindow, Watermark};
+use super::nodes::{
+    self, ArbitraryState, Deduplicate, Generate, MapItems, SessionAggregate, SessionWindow, TimeWindow, Watermark,
+};
 use super::scan::scanned;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
@@ -110,6 +113,8 @@ impl Lowering {
             self.session_aggregate(node, plan)
         } else if let Some(node) = node.downcast_ref::<MapItems>() {
             self.map_items(node, plan)
+        } else if let Some(node) = node.downcast_ref::<ArbitraryState>() {
+            self.arbitrary_state(node)
         } else {
             Err(unsupported(plan))
         }

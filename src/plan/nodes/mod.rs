@@ -1,10 +1,11 @@
 //! Logical nodes that DataFusion does not have: watermarks, deduplication, generators, time and session windows,
-//! functions of the program over rows.
+//! functions of the program over rows and over state.
 //!
 //! In: DataFusion plans as inputs. Out: a `LogicalPlan::Extension` with a schema of its own. Nodes hold no running
 //! state and no I/O. What must always hold: a node that adds columns adds them behind its input's columns, and each
 //! node can be rebuilt from its expressions and inputs, so that DataFusion's rules may rewrite below and above it.
 
+mod arbitrary_state;
 mod deduplicate;
 mod generate;
 mod map_items;
@@ -21,6 +22,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode};
 
+pub use arbitrary_state::ArbitraryState;
 pub use deduplicate::Deduplicate;
 pub use generate::Generate;
 pub use map_items::{ItemFunction, MapItems};
