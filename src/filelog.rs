@@ -1,38 +1,19 @@
 //! Numbered log files in a directory, written whole: Spark's form for what a file source has seen and a file sink has written.
 //!
 //! File `N` holds the entries of batch N: a line `v1`, then one JSON object a line. Each `interval`-th file is `N.compact` and
-//! holds all entries up to N. A file is visible whole or not at all: temporary file, fsync, rename, fsync of the directory.
-//! Temporary files of a crashed run are ignored.
+//! holds all entries up to N. How a file becomes durable and is checked is [`crate::store`]'s business.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::conf::Conf;
+use crate::store::Folder;
 use crate::{Error, Result};
-
-/// Writes a file so that it is there whole or not at all, also after a crash; makes the directory if need be.
-pub(crate) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    std::fs::create_dir_all(dir).map_err(|cause| at(cause, dir))?;
-    let temporary = dir.join(format!(".{name}.{}.tmp", uuid::Uuid::new_v4()));
-    let written = write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, dir.join(name)));
-    if let Err(cause) = written {
-        drop(std::fs::remove_file(&temporary));
-        return Err(at(cause, &dir.join(name)));
-    }
-    sync_dir(dir)
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
 
 /// Makes new names in the directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
@@ -88,34 +69,49 @@ impl Upkeep {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+struct LogFile {
+    number: u64,
+    compact: bool,
+    /// `None` for a file of this run, which is young.
+    modified: Option<SystemTime>,
+}
+
+impl LogFile {
+    fn name(self) -> String {
+        name(self.number, self.compact)
+    }
+}
+
 /// A log of entries `E`. One writer at a time.
 #[derive(Debug)]
 pub(crate) struct CompactLog<E> {
-    dir: PathBuf,
+    folder: Folder,
     upkeep: Upkeep,
-    /// Numbers of the files and whether they are compact; rising.
-    files: Vec<(u64, bool)>,
+    /// The files, their numbers rising.
+    files: Vec<LogFile>,
     entries: PhantomData<fn(E) -> E>,
 }
 
 impl<E: Serialize + DeserializeOwned> CompactLog<E> {
-    /// The log in this directory; it need not exist yet.
-    pub(crate) fn open(dir: PathBuf, upkeep: Upkeep) -> Result<Self> {
+    /// The log in this folder; it need not exist yet.
+    pub(crate) fn open(folder: Folder, upkeep: Upkeep) -> Result<Self> {
         let mut files = Vec::new();
-        for name in names(&dir)? {
-            let (number, compact) = match name.strip_suffix(".compact") {
+        for entry in folder.list()? {
+            let (number, compact) = match entry.name.strip_suffix(".compact") {
                 Some(number) => (number, true),
-                None => (name.as_str(), false),
+                None => (entry.name.as_str(), false),
             };
-            files.extend(number.parse().ok().map(|number: u64| (number, compact)));
+            let modified = entry.modified;
+            files.extend(number.parse().ok().map(|number: u64| LogFile { number, compact, modified }));
         }
-        files.sort_unstable();
-        Ok(CompactLog { dir, upkeep, files, entries: PhantomData })
+        files.sort_unstable_by_key(|file| (file.number, file.compact));
+        Ok(CompactLog { folder, upkeep, files, entries: PhantomData })
     }
 
     /// The newest batch.
     pub(crate) fn latest(&self) -> Option<u64> {
-        self.files.last().map(|(number, _)| *number)
+        self.files.last().map(|file| file.number)
     }
 
     /// Writes the entries of a batch; nothing happens if the batch is there already. Entries that `keep` refuses are left out
@@ -130,8 +126,11 @@ impl<E: Serialize + DeserializeOwned> CompactLog<E> {
         if compact {
             all.retain(keep);
         }
-        write_whole(&self.dir, &name(batch, compact), &write(&all)?)?;
-        self.files.push((batch, compact));
+        let name = name(batch, compact);
+        if !self.folder.create(&name, &write(&all)?)? {
+            return Err(concurrent(&self.folder.place(&name)));
+        }
+        self.files.push(LogFile { number: batch, compact, modified: None });
         if compact {
             self.delete_covered(batch);
         }
@@ -140,64 +139,57 @@ impl<E: Serialize + DeserializeOwned> CompactLog<E> {
 
     /// The entries in the file of this batch (all up to it if that file is compact); none if the file is gone.
     pub(crate) fn file(&self, batch: u64) -> Result<Option<Vec<E>>> {
-        let found = self.files.iter().find(|(number, _)| *number == batch);
-        found.map(|(number, compact)| self.read(&name(*number, *compact))).transpose()
+        let found = self.files.iter().find(|file| file.number == batch);
+        found.map(|file| self.read(*file)).transpose()
     }
 
     /// The entries of the newest compact file up to `batch`, if there is one from `batch` on.
     pub(crate) fn covering(&self, batch: u64) -> Result<Option<Vec<E>>> {
-        let found = self.files.iter().find(|(number, compact)| *compact && *number >= batch);
-        found.map(|(number, _)| self.read(&name(*number, true))).transpose()
+        let found = self.files.iter().find(|file| file.compact && file.number >= batch);
+        found.map(|file| self.read(*file)).transpose()
     }
 
     /// All entries, oldest first.
     pub(crate) fn all(&self) -> Result<Vec<E>> {
-        let start = self.files.iter().rposition(|(_, compact)| *compact).unwrap_or(0);
+        let start = self.files.iter().rposition(|file| file.compact).unwrap_or(0);
         let mut all = Vec::new();
-        for (number, compact) in &self.files[start..] {
-            all.extend(self.read(&name(*number, *compact))?);
+        for file in self.files.get(start..).unwrap_or_default() {
+            all.extend(self.read(*file)?);
         }
         Ok(all)
     }
 
-    fn read(&self, name: &str) -> Result<Vec<E>> {
-        let path = self.dir.join(name);
-        let text = std::fs::read_to_string(&path).map_err(|cause| at(cause, &path))?;
-        parse(&text).map_err(|error| error.at(path.display().to_string()))
+    fn read(&self, file: LogFile) -> Result<Vec<E>> {
+        let (name, place) = (file.name(), self.folder.place(&file.name()));
+        let text = self.folder.read_text(&name)?;
+        let text = text.ok_or_else(|| Error::outside("a file of the log was removed while it was read").at(&place))?;
+        parse(&text).map_err(|error| error.at(place))
     }
 
     /// Best effort: what stays is only garbage.
+    #[expect(clippy::disallowed_methods, reason = "compared with times that the file system gave")]
     fn delete_covered(&mut self, compact: u64) {
         let Some(age) = self.upkeep.delete_after else { return };
-        let old = |path: &Path| {
-            let modified = std::fs::metadata(path).and_then(|about| about.modified()).ok();
-            modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|elapsed| elapsed >= age)
+        let now = SystemTime::now();
+        let folder = &self.folder;
+        let old = |file: &LogFile| {
+            // A file of this run is as old as the run at most; the next start knows its time.
+            let written = file.modified.unwrap_or(now);
+            now.duration_since(written).is_ok_and(|elapsed| elapsed >= age)
         };
-        let dir = &self.dir;
-        self.files.retain(|(number, is_compact)| {
-            let path = dir.join(name(*number, *is_compact));
-            *number >= compact || !old(&path) || std::fs::remove_file(&path).is_err()
-        });
+        self.files.retain(|file| file.number >= compact || !old(file) || folder.delete(&file.name()).is_err());
     }
+}
+
+/// Two writers, where only one may be.
+fn concurrent(place: &str) -> Error {
+    Error::outside(format!("another query wrote '{place}' at the same time"))
+        .with_condition("CONCURRENT_STREAM_LOG_UPDATE")
+        .hint("Make sure that only one query runs on a checkpoint, or writes to an output folder.")
 }
 
 fn name(batch: u64, compact: bool) -> String {
     if compact { format!("{batch}.compact") } else { batch.to_string() }
-}
-
-/// Names of the files in a directory; none if it does not exist.
-fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(at(cause, dir)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|cause| at(cause, dir))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
 }
 
 fn write<E: Serialize>(entries: &[E]) -> Result<Vec<u8>> {
@@ -228,7 +220,7 @@ mod tests {
 
     fn log(dir: &Path) -> CompactLog<u64> {
         let upkeep = Upkeep { interval: 3, delete_after: Some(Duration::ZERO) };
-        CompactLog::open(dir.to_owned(), upkeep).unwrap()
+        CompactLog::open(Folder::local(dir, false), upkeep).unwrap()
     }
 
     #[test]
@@ -238,7 +230,8 @@ mod tests {
         for batch in 0..8 {
             log.add(batch, vec![batch, batch + 100], |_| true).unwrap();
         }
-        let mut files = names(dir.path()).unwrap();
+        let listed = Folder::local(dir.path(), false).list().unwrap();
+        let mut files: Vec<String> = listed.into_iter().map(|entry| entry.name).collect();
         files.sort();
         assert_eq!(files, ["5.compact", "6", "7"]);
         let again = self::log(dir.path());

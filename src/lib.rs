@@ -3,6 +3,7 @@
 //! A query is written once (DataFrame API or SQL), compiles to one timely dataflow graph, and runs under two drivers:
 //! *continuous* (each record flows through the moment it arrives) and *micro-batch* (epochs are Spark's batches).
 
+pub(crate) mod blocking;
 pub mod catalog;
 pub(crate) mod checkpoint;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod frame;
 pub mod functions;
 pub mod io;
 pub mod items;
+pub(crate) mod kill;
 pub mod options;
 pub mod plan;
 pub mod prelude;
@@ -28,6 +30,7 @@ pub mod sinks;
 pub mod sources;
 pub mod sql;
 pub mod stateful;
+pub mod store;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::execution::{Batch, Execution};
 use super::ingest::{Report, Running, Signals};
+use super::micro_batch;
 use crate::sources::Offset;
 use crate::{Error, Result};
 
@@ -22,12 +23,15 @@ const WAIT_TOGETHER: Duration = Duration::from_millis(5);
 
 /// Runs until the query is stopped or all its sources have ended.
 pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
+    if let Some(batch) = execution.replay.take() {
+        // What was promised before a restart is read again exactly; only then the readers run freely.
+        execution.times.begin(&execution.setup.clock);
+        micro_batch::process(execution, &batch)?;
+    }
     let signals = Arc::new(Signals::default());
     signals.epoch.store(execution.epoch, Ordering::Release);
     let (sender, reports) = unbounded();
-    let mut continuous =
-        Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports, replay: None };
-    continuous.replay = execution.replay.take();
+    let mut continuous = Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports };
     continuous.open(execution, &sender)?;
     execution.state.set_status("Processing new data", true, true);
     let ran = continuous.run(execution, interval);
@@ -42,7 +46,6 @@ struct Continuous {
     readers: Vec<Vec<Running>>,
     counts: Vec<usize>,
     reports: Receiver<Report>,
-    replay: Option<Batch>,
 }
 
 impl Continuous {

@@ -4,7 +4,6 @@
 //! Order at the start: checks → lowering → sources → restart point from the checkpoint → static tables → sink → graph. Order of
 //! an epoch: see [`super::micro_batch`] and [`super::continuous`], which share [`Execution::finish_epoch`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,7 +18,7 @@ use super::progress::Progress;
 use super::report;
 use super::state::QueryState;
 use super::trigger::Trigger;
-use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord};
+use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, StateRef, States};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::functions::datetime::now::BatchTime;
@@ -101,6 +100,8 @@ pub(crate) struct Execution {
     pub watermark: i64,
     /// Largest watermark of each `withWatermark` in this run.
     pub watermarks: Vec<Option<i64>>,
+    /// Names the state after the last epoch.
+    pub state_ref: Option<StateRef>,
     /// A batch that was planned before a restart and not committed.
     pub replay: Option<Batch>,
     /// The processing time at which an operator wants an epoch though no row may come (microseconds since 1970).
@@ -118,7 +119,8 @@ struct Start {
     watermark_used: i64,
     watermark: i64,
     replay: Option<Batch>,
-    state: HashMap<String, Vec<arrow::array::RecordBatch>>,
+    state: States,
+    state_ref: Option<StateRef>,
     /// Sink notes of a committed epoch that the sink may not have finished.
     finish: Option<(u64, Vec<serde_json::Value>)>,
 }
@@ -151,6 +153,7 @@ impl Execution {
             watermark_used: start.watermark_used,
             watermark: start.watermark,
             watermarks,
+            state_ref: start.state_ref,
             replay: start.replay,
             wakes_at,
             times: report::Phases::default(),
@@ -202,6 +205,7 @@ impl Execution {
                 .filter(|(key, _)| recorded_conf(key))
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .collect(),
+            state: self.state_ref.clone(),
         };
         checkpoint.write_offsets(batch.epoch, &OffsetRecord { metadata, offsets: batch.ends.clone() })
     }
@@ -235,10 +239,12 @@ impl Execution {
         self.sink.commit(epoch, prepared)
     }
 
-    fn write_commit(&self, epoch: u64, sink: Vec<serde_json::Value>, result: &EpochResult) -> Result<()> {
+    fn write_commit(&mut self, epoch: u64, sink: Vec<serde_json::Value>, result: &EpochResult) -> Result<()> {
         let Some(checkpoint) = &self.setup.checkpoint else { return Ok(()) };
-        checkpoint.write_state(epoch, &result.state)?;
-        checkpoint.write_commit(epoch, &CommitRecord { next_batch_watermark_ms: millis(self.watermark), sink })?;
+        let state = Some(checkpoint.write_state(epoch, &result.state)?);
+        let next_batch_watermark_ms = millis(self.watermark);
+        checkpoint.write_commit(epoch, &CommitRecord { next_batch_watermark_ms, sink, state: state.clone() })?;
+        self.state_ref = state;
         let retain = self.setup.conf.number("spark.sql.streaming.minBatchesToRetain", 100)?;
         checkpoint.purge(epoch, u64::try_from(retain).unwrap_or(100))
     }
@@ -353,7 +359,8 @@ impl Start {
             watermark_used: initial.max(if event_time { 0 } else { NO_WATERMARK }),
             watermark: if event_time { 0 } else { NO_WATERMARK },
             replay: None,
-            state: HashMap::new(),
+            state: States::new(),
+            state_ref: None,
             finish: None,
         };
         if let Some(checkpoint) = &setup.checkpoint {
@@ -367,14 +374,13 @@ impl Start {
         let record = checkpoint.offsets(planned)?;
         self.check_sources(&record)?;
         let watermark = |millis: i64| if event_time { millis.saturating_mul(1000) } else { NO_WATERMARK };
-        if checkpoint.last_commit()? == Some(planned) {
-            let commit = checkpoint.commit(planned)?;
+        if let Some(commit) = checkpoint.commit(planned)? {
             self.offsets = record.offsets;
             self.epoch = planned + 1;
             self.delivered = watermark(record.metadata.batch_watermark_ms);
             self.watermark_used = self.delivered;
             self.watermark = watermark(commit.next_batch_watermark_ms).max(self.watermark_used);
-            self.state = checkpoint.read_state(planned)?;
+            self.restore(checkpoint, commit.state)?;
             self.finish = (!commit.sink.is_empty()).then_some((planned, commit.sink));
             return Ok(());
         }
@@ -384,7 +390,7 @@ impl Start {
             let previous = checkpoint.offsets(before)?;
             self.delivered = watermark(previous.metadata.batch_watermark_ms);
             self.offsets = previous.offsets;
-            self.state = checkpoint.read_state(before)?;
+            self.restore(checkpoint, record.metadata.state)?;
         }
         self.watermark_used = self.delivered;
         self.replay = Some(Batch {
@@ -394,6 +400,12 @@ impl Start {
             timestamp: record.metadata.batch_timestamp_ms,
             recorded: true,
         });
+        Ok(())
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint, state: Option<StateRef>) -> Result<()> {
+        self.state = state.as_ref().map_or(Ok(States::new()), |state| checkpoint.read_state(state))?;
+        self.state_ref = state;
         Ok(())
     }
 

@@ -133,12 +133,17 @@ fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {
     execution.times.mark("walCommit", &execution.setup.clock);
     execution.setup.batch_time.store(batch.timestamp.saturating_mul(1000), Ordering::Release);
     execution.graph.shared().clocks.iter().for_each(|clock| clock.assign(batch.watermark));
-    feed(execution, &batch)?;
+    process(execution, &batch)
+}
+
+/// Reads the batch's ranges, closes its epoch and commits it; what it reads has been recorded.
+pub(super) fn process(execution: &mut Execution, batch: &Batch) -> Result<()> {
+    feed(execution, batch)?;
     let next = batch.epoch + 1;
     execution.graph.broadcast(|| Message::Epoch(next));
     let result = execution.wait(batch.epoch)?;
     execution.times.mark("addBatch", &execution.setup.clock);
-    execution.finish_epoch(&batch, result)
+    execution.finish_epoch(batch, result)
 }
 
 /// Reads every source's range into its lanes.

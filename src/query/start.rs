@@ -11,7 +11,7 @@ use super::handle::{Parts, StreamingQuery};
 use super::manager::StreamingQueryManager;
 use super::state::QueryState;
 use super::trigger::Trigger;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Applicant, Checkpoint};
 use crate::clock::{SharedClock, SystemClock};
 use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, WALL_CLOCK};
@@ -66,7 +66,8 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     );
     check_paths(&request.sink, &plan)?;
     let statics = collect_statics(&plan.statics, &request.conf)?;
-    let checkpoint = open_checkpoint(&request)?;
+    let run_id = new_id();
+    let checkpoint = open_checkpoint(&request, &run_id)?;
     let setup = Setup {
         schema: output_schema(&request),
         plan,
@@ -76,7 +77,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         trigger: request.trigger,
         name: request.name.clone(),
         id: checkpoint.as_ref().map_or_else(new_id, |checkpoint| checkpoint.id().to_owned()),
-        run_id: new_id(),
+        run_id,
         checkpoint,
         clock: request.clock.clone().unwrap_or_else(SystemClock::shared),
         workers: workers(&request.conf)?,
@@ -137,20 +138,25 @@ fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::arra
 }
 
 /// `checkpointLocation` of the writer, or a folder of the session's `spark.sql.streaming.checkpointLocation`.
-fn open_checkpoint(request: &StartRequest) -> Result<Option<Checkpoint>> {
-    let given = request.checkpoint.clone();
-    let from_session = || {
-        let root = request.conf.get("spark.sql.streaming.checkpointLocation")?;
-        Some(PathBuf::from(root).join(request.name.clone().unwrap_or_else(new_id)))
-    };
-    given.or_else(from_session).map(|path| Checkpoint::open(&strip_scheme(path))).transpose()
+fn checkpoint_location(request: &StartRequest) -> Option<String> {
+    let given = request.checkpoint.as_ref().map(|path| path.display().to_string());
+    given.or_else(|| {
+        let root = request.conf.get("spark.sql.streaming.checkpointLocation")?.trim_end_matches('/');
+        Some(format!("{root}/{}", request.name.clone().unwrap_or_else(new_id)))
+    })
 }
 
-fn strip_scheme(path: PathBuf) -> PathBuf {
-    match path.to_str().and_then(|text| text.strip_prefix("file:")) {
-        Some(rest) => PathBuf::from(format!("/{}", rest.trim_start_matches('/'))),
-        None => path,
-    }
+/// `thalweg.checkpoint.leaseTimeout`: after how many milliseconds without a sign of life a run on another machine counts as dead.
+fn lease_timeout(conf: &Conf) -> Result<Duration> {
+    let timeout = conf.number("thalweg.checkpoint.leaseTimeout", 60_000)?;
+    Ok(Duration::from_millis(u64::try_from(timeout).unwrap_or(0).max(1000)))
+}
+
+fn open_checkpoint(request: &StartRequest, run_id: &str) -> Result<Option<Checkpoint>> {
+    let Some(location) = checkpoint_location(request) else { return Ok(None) };
+    let (run_id, name) = (run_id.to_owned(), request.name.clone());
+    let applicant = Applicant { run_id, name, timeout: lease_timeout(&request.conf)? };
+    Checkpoint::open(&location, &applicant).map(Some)
 }
 
 /// Connects and runs on a thread of its own; waits until it is connected.

@@ -32,6 +32,7 @@ use crate::filelog::{CompactLog, SINK_LOG, SinkFile, Upkeep, at};
 use crate::filepath::{self, NULL_PARTITION, escape_partition};
 use crate::formats::{self, Format};
 use crate::options::{OptionSpec, Options, option};
+use crate::store::Folder;
 use crate::types::zone::Zone;
 use crate::{Error, Result, show};
 
@@ -94,7 +95,8 @@ impl SinkProvider for FileProvider {
         let layout = Layout::of(spec, &context)?;
         let shape = Shape::new(self.format()?, layout.data.clone(), spec.options.clone(), context.conf.clone())?;
         std::fs::create_dir_all(&folder).map_err(|cause| at(cause, &folder))?;
-        let log = CompactLog::open(folder.join(SINK_LOG), Upkeep::of(&context.conf, "fileSink")?)?;
+        let log =
+            CompactLog::open(Folder::local(&folder.join(SINK_LOG), false), Upkeep::of(&context.conf, "fileSink")?)?;
         Ok(Box::new(FileSink {
             plan: Arc::new(Plan { folder, layout, shape }),
             log,
@@ -197,6 +199,16 @@ struct FileSink {
 }
 
 impl FileSink {
+    /// Says that all files of a batch write are there.
+    fn succeed(&self) -> Result<()> {
+        let mark = self.plan.folder.join("_SUCCESS");
+        std::fs::create_dir_all(&self.plan.folder)
+            .and_then(|()| std::fs::File::create(&mark))
+            .and_then(|mark| mark.sync_all())
+            .map_err(|cause| at(cause, &mark))?;
+        crate::filelog::sync_dir(&self.plan.folder)
+    }
+
     /// Removes the files of an attempt whose epoch had been committed by another one.
     fn discard(&self, files: &[SinkFile]) -> Result<()> {
         let listed: HashSet<String> = self.log.all()?.into_iter().map(|file| file.path).collect();
@@ -235,7 +247,7 @@ impl Sink for FileSink {
 
     fn commit(&mut self, epoch: u64, prepared: Vec<Prepared>) -> Result<()> {
         if self.batch {
-            return crate::filelog::write_whole(&self.plan.folder, "_SUCCESS", b"");
+            return self.succeed();
         }
         let mut files = Vec::new();
         for prepared in &prepared {

@@ -21,7 +21,6 @@ pub mod rate_micro_batch;
 pub mod socket;
 
 use std::any::Any;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::formats::{Decoder, Frames};
 use crate::options::{OptionSpec, Options, nearest};
+use crate::store::Folder;
 use crate::{Error, Result};
 
 /// A place in a source, as JSON in Spark's own form (`{"logOffset":3}`, `{"topic":{"0":17}}`, `42`). Equal texts are equal places.
@@ -65,7 +65,7 @@ pub struct SourceContext {
     /// Session settings as fixed for this query.
     pub conf: Conf,
     /// `sources/N` in the query's checkpoint: bookkeeping of this source. `None` for batch reads and in-memory checkpoints.
-    pub log: Option<PathBuf>,
+    pub log: Option<Folder>,
     /// The clocks.
     pub clock: SharedClock,
     /// Tells the driver of new data (a source that cannot tell is polled).

@@ -5,7 +5,6 @@
 //! Spark's: full seconds since the stream was created (the instant is kept in the checkpoint); within a second, which only
 //! a continuous read stops at, it is `{"value":n}`.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::formats::Decoder;
 use crate::options::{OptionSpec, Options, option};
+use crate::store::Folder;
 use crate::types::{field, timestamp};
 use crate::{Error, Result};
 
@@ -76,7 +76,7 @@ impl SourceProvider for Rate {
         let now = context.clock.wall_micros().div_euclid(1000);
         Ok(Box::new(RateSource {
             speed: Speed::of(&spec.options)?,
-            created: creation_time(context.log.as_deref(), now)?,
+            created: creation_time(context.log.as_ref(), now)?,
             clock: context.clock,
             projection: context.projection.into(),
             last: now,
@@ -90,19 +90,15 @@ impl SourceProvider for Rate {
 }
 
 /// The instant (milliseconds) the stream was created: from the checkpoint, or now.
-fn creation_time(log: Option<&Path>, now: i64) -> Result<i64> {
+fn creation_time(log: Option<&Folder>, now: i64) -> Result<i64> {
     let Some(log) = log else { return Ok(now) };
-    let path = log.join("0");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text.strip_prefix("v1\n").and_then(|millis| millis.trim().parse().ok()).ok_or_else(|| {
-            Error::outside("the creation time of the rate source is damaged").at(path.display().to_string())
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            crate::filelog::write_whole(log, "0", format!("v1\n{now}").as_bytes())?;
-            Ok(now)
-        }
-        Err(error) => Err(Error::from(error).at(path.display().to_string())),
-    }
+    let Some(text) = log.read_text("0")? else {
+        log.write("0", format!("v1\n{now}").as_bytes())?;
+        return Ok(now);
+    };
+    text.strip_prefix("v1\n")
+        .and_then(|millis| millis.trim().parse().ok())
+        .ok_or_else(|| Error::outside("the creation time of the rate source is damaged").at(log.place("0")))
 }
 
 /// How many values have come after how long.

@@ -4,7 +4,6 @@
 //! and lines where Spark's do. The nodes of [`super::nodes`] become steps over record batches.
 
 mod arbitrary;
-pub mod blocking;
 mod deduplicate;
 pub(crate) mod generators;
 pub mod kernels;
@@ -83,7 +82,7 @@ pub async fn collect(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>>
 /// # Errors
 /// As [`collect`].
 pub fn collect_blocking(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatch>> {
-    blocking::block_on(collect(plan, conf))
+    crate::blocking::block_on(collect(plan, conf))
 }
 
 /// The optimized and the physical plan of a static query as text.
@@ -91,7 +90,7 @@ pub fn collect_blocking(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatc
 /// # Errors
 /// If the plan cannot be planned.
 pub fn explain_blocking(plan: LogicalPlan, conf: &Conf) -> Result<String> {
-    blocking::block_on(async move {
+    crate::blocking::block_on(async move {
         let state = context(conf).state();
         let optimized = state.optimize(&planner::prepare(plan)?)?;
         let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;

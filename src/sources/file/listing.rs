@@ -16,6 +16,7 @@ use globset::GlobMatcher;
 
 use super::options::{Selection, build};
 use crate::filelog::{CompactLog, SINK_LOG, SinkFile, Upkeep, at};
+use crate::store::Folder;
 use crate::{Error, Result, filepath};
 
 /// A file as seen when listing. Files are ordered by time, then path.
@@ -188,7 +189,8 @@ impl Walk<'_> {
 
     /// The files that a file sink has committed; files of crashed runs are not among them.
     fn sink_log(&mut self, log: PathBuf) -> Result<()> {
-        let log = CompactLog::<SinkFile>::open(log, Upkeep { interval: 10, delete_after: None })?;
+        let log =
+            CompactLog::<SinkFile>::open(Folder::local(&log, false), Upkeep { interval: 10, delete_after: None })?;
         let mut files = log.all()?;
         let deleted: HashSet<String> =
             files.iter().filter(|file| file.action == "delete").map(|file| file.path.clone()).collect();

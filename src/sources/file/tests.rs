@@ -56,7 +56,7 @@ impl Case {
     /// A run of a query: state is in the log folder.
     fn connect(&self) -> Box<dyn Source> {
         let schema = self.schema().unwrap();
-        let log = Some(self.log.path().to_owned());
+        let log = Some(crate::store::Folder::local(self.log.path(), true));
         let mut context = SourceContext { log, ..context(schema.fields().len()) };
         context.conf.set("spark.sql.streaming.fileSource.cleaner.numThreads", 0);
         lookup(&self.spec.format).unwrap().connect(&self.spec, schema, context).unwrap()

@@ -14,6 +14,7 @@ use super::listing::{Found, list};
 use super::options::{BatchSize, FileOptions};
 use crate::filelog::{CompactLog, Upkeep};
 use crate::sources::{Limit, Offset, wrong_offset};
+use crate::store::Folder;
 use crate::{Error, Result, filepath};
 
 /// A file of a batch: a line of the log.
@@ -80,8 +81,8 @@ pub(super) struct Tracker {
 
 impl Tracker {
     /// Goes on where the log ends.
-    pub(super) fn open(options: FileOptions, log: Option<PathBuf>, upkeep: Upkeep) -> Result<Tracker> {
-        let log = log.map(|dir| CompactLog::<Entry>::open(dir, upkeep)).transpose()?;
+    pub(super) fn open(options: FileOptions, log: Option<Folder>, upkeep: Upkeep) -> Result<Tracker> {
+        let log = log.map(|folder| CompactLog::<Entry>::open(folder, upkeep)).transpose()?;
         let mut tracker = Tracker {
             options,
             seen: HashMap::new(),

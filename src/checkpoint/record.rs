@@ -1,0 +1,143 @@
+//! What stands in the files `offsets/N` and `commits/N`: a version line, then lines of JSON, as Spark writes them.
+//!
+//! In: texts. Out: records, and back. Fields that Spark does not know are ours; Spark ignores them, and we ignore Spark's others.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sources::Offset;
+use crate::{Error, Result};
+
+/// What epoch N reads, written before anything of it is promised.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OffsetRecord {
+    /// Watermark, time and settings.
+    pub metadata: OffsetMetadata,
+    /// The end of each source's range; `None` if a source has given nothing yet.
+    pub offsets: Vec<Option<Offset>>,
+}
+
+/// First JSON line of an offsets file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OffsetMetadata {
+    /// The watermark in force, in milliseconds.
+    pub batch_watermark_ms: i64,
+    /// Wall-clock time of the epoch, in milliseconds.
+    pub batch_timestamp_ms: i64,
+    /// Settings that a restart must keep.
+    #[serde(default)]
+    pub conf: BTreeMap<String, String>,
+    /// The state that the epoch begins with; ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateRef>,
+}
+
+/// JSON line of a commits file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CommitRecord {
+    /// The watermark of the next epoch, in milliseconds.
+    #[serde(default)]
+    pub next_batch_watermark_ms: i64,
+    /// What the sink needs to finish the commit after a crash; ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sink: Vec<serde_json::Value>,
+    /// The state after the epoch; ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateRef>,
+}
+
+/// Names the state after an epoch. Each run writes under its own name, so that what a run that was thought dead finishes later
+/// is never taken for another run's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateRef {
+    /// The folder below `state/`: epoch and run.
+    pub folder: String,
+    /// The files in it, one an operator that has state.
+    pub files: Vec<String>,
+}
+
+impl OffsetRecord {
+    /// The text of the file.
+    pub fn write(&self) -> Result<String> {
+        let mut text = format!("v1\n{}", json(&self.metadata)?);
+        for offset in &self.offsets {
+            text.push('\n');
+            text.push_str(&offset.as_ref().map_or("-".to_owned(), ToString::to_string));
+        }
+        Ok(text)
+    }
+
+    /// The record of a file's text.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut lines = versioned(text)?;
+        let metadata = parse(lines.next().ok_or_else(|| Error::outside("it ends after the version"))?)?;
+        let offset = |line: &str| if line == "-" { Ok(None) } else { parse(line).map(Some) };
+        Ok(OffsetRecord { metadata, offsets: lines.map(offset).collect::<Result<_>>()? })
+    }
+}
+
+impl CommitRecord {
+    /// The text of the file.
+    pub fn write(&self) -> Result<String> {
+        Ok(format!("v1\n{}", json(self)?))
+    }
+
+    /// The record of a file's text.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        parse(versioned(text)?.next().unwrap_or("{}"))
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::internal("can't write a record as JSON").caused_by(error))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T> {
+    serde_json::from_str(line).map_err(|error| Error::outside(error.to_string()))
+}
+
+fn versioned(text: &str) -> Result<impl Iterator<Item = &str>> {
+    let mut lines = text.lines();
+    match lines.next() {
+        Some("v1") => Ok(lines),
+        Some(version) if version.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok()) => {
+            Err(Error::outside(format!("its version '{version}' is newer than this program, which knows 'v1'"))
+                .with_condition("UNSUPPORTED_LOG_VERSION"))
+        }
+        _ => Err(Error::outside("it has no version line")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_spark_are_read() {
+        let text = "v1\n{\"batchWatermarkMs\":5,\"batchTimestampMs\":7,\"conf\":{\"a\":\"b\"},\"other\":[1]}\n\
+                    {\"logOffset\":3}\n-";
+        let record = OffsetRecord::parse(text).unwrap();
+        assert_eq!((record.metadata.batch_watermark_ms, record.metadata.conf["a"].as_str()), (5, "b"));
+        assert_eq!(record.offsets, [Some(serde_json::json!({"logOffset": 3})), None]);
+        assert_eq!(OffsetRecord::parse(&record.write().unwrap()).unwrap(), record);
+        let commit = CommitRecord::parse("v1\n{\"nextBatchWatermarkMs\":9,\"stateUniqueIds\":{}}").unwrap();
+        assert_eq!(commit, CommitRecord { next_batch_watermark_ms: 9, ..CommitRecord::default() });
+        assert_eq!(CommitRecord::parse("v1\n{}").unwrap(), CommitRecord::default());
+    }
+
+    #[test]
+    fn c06_a_newer_version_is_refused_and_named() {
+        let error = CommitRecord::parse("v2\n{}").unwrap_err();
+        assert!(error.message().contains("'v2'"), "{error}");
+        assert!(CommitRecord::parse("{}").is_err());
+    }
+}
