@@ -8,6 +8,7 @@ pub mod graph;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -225,4 +226,29 @@ pub fn long_multiset(batches: &[RecordBatch]) -> Vec<Vec<Option<i64>>> {
     let mut rows = long_rows(batches);
     rows.sort();
     rows
+}
+
+/// The table that a changelog of whole numbers builds up.
+#[derive(Debug, Default)]
+pub struct Changes(BTreeMap<Vec<Option<i64>>, i64>);
+
+impl Changes {
+    /// Applies rows whose last column is the sign, each batch in order. False if a row was taken back that was not there.
+    pub fn apply(&mut self, batches: &[RecordBatch]) -> bool {
+        let mut sound = true;
+        for mut row in long_rows(batches) {
+            let sign = row.pop().flatten().unwrap_or(0);
+            let count = self.0.entry(row).or_default();
+            *count += sign;
+            sound &= *count >= 0;
+        }
+        self.0.retain(|_, count| *count != 0);
+        sound
+    }
+
+    /// The rows of the table, sorted.
+    pub fn rows(&self) -> Vec<Vec<Option<i64>>> {
+        let repeated = self.0.iter().flat_map(|(row, count)| (0..*count).map(move |_| row.clone()));
+        repeated.collect()
+    }
 }

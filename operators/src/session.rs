@@ -8,12 +8,14 @@
 //!
 //! In: rows with keys, their own session's start (the event time) and end (start plus gap), and arguments. Out: keys and
 //! session, aggregates. Append mode emits a session when the watermark reaches its end; complete mode emits all when the
-//! epoch closes and ignores watermarks. What always holds: the sessions of a key neither overlap nor touch; the result does
+//! epoch closes and ignores watermarks; a changelog emits what a session has become and takes back what it was, also those that
+//! went into it, but not what the watermark ends. What always holds: the sessions of a key neither overlap nor touch; the result does
 //! not depend on the order of rows.
 //!
 //! Rules (Spark's): sessions that touch merge; a row is late when its own session's end is at or below the watermark, also if
 //! an open session would take it; rows whose session has no length (a gap of zero or less, a null time) vanish.
 
+mod changes;
 mod spans;
 mod states;
 #[cfg(test)]
@@ -25,9 +27,11 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimeUnit};
 
+use crate::change::rows::net;
+use crate::change::{inserted, retracted, without_change};
 use crate::chunk::MAX_ROWS;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::times;
@@ -36,7 +40,8 @@ use crate::group::{AggregateCall, Mode};
 use crate::keys::KeyTable;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
-use spans::Spans;
+use changes::Shown;
+use spans::{Place, Spans};
 use states::States;
 
 /// What [`Sessions`] computes.
@@ -50,11 +55,11 @@ pub struct SessionSpec {
     pub aggregates: Vec<AggregateCall>,
     /// Where the session stands among the output columns: after this many keys.
     pub position: usize,
-    /// [`Mode::Append`] or [`Mode::Complete`].
+    /// Any but [`Mode::Update`], which would have to take back sessions that merge: [`Mode::Changelog`] does.
     pub mode: Mode,
     /// Schema of the input.
     pub input: SchemaRef,
-    /// Schema of the output: keys with the session among them, then aggregates.
+    /// Schema of the output: keys with the session among them, then aggregates (and the sign, for a changelog).
     pub output: SchemaRef,
 }
 
@@ -67,6 +72,9 @@ pub struct Sessions {
     spans: Spans,
     states: States,
     expiry: Expiry,
+    shown: Shown,
+    /// The output's schema without sign.
+    rows: SchemaRef,
     watermark: i64,
     groups: Vec<u32>,
     metrics: StateMetrics,
@@ -76,18 +84,21 @@ impl Sessions {
     /// An operator whose input is routed by the keys.
     ///
     /// # Errors
-    /// Update mode, which would have to take back sessions that merge; or an output without session.
+    /// Update mode, or an output without session.
     pub fn new(spec: SessionSpec) -> Result<Self> {
-        if spec.mode.emits_changes() {
+        if spec.mode == Mode::Update {
             return Err(Error::Internal("session windows have no update mode".into()));
         }
         let fields: Vec<FieldRef> = spec.keys.iter().map(|key| spec.input.fields()[*key].clone()).collect();
+        let rows = if spec.mode.is_changelog() { without_change(&spec.output) } else { spec.output.clone() };
         Ok(Sessions {
+            rows,
             bounds: bounds(&spec)?,
             keys: KeyTable::new(&fields)?,
             spans: Spans::default(),
             states: States::new(&spec.aggregates)?,
             expiry: Expiry::default(),
+            shown: Shown::default(),
             watermark: NO_WATERMARK,
             groups: Vec::new(),
             metrics: StateMetrics::default(),
@@ -102,7 +113,7 @@ impl Sessions {
     ) -> Result<(RecordBatch, TimestampMicrosecondArray, TimestampMicrosecondArray)> {
         let (start, end) = self.spec.bounds;
         let (starts, ends) = (times(rows.column(start))?, times(rows.column(end))?);
-        let late_below = if self.spec.mode == Mode::Append { self.watermark } else { NO_WATERMARK };
+        let late_below = if self.spec.mode.closes() { self.watermark } else { NO_WATERMARK };
         let exists = |row| starts.is_valid(row) && ends.is_valid(row) && ends.value(row) > starts.value(row);
         let exists = BooleanBuffer::collect_bool(rows.num_rows(), exists);
         let in_time = BooleanBuffer::collect_bool(rows.num_rows(), |row| ends.value(row) > late_below);
@@ -121,9 +132,43 @@ impl Sessions {
         let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|key| rows.column(*key).clone()).collect();
         self.keys.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
         let assigned = self.assign(starts, ends);
+        self.remember(&assigned)?;
         self.states.update(&assigned.ids, self.spans.id_count(), rows)?;
         self.states.merge(&assigned.merged, self.spans.id_count())?;
         self.finish(assigned);
+        Ok(())
+    }
+
+    /// For a changelog: what rows are about to change is kept as it was shown.
+    fn remember(&mut self, assigned: &spans::Assigned) -> Result<()> {
+        if !self.spec.mode.is_changelog() {
+            return Ok(());
+        }
+        let changed = assigned.ids.iter().copied().chain(assigned.merged.iter().map(|(from, _)| *from));
+        let (ids, places) = self.shown.touch(changed, self.spans.id_count());
+        if !ids.is_empty() {
+            let rows = retracted(&self.batch(&ids, &places)?)?;
+            self.shown.retract(rows);
+        }
+        Ok(())
+    }
+
+    /// For a changelog: the net change since the last flush.
+    fn flush(&mut self, out: &mut Output) -> Result<()> {
+        if !self.spec.mode.is_changelog() {
+            return Ok(());
+        }
+        let (touched, mut changes) = self.shown.take();
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let (ids, places) = self.spans.places(&touched);
+        changes.push(inserted(&self.batch(&ids, &places)?)?);
+        self.shown.show(&ids, &places, self.spans.id_count());
+        let changes = net(&concat_batches(&self.spec.output, &changes)?)?;
+        if changes.num_rows() > 0 {
+            out.rows(changes);
+        }
         Ok(())
     }
 
@@ -138,7 +183,7 @@ impl Sessions {
     /// Files new sessions for expiry, and lets go of those that went into others.
     fn finish(&mut self, assigned: spans::Assigned) {
         let updated = assigned.new.len();
-        if self.spec.mode == Mode::Append {
+        if self.spec.mode.closes() {
             self.expiry.extend(assigned.new.iter().map(|(id, end)| (*end, *id)));
         } else {
             assigned.merged.iter().for_each(|(from, _)| self.spans.free(*from));
@@ -148,7 +193,7 @@ impl Sessions {
 
     /// Sessions that the watermark has reached leave.
     fn close(&mut self, out: &mut Output) -> Result<()> {
-        if self.spec.mode != Mode::Append || self.watermark == NO_WATERMARK {
+        if !self.spec.mode.closes() || self.watermark == NO_WATERMARK {
             return Ok(());
         }
         let (mut due, mut closed, mut grown) = (Vec::new(), Vec::new(), Vec::new());
@@ -161,7 +206,9 @@ impl Sessions {
             }
         }
         self.expiry.extend(grown);
-        self.emit(&closed, out)?;
+        if self.spec.mode == Mode::Append {
+            self.emit(&closed, out)?;
+        }
         self.forget(&closed);
         Ok(())
     }
@@ -173,29 +220,35 @@ impl Sessions {
             self.spans.free(*id);
         }
         self.states.clear(closed);
+        self.shown.forget(closed);
         self.keys.remove(&empty);
         self.metrics.rows_removed += closed.len() as u64;
     }
 
     fn emit(&self, ids: &[u32], out: &mut Output) -> Result<()> {
         for ids in ids.chunks(MAX_ROWS) {
-            let mut columns = self.key_columns(ids)?;
-            let session = self.session_column(ids)?;
-            columns.insert(self.spec.position.min(columns.len()), session);
-            columns.extend(self.states.evaluate(ids)?);
-            out.rows(RecordBatch::try_new(self.spec.output.clone(), columns)?);
+            let (ids, places) = self.spans.places(ids);
+            out.rows(self.batch(&ids, &places)?);
         }
         Ok(())
     }
 
-    fn key_columns(&self, ids: &[u32]) -> Result<Vec<ArrayRef>> {
-        let groups: Vec<u32> = ids.iter().filter_map(|id| self.spans.group(*id)).collect();
+    /// Sessions as rows, without sign.
+    fn batch(&self, ids: &[u32], places: &[Place]) -> Result<RecordBatch> {
+        let mut columns = self.key_columns(places)?;
+        columns.insert(self.spec.position.min(columns.len()), self.session_column(places)?);
+        columns.extend(self.states.evaluate(ids)?);
+        Ok(RecordBatch::try_new(self.rows.clone(), columns)?)
+    }
+
+    fn key_columns(&self, places: &[Place]) -> Result<Vec<ArrayRef>> {
+        let groups: Vec<u32> = places.iter().map(|place| place.group).collect();
         self.keys.keys(&groups)
     }
 
-    fn session_column(&self, ids: &[u32]) -> Result<ArrayRef> {
-        let starts = ids.iter().map(|id| self.spans.start(*id));
-        let ends = ids.iter().map(|id| self.spans.end(*id).unwrap_or_default());
+    fn session_column(&self, places: &[Place]) -> Result<ArrayRef> {
+        let starts = places.iter().map(|place| place.start);
+        let ends = places.iter().map(|place| place.end);
         let [start, end] = &self.bounds;
         let columns = vec![timestamps(starts, start)?, timestamps(ends, end)?];
         Ok(Arc::new(StructArray::try_new(vec![start.clone(), end.clone()].into(), columns, None)?))
@@ -222,21 +275,26 @@ fn timestamps(values: impl Iterator<Item = i64>, field: &Field) -> Result<ArrayR
 }
 
 impl Logic for Sessions {
-    fn on_rows(&mut self, _: usize, chunk: Chunk, _: &mut Output) -> Result<()> {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
         let (rows, starts, ends) = self.admit(rows)?;
-        self.absorb(&rows, starts.values(), ends.values())
+        self.absorb(&rows, starts.values(), ends.values())?;
+        if out.eager() { self.flush(out) } else { Ok(()) }
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
         self.watermark = watermarks.first().copied().unwrap_or(NO_WATERMARK);
+        self.flush(out)?;
         self.close(out)
     }
 
     fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
         match self.spec.mode {
             Mode::Complete => self.emit(&self.spans.ids(), out),
-            Mode::Append | Mode::Update | Mode::Changelog { .. } => self.close(out),
+            Mode::Append | Mode::Update | Mode::Changelog { .. } => {
+                self.flush(out)?;
+                self.close(out)
+            }
         }
     }
 
@@ -245,9 +303,10 @@ impl Logic for Sessions {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = self.key_columns(&ids)?;
-        let starts = Int64Array::from_iter_values(ids.iter().map(|id| self.spans.start(*id)));
-        let ends = Int64Array::from_iter_values(ids.iter().map(|id| self.spans.end(*id).unwrap_or_default()));
+        let (ids, places) = self.spans.places(&ids);
+        let keys = self.key_columns(&places)?;
+        let starts = Int64Array::from_iter_values(places.iter().map(|place| place.start));
+        let ends = Int64Array::from_iter_values(places.iter().map(|place| place.end));
         let mut columns: Vec<ArrayRef> = vec![Arc::new(starts), Arc::new(ends)];
         columns.extend(keys.iter().cloned());
         columns.extend(self.states.state(&ids)?);
@@ -268,6 +327,9 @@ impl Logic for Sessions {
             self.keys.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
             let assigned = self.assign(starts.values(), ends.values());
             self.states.restore(&assigned.ids, self.spans.id_count(), states)?;
+            // State is of a closed epoch: all its sessions have been shown.
+            let (ids, places) = self.spans.places(&assigned.ids);
+            self.shown.show(&ids, &places, self.spans.id_count());
             self.finish(assigned);
         }
         self.metrics = StateMetrics::default();
@@ -275,7 +337,8 @@ impl Logic for Sessions {
     }
 
     fn metrics(&mut self) -> StateMetrics {
-        let tables = self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes();
+        let tables =
+            self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes() + self.shown.size_bytes();
         let memory_bytes = (tables + self.states.size_bytes()) as u64;
         let metrics = StateMetrics { rows_total: self.spans.len() as u64, memory_bytes, ..self.metrics };
         self.metrics = StateMetrics::default();

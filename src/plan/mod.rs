@@ -7,6 +7,7 @@ pub mod batch;
 pub mod check;
 pub mod dataflow;
 pub mod explain;
+mod grouping_sets;
 pub mod lower;
 pub mod nodes;
 pub mod optimize;

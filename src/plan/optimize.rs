@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
+use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::analyzer::AnalyzerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -24,6 +27,8 @@ use crate::Result;
 /// # Errors
 /// What a constant expression fails with (e.g. `CAST_INVALID_INPUT`), or a bug.
 pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    // `grouping(k)` becomes a bit of the grouping set's number.
+    let plan = ResolveGroupingFunction::new().analyze(plan, &ConfigOptions::default())?;
     let context = OptimizerContext::new().with_max_passes(3);
     Ok(Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?)
 }

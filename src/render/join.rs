@@ -65,6 +65,7 @@ pub(super) fn stream_join(node: &Node, join: &Join) -> Result<Made> {
         on: on.collect(),
         condition: join.condition.clone().map(condition),
         joined: join.joined.clone(),
+        changelog: node.changelog,
         sides: [side(0), side(1)],
         holdback: join.holdback,
     };

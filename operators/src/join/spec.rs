@@ -66,6 +66,9 @@ pub struct StreamJoin {
     pub condition: Option<Condition>,
     /// Left columns, then right columns; also the schema of the result, except for a left semi join.
     pub joined: SchemaRef,
+    /// An outer join whose rows without match come at once and are taken back when their first match comes; the result has
+    /// a sign behind its columns ([`crate::change`]). Otherwise they come when they can match nothing any more.
+    pub changelog: bool,
     /// Left and right.
     pub sides: [JoinSide; 2],
     /// Microseconds by which the result's watermark stays behind the inputs'.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! In: rows of two inputs, routed by their keys. Out: joined rows (left columns first); for a left semi join the left rows.
-//! What always holds: a pair is joined exactly once, when its later row arrives; so the order in which the rows of an epoch
+//! As a changelog, an outer join prints rows without match at once and takes them back when their first match comes; what the
+//! watermark evicts stays printed. What always holds: a pair is joined exactly once, when its later row arrives; so the order in which the rows of an epoch
 //! arrive does not matter. Evicting costs in proportion to the rows evicted.
 //!
 //! Spark's semi join does depend on order, and we follow it: the rows of an epoch are processed when the epoch closes, the
@@ -16,8 +17,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch, StructArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
@@ -27,6 +28,7 @@ use super::keys::SideKeys;
 use super::spec::{LEFT, RIGHT};
 use super::store::Store;
 use super::{Condition, holds, joined, nullable, pick, with_nulls};
+use crate::change::{INSERT, RETRACT, append};
 use crate::chunk::MAX_ROWS;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::drop_late;
@@ -42,6 +44,7 @@ pub struct Join {
     kind: JoinKind,
     condition: Option<Condition>,
     joined: SchemaRef,
+    changelog: bool,
     holdback: i64,
     index: KeyTable,
     sides: [Side; 2],
@@ -78,6 +81,7 @@ impl Join {
             kind: join.kind,
             condition: join.condition,
             joined: nullable(&join.joined),
+            changelog: join.changelog,
             holdback: join.holdback,
             index,
             sides: [Side::new(left_input, left), Side::new(right_input, right)],
@@ -108,7 +112,7 @@ impl Join {
         if self.kind.preserves(port) {
             let fail = BooleanArray::new(!pass.values(), None);
             let alone = filter_record_batch(&rows, &fail)?;
-            out.chunk(origin.chunk(with_nulls(&self.joined, &alone, port == LEFT)?));
+            out.chunk(origin.chunk(self.alone(&alone, port, INSERT)?));
         }
         Ok(filter_record_batch(&rows, &pass)?)
     }
@@ -122,9 +126,26 @@ impl Join {
         let mut groups = std::mem::take(&mut self.groups);
         self.sides[port].keys.insert(&mut self.index, &rows, &mut groups)?;
         let matched = self.probe(port, &rows, &groups, emit)?;
+        if self.changelog && self.kind.preserves(port) && matched.contains(&false) {
+            let unmatched = BooleanArray::from(matched.iter().map(|matched| !matched).collect::<Vec<_>>());
+            emit.rows(self.alone(&filter_record_batch(&rows, &unmatched)?, port, INSERT)?);
+        }
         self.store(port, rows, &groups, &matched, keep)?;
         self.groups = groups;
         Ok(())
+    }
+
+    /// Result rows as they leave: with their sign, if the result is a changelog.
+    fn signed(&self, rows: RecordBatch, sign: i8) -> Result<RecordBatch> {
+        match self.changelog {
+            true => append(&rows, Int8Array::from_value(sign, rows.num_rows())),
+            false => Ok(rows),
+        }
+    }
+
+    /// Rows of a side without match.
+    fn alone(&self, rows: &RecordBatch, port: usize, sign: i8) -> Result<RecordBatch> {
+        self.signed(with_nulls(&self.joined, rows, port == LEFT)?, sign)
     }
 
     /// Rows with null keys match nothing; only an outer side keeps them, to print them.
@@ -179,9 +200,11 @@ impl Join {
                 pairs = if semi { pairs } else { filter_record_batch(&pairs, &mask)? };
             }
             if !semi {
-                emit.rows(pairs);
+                emit.rows(self.signed(pairs, INSERT)?);
             }
         }
+        let mut first_matches = Vec::new();
+        let take_back = self.changelog && self.kind.preserves(1 - probe.port);
         let other = &mut self.sides[1 - probe.port].store;
         for pair in hits.set_indices() {
             probe.matched[new[pair] as usize] = true;
@@ -189,9 +212,21 @@ impl Join {
             if semi && probe.port == RIGHT && !other.is_matched(slot) {
                 used.push(slot);
             }
+            if take_back && !other.is_matched(slot) {
+                first_matches.push(slot);
+            }
             if !semi || probe.port == RIGHT {
                 other.set_matched(slot);
             }
+        }
+        self.take_back(1 - probe.port, &first_matches, emit)
+    }
+
+    /// Stored rows that were printed without match have found one.
+    fn take_back(&mut self, side: usize, slots: &[u32], emit: &mut Emit<'_>) -> Result<()> {
+        for part in slots.chunks(MAX_ROWS) {
+            let rows = self.sides[side].store.gather(part)?;
+            emit.rows(self.alone(&rows, side, RETRACT)?);
         }
         Ok(())
     }
@@ -215,7 +250,9 @@ impl Join {
 
     /// Stores new rows that may still match something, and forgets the keys of the others if nobody has them.
     fn store(&mut self, port: usize, rows: RecordBatch, groups: &[u32], matched: &[bool], keep: Keep) -> Result<()> {
-        let used = |row: usize| self.kind == JoinKind::LeftSemi && port == LEFT && matched[row];
+        // A changelog has printed rows whose keys are null; nothing will take them back.
+        let settled = |row: usize| self.changelog && groups[row] == ABSENT;
+        let used = |row: usize| self.kind == JoinKind::LeftSemi && port == LEFT && matched[row] || settled(row);
         let times = self.sides[port].input.evict.as_ref().map(|evict| (evict.value)(&rows)).transpose()?;
         let too_old = |row: usize| match (keep, &times) {
             (Keep::After(threshold), Some(times)) => times.is_valid(row) && times.value(row) <= threshold,
@@ -260,7 +297,7 @@ impl Join {
         }
         let mut expired = Vec::new();
         self.sides[port].expiry.expire(threshold, &mut expired);
-        if self.kind.preserves(port) {
+        if self.kind.preserves(port) && !self.changelog {
             let store = &mut self.sides[port].store;
             let alone = expired.iter().copied().filter(|slot| store.is_live(*slot) && !store.is_matched(*slot));
             let alone: Vec<u32> = alone.collect();

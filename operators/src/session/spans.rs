@@ -13,6 +13,17 @@ struct Span {
     id: u32,
 }
 
+/// Where a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Its key group.
+    pub group: u32,
+    /// Its start.
+    pub start: i64,
+    /// Its end.
+    pub end: i64,
+}
+
 /// What adding rows did.
 #[derive(Debug, Default)]
 pub(super) struct Assigned {
@@ -91,14 +102,15 @@ impl Spans {
         self.span(id).map(|span| span.end)
     }
 
-    /// The start of a live session.
-    pub(super) fn start(&self, id: u32) -> i64 {
-        self.span(id).map_or(0, |span| span.start)
+    /// Where a session is; `None` once it is gone.
+    pub(super) fn place(&self, id: u32) -> Option<Place> {
+        let (group, _) = self.owners.get(id as usize).copied().flatten()?;
+        self.span(id).map(|span| Place { group, start: span.start, end: span.end })
     }
 
-    /// The key group of a live session.
-    pub(super) fn group(&self, id: u32) -> Option<u32> {
-        self.owners.get(id as usize).copied().flatten().map(|(group, _)| group)
+    /// Those of the sessions that are not gone, and where they are.
+    pub(super) fn places(&self, ids: &[u32]) -> (Vec<u32>, Vec<Place>) {
+        ids.iter().filter_map(|id| Some((*id, self.place(*id)?))).unzip()
     }
 
     /// Forgets a live session; gives its key group if that has no other.

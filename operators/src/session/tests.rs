@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::Pace;
 use crate::aggregate::{AggregateFunction, Options};
+use crate::change::with_change;
 use crate::exchange::Route;
-use crate::harness::{Harness, ints, long_rows, with_times};
+use crate::harness::{Changes, Harness, ints, long_rows, with_times};
 
 const SECOND: i64 = 1_000_000;
 
@@ -45,7 +46,7 @@ fn spec(mode: Mode) -> SessionSpec {
         position: 0,
         mode,
         input,
-        output: Arc::new(output),
+        output: if mode.is_changelog() { with_change(&output) } else { Arc::new(output) },
     }
 }
 
@@ -56,14 +57,19 @@ fn harness(mode: Mode, pace: Pace, instances: usize) -> Harness<Sessions> {
 
 /// Rows as (start, end, key, sum, count), sorted.
 fn flat(batches: Vec<RecordBatch>) -> Vec<Vec<Option<i64>>> {
+    let mut rows = long_rows(&flattened(&batches));
+    rows.sort();
+    rows
+}
+
+/// The session's bounds as columns of their own.
+fn flattened(batches: &[RecordBatch]) -> Vec<RecordBatch> {
     let flat = batches.iter().map(|batch| {
         let session = batch.column(0).as_struct();
         let columns = session.columns().iter().chain(&batch.columns()[1..]).cloned();
         RecordBatch::try_from_iter(columns.enumerate().map(|(at, column)| (at.to_string(), column))).unwrap()
     });
-    let mut rows = long_rows(&flat.collect::<Vec<_>>());
-    rows.sort();
-    rows
+    flat.collect()
 }
 
 type Session = (Option<i64>, i64, i64, i64, i64);
@@ -121,6 +127,57 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_changelog_builds_up_the_sessions(
+        epochs in prop::collection::vec((prop::collection::vec(row(), 0..12), 0i64..6), 1..7),
+        (closes, eager, keyless) in any::<(bool, bool, bool)>(),
+        (chunk, instances, restart, later) in (1usize..6, 1usize..4, 0usize..8, 1usize..4),
+    ) {
+        let pace = if eager { Pace::Eager } else { Pace::Epoch };
+        let mode = Mode::Changelog { closes };
+        let mut operator = if keyless { global(mode, pace) } else { harness(mode, pace, instances) };
+        let (mut open, mut closed, mut watermark, mut table) = (Vec::new(), Vec::new(), None, Changes::default());
+        for (epoch, (rows, rise)) in epochs.into_iter().enumerate() {
+            for rows in rows.chunks(chunk) {
+                operator.push(0, batch(rows)).unwrap();
+            }
+            let key = |row: &Row| row.0.filter(|_| !keyless);
+            let real = rows.iter().filter_map(|row| Some((key(row), row.1?, row.1? + row.2, row.3, 1))).filter(|row| row.2 > row.1);
+            open.extend(real.filter(|row| !closes || Some(row.2) > watermark));
+            open = merged(open);
+            let now = watermark.unwrap_or(0) + rise;
+            watermark = Some(now);
+            operator.watermark(&[now * SECOND]).unwrap();
+            operator.close().unwrap();
+            prop_assert!(table.apply(&flattened(&operator.take())), "a session was taken back that was not there");
+            let row = |row: &Session| {
+                let key = if keyless { vec![] } else { vec![row.0] };
+                [vec![Some(row.1 * SECOND), Some(row.2 * SECOND)], key, vec![Some(row.3), Some(row.4)]].concat()
+            };
+            let mut expected: Vec<_> = open.iter().chain(&closed).map(row).collect();
+            expected.sort();
+            prop_assert_eq!(table.rows(), expected, "epoch {}", epoch);
+            let (due, rest): (Vec<Session>, Vec<Session>) = open.iter().partition(|row| closes && row.2 <= now);
+            closed.extend(due);
+            open = rest;
+            prop_assert_eq!(operator.metrics().rows_total, open.len() as u64);
+            if epoch == restart {
+                operator.restart(if keyless { 1 } else { later }).unwrap();
+            }
+        }
+    }
+}
+
+/// One operator without keys.
+fn global(mode: Mode, pace: Pace) -> Harness<Sessions> {
+    let mut spec = spec(mode);
+    let fields: Vec<_> = spec.output.fields().iter().filter(|field| field.name() != "k").cloned().collect();
+    spec.keys.clear();
+    spec.output = Arc::new(Schema::new(fields));
+    Harness::new(pace, vec![Some(Route::Single)], 1, move || Sessions::new(spec.clone()))
+}
+
 #[test]
 fn a_row_between_two_sessions_joins_them() {
     let mut operator = harness(Mode::Append, Pace::Epoch, 1);
@@ -132,6 +189,18 @@ fn a_row_between_two_sessions_joins_them() {
     operator.close().unwrap();
     assert_eq!(flat(operator.take()), [[Some(0), Some(15 * SECOND), Some(1), Some(7), Some(3)]]);
     assert!(operator.each(|sessions| sessions.keys.is_empty()));
+}
+
+#[test]
+fn a_merge_takes_both_sessions_back_and_gives_one() {
+    let mut operator = harness(Mode::Changelog { closes: true }, Pace::Eager, 1);
+    operator.push(0, batch(&[(Some(1), Some(0), 5, 1), (Some(1), Some(10), 5, 2)])).unwrap();
+    operator.take();
+    operator.push(0, batch(&[(Some(1), Some(5), 5, 4)])).unwrap();
+    let row = |start: i64, end: i64, sum: i64, count: i64, sign: i64| {
+        [start * SECOND, end * SECOND, 1, sum, count, sign].map(Some).to_vec()
+    };
+    assert_eq!(flat(operator.take()), [row(0, 5, 1, 1, -1), row(0, 15, 7, 3, 1), row(10, 15, 2, 1, -1)]);
 }
 
 #[test]

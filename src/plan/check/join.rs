@@ -38,7 +38,7 @@ fn stream_stream(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
     }
     match join.join_type {
         JoinType::Inner => {}
-        JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi => check_bounded(join, mode)?,
+        JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi => check_bounded(join, mode, rules)?,
         kind => return Err(refused(format!("a {kind} join of two streams"))),
     }
     if join.on.is_empty() && JoinTimes::equalities(join) == 0 {
@@ -51,7 +51,11 @@ fn stream_stream(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
     Ok(())
 }
 
-fn check_bounded(join: &Join, mode: OutputMode) -> Result<()> {
+/// Where rows without match may be taken back, nothing has to bound the wait for one.
+fn check_bounded(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
+    if rules.lenient(mode) {
+        return Ok(());
+    }
     let kind = join.join_type;
     if kind != JoinType::LeftSemi && mode != OutputMode::Append {
         return Err(

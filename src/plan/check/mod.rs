@@ -10,6 +10,7 @@ mod join;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
 
+use super::grouping_sets::event_time_key;
 use super::nodes::{ArbitraryState, Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
 use super::scan::is_streaming;
 use crate::conf::Conf;
@@ -88,7 +89,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
             Err(refused("union of a stream with a static table"))
         }
         LogicalPlan::Extension(extension) => match extension.node.as_any() {
-            any if any.is::<SessionAggregate>() => check_session(any.downcast_ref(), mode),
+            any if any.is::<SessionAggregate>() => check_session(any.downcast_ref(), mode, rules),
             any if any.is::<Deduplicate>() => check_deduplicate(any.downcast_ref(), mode),
             any if any.is::<ArbitraryState>() => arbitrary::check(any.downcast_ref()),
             _ => Ok(()),
@@ -98,15 +99,14 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
 }
 
 fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, rules: Rules) -> Result<()> {
-    if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+    let has_sets = aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)));
+    if rules == Rules::Spark && has_sets {
         return Err(refused("grouping sets, cube and rollup").hint("Write one query per grouping."));
     }
-    if aggregate.aggr_expr.iter().any(is_distinct) {
+    if rules == Rules::Spark && aggregate.aggr_expr.iter().any(is_distinct) {
         return Err(refused("distinct aggregations").hint("Use approx_count_distinct() instead."));
     }
-    let keys = aggregate.schema.fields().iter().take(aggregate.group_expr.len());
-    let event_time = keys.into_iter().any(|field| watermark_delay_millis(field).is_some());
-    if mode == OutputMode::Append && !event_time {
+    if mode == OutputMode::Append && event_time_key(aggregate)?.is_none() {
         return Err(without_watermark());
     }
     let after_outer = || streaming_nodes(&aggregate.input).iter().any(|node| is_outer_join(node));
@@ -138,8 +138,20 @@ fn check_sort(sort: &Sort, mode: OutputMode, rules: Rules) -> Result<()> {
     }
 }
 
-fn check_session(session: Option<&SessionAggregate>, mode: OutputMode) -> Result<()> {
+fn check_session(session: Option<&SessionAggregate>, mode: OutputMode, rules: Rules) -> Result<()> {
     let Some(session) = session else { return Ok(()) };
+    if rules == Rules::Spark {
+        check_session_as_spark(session, mode)?;
+    }
+    let field = session.input.schema().field(session.session_index()?);
+    if mode == OutputMode::Append && watermark_delay_millis(field).is_none() {
+        return Err(without_watermark());
+    }
+    Ok(())
+}
+
+/// What Spark refuses though it has a meaning.
+fn check_session_as_spark(session: &SessionAggregate, mode: OutputMode) -> Result<()> {
     if mode == OutputMode::Update {
         return Err(mode_error(mode, "session windows").hint("Use append or complete mode."));
     }
@@ -153,10 +165,6 @@ fn check_session(session: Option<&SessionAggregate>, mode: OutputMode) -> Result
             "a session window without another grouping key is not supported on a stream",
         )
         .hint("Add a key that is not constant to the groupBy."));
-    }
-    let field = session.input.schema().field(session.session_index()?);
-    if mode == OutputMode::Append && watermark_delay_millis(field).is_none() {
-        return Err(without_watermark());
     }
     Ok(())
 }

@@ -6,16 +6,20 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
-use thalweg_operators::group::{AggregateCall, WindowSpec};
+use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 
 use super::super::dataflow::{Group, Kind, Node, Session, Step};
-use super::super::nodes::{SessionAggregate, TimeWindow, watermark_delay_millis};
+use super::super::grouping_sets::{self, event_time_key};
+use super::super::nodes::{SessionAggregate, TimeWindow};
 use super::{Lowering, arrow_schema, expression};
 use crate::functions::aggregate::as_stream_aggregate;
 use crate::{Error, Result};
 
 impl Lowering {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
+        if let Some(sets) = grouping_sets::sets(aggregate)? {
+            return self.grouping_sets(aggregate, sets);
+        }
         match fusible_window(aggregate) {
             Some((position, window)) => self.windowed(aggregate, position, window),
             None => self.keyed(aggregate),
@@ -27,7 +31,8 @@ impl Lowering {
         let mut columns = Columns::new(aggregate.input.schema());
         let keys = columns.add_all(&aggregate.group_expr)?;
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
-        let time = closing_time(aggregate).map(|expr| columns.add(&expr)).transpose()?;
+        let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
+        let time = closing.map(|closing| columns.add(&closing)).transpose()?;
         let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
         self.group(input, columns, group, arrow_schema(&aggregate.schema))
     }
@@ -50,11 +55,16 @@ impl Lowering {
     fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Result<Node> {
         super::append_only(&input, "an aggregation")?;
         let input = self.project(input, columns);
+        self.grouped(input, group, schema)
+    }
+
+    /// The operator behind its projected input.
+    pub(super) fn grouped(&mut self, input: Node, group: Group, schema: SchemaRef) -> Result<Node> {
         let changelog = group.mode.is_changelog();
         Ok(self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog))
     }
 
-    fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {
+    pub(super) fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {
         let (step, schema) = columns.into_step();
         self.step(input, step, &schema)
     }
@@ -69,10 +79,20 @@ impl Lowering {
         let end = columns.add(&get_field(session, "end"))?;
         let aggregates = columns.calls(&node.aggregates)?;
         let position = node.keys.len();
-        let session = Session { keys, bounds: (start, end), aggregates, position, mode: self.group_mode() };
+        let session = Session { keys, bounds: (start, end), aggregates, position, mode: self.session_mode() };
         let input = self.project(input, columns);
         let changelog = session.mode.is_changelog();
         Ok(self.add_signed("session", Kind::Session(session), vec![input], arrow_schema(plan.schema()), changelog))
+    }
+}
+
+impl Lowering {
+    /// Sessions that merge have to be taken back, so that update mode is a changelog, too.
+    fn session_mode(&self) -> Mode {
+        match self.group_mode() {
+            Mode::Update => Mode::Changelog { closes: true },
+            mode => mode,
+        }
     }
 }
 
@@ -106,7 +126,7 @@ impl<'a> Columns<'a> {
         exprs.iter().map(|expr| self.add(expr)).collect()
     }
 
-    fn calls(&mut self, exprs: &[Expr]) -> Result<Vec<AggregateCall>> {
+    pub(super) fn calls(&mut self, exprs: &[Expr]) -> Result<Vec<AggregateCall>> {
         exprs.iter().map(|expr| self.call(expr)).collect()
     }
 
@@ -114,13 +134,6 @@ impl<'a> Columns<'a> {
         let Some(found) = as_stream_aggregate(expr) else {
             return Err(Error::unsupported(format!("aggregate '{expr}' can't be kept for a stream")));
         };
-        if found.distinct {
-            return Err(Error::query(
-                "_LEGACY_ERROR_TEMP_3102",
-                format!("distinct aggregate '{expr}' is not supported on a stream yet"),
-            )
-            .hint("Use approx_count_distinct() instead."));
-        }
         let args = self.add_all(&found.args)?;
         let filter = found.filter.as_ref().map(|filter| self.add(filter)).transpose()?;
         Ok(AggregateCall { function: found.function, args, filter })
@@ -143,13 +156,6 @@ fn fusible_window(aggregate: &Aggregate) -> Option<(usize, &TimeWindow)> {
     let others = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, expr)| expr);
     let refers = others.chain(&aggregate.aggr_expr).any(|expr| expr.column_refs().contains(&column));
     (!refers).then_some((position, window))
-}
-
-/// The expression of each row's closing time: the event-time key, or the end of its window.
-fn closing_time(aggregate: &Aggregate) -> Option<Expr> {
-    let fields = aggregate.schema.fields().iter().zip(&aggregate.group_expr);
-    let (field, expr) = fields.into_iter().find(|(field, _)| watermark_delay_millis(field).is_some())?;
-    Some(event_time(expr.clone(), field.data_type()))
 }
 
 /// An event-time column as a time: windows count by their end.

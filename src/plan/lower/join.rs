@@ -19,6 +19,7 @@ use super::aggregate::event_time;
 use super::{Lowering, arrow_schema, expression};
 use crate::Result;
 use crate::functions::conditional;
+use crate::sinks::OutputMode;
 
 /// One side of a join: its columns, then helper columns.
 struct Side {
@@ -139,13 +140,20 @@ impl Lowering {
         Ok(self.step(input, step, &side.schema))
     }
 
+    /// Outer joins of streams whose rows without match come before they are final.
+    fn takes_back(&self, kind: &Kind) -> bool {
+        let is_outer = |kind| matches!(kind, JoinType::Left | JoinType::Right | JoinType::Full);
+        self.mode != OutputMode::Append && matches!(kind, Kind::Join(join) if is_outer(join.kind))
+    }
+
     /// Adds the operator, and behind it the projection that leaves helper columns out.
     fn joined(&mut self, join: &LogicalJoin, kind: Kind, inputs: Vec<Node>, left: &Side, right: &Side) -> Result<Node> {
         let name = if matches!(kind, Kind::Join(_)) { "join" } else { "static-join" };
         let shown = shown_fields(join.join_type, left, right);
         let schema: SchemaRef =
             Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
-        let node = self.add(name, kind, inputs, nullable(&schema));
+        let changelog = self.takes_back(&kind);
+        let node = self.add_signed(name, kind, inputs, nullable(&schema), changelog);
         if left.extra.is_empty() && right.extra.is_empty() {
             return Ok(Node { schema: super::signed_schema(arrow_schema(&join.schema), node.changelog), ..node });
         }

@@ -7,6 +7,7 @@ mod aggregate;
 mod arbitrary;
 mod changes;
 mod expression;
+mod grouping_sets;
 mod join;
 mod stateless;
 

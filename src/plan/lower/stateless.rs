@@ -54,7 +54,9 @@ impl Lowering {
 
     pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {
         let (skip, fetch) = bounds(limit)?;
-        let mut input = self.node(&limit.input)?;
+        // In update mode an aggregation below gives corrections, which are no rows to count.
+        let below = if self.mode == OutputMode::Update { Lowering::operand } else { Lowering::node };
+        let mut input = below(self, &limit.input)?;
         append_only(&input, "LIMIT")?;
         if let (Kind::Sort(sort), Some(n)) = (&mut input.kind, fetch) {
             sort.limit = Some(sort.limit.map_or(n, |known| known.min(n)));

@@ -8,7 +8,7 @@ use super::*;
 use crate::Pace;
 use crate::event_time::column;
 use crate::exchange::Route;
-use crate::harness::{Harness, ints, long_multiset, with_times};
+use crate::harness::{Changes, Harness, ints, long_multiset, with_times};
 
 const SECOND: i64 = 1_000_000;
 const RANGE: i64 = 4 * SECOND;
@@ -60,6 +60,10 @@ fn prefilter() -> Condition {
 }
 
 fn join(kind: JoinKind, null_safe: bool, watermarks: bool) -> Result<Join> {
+    join_as(kind, null_safe, watermarks, false)
+}
+
+fn join_as(kind: JoinKind, null_safe: bool, watermarks: bool, changelog: bool) -> Result<Join> {
     let schema = batch(&[]).schema();
     let fields: Vec<_> = schema.fields().iter().chain(schema.fields()).cloned().collect();
     let side = |delay: i64, prefilter: Option<Condition>| JoinSide {
@@ -74,6 +78,7 @@ fn join(kind: JoinKind, null_safe: bool, watermarks: bool) -> Result<Join> {
         condition: Some(range(RANGE)),
         joined: Arc::new(Schema::new(fields)),
         sides: [side(RANGE + 1000, Some(prefilter())), side(0, None)],
+        changelog,
         holdback: RANGE + 1000,
     })
 }
@@ -141,6 +146,34 @@ impl Oracle {
         };
         self.sides[side].iter().filter(printed).map(with_nulls).collect()
     }
+
+    /// What a changelog has built up: all pairs, and the rows of outer sides that have met none.
+    fn table(&self) -> Vec<Vec<Option<i64>>> {
+        let [left, right] = &self.sides;
+        let pairs = left.iter().flat_map(|row| right.iter().map(move |other| (row, other)));
+        let met = pairs.filter(|(row, other)| self.matches(row, other));
+        let mut table: Vec<_> = met.map(|(row, other)| [row.values(), other.values()].concat()).collect();
+        let nulls = vec![None; 3];
+        for side in [LEFT, RIGHT].into_iter().filter(|side| self.kind.preserves(*side)) {
+            let is_alone = |row: &&Known| !self.sides[1 - side].iter().any(|other| self.is_match(side, row, other));
+            for row in self.sides[side].iter().filter(is_alone) {
+                let parts = if side == LEFT { [row.values(), nulls.clone()] } else { [nulls.clone(), row.values()] };
+                table.push(parts.concat());
+            }
+        }
+        table.sort();
+        table
+    }
+
+    /// Rows arrive, in seconds from `base`; those at or below `late` are dropped.
+    fn arrive(&mut self, side: usize, rows: Vec<Known>, late: i64) {
+        self.sides[side].extend(rows.into_iter().filter(|row| row.time.is_none_or(|time| time > late)));
+    }
+}
+
+fn outer() -> impl Strategy<Value = JoinKind> {
+    use JoinKind::*;
+    prop_oneof![Just(LeftOuter), Just(RightOuter), Just(FullOuter)]
 }
 
 fn kind() -> impl Strategy<Value = JoinKind> {
@@ -201,6 +234,43 @@ proptest! {
             if epoch == run.restart {
                 operator.restart(run.later).unwrap();
                 prop_assert_eq!(operator.take().len(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_changelog_builds_up_what_two_loops_build(
+        epochs in epochs(), kind in outer(), null_safe: bool, watermarks: bool, run in run(),
+    ) {
+        let pace = if run.eager { Pace::Eager } else { Pace::Epoch };
+        let routes = vec![Some(Route::Keys(vec![0])), Some(Route::Keys(vec![0]))];
+        let make = move || join_as(kind, null_safe, watermarks, true);
+        let mut operator = Harness::new(pace, routes, run.instances, make);
+        let mut oracle = Oracle { kind, null_safe, by_epoch: false, watermarks: Vec::new(), sides: [Vec::new(), Vec::new()] };
+        let (mut late, mut id, mut table) = (i64::MIN, 0, Changes::default());
+        for (epoch, (rows, rise)) in epochs.into_iter().enumerate() {
+            let base = epoch as i64 * 3;
+            oracle.watermarks.push(late);
+            for part in rows.chunks(run.chunk) {
+                for side in [LEFT, RIGHT] {
+                    let mut arrived = Vec::new();
+                    for (_, (key, time)) in part.iter().filter(|(right, _)| usize::from(*right) == side) {
+                        id += 1;
+                        arrived.push(Known { epoch, key: *key, time: time.map(|time| (base + time) * SECOND), id });
+                    }
+                    operator.push(side, batch(&arrived)).unwrap();
+                    oracle.arrive(side, arrived, late);
+                }
+            }
+            if watermarks {
+                late = (base - 4 + rise).max(late / SECOND) * SECOND;
+                operator.watermark(&[late, late]).unwrap();
+            }
+            operator.close().unwrap();
+            prop_assert!(table.apply(&operator.take()), "a row was taken back that was not there");
+            prop_assert_eq!(table.rows(), oracle.table(), "epoch {}", epoch);
+            if epoch == run.restart {
+                operator.restart(run.later).unwrap();
             }
         }
     }
@@ -275,6 +345,7 @@ fn keys_of_different_types_are_refused() {
         condition: None,
         joined: Arc::new(Schema::new(vec![left.field(0).clone(), right.field(0).clone()])),
         sides: [side(&left), side(&right)],
+        changelog: false,
         holdback: 0,
     };
     assert!(Join::new(join).is_err());
@@ -306,7 +377,8 @@ fn spark(kind: JoinKind, null_keys: bool) -> Vec<Vec<(Option<i64>, Option<i64>)>
         };
         let on = vec![On { left: 0, right: 0, null_safe: false }];
         let (condition, joined) = (Some(range(10 * MINUTE)), Arc::new(Schema::new(fields)));
-        Join::new(StreamJoin { kind, on, condition, joined, sides: [side(10 * MINUTE + 1000), side(0)], holdback: 0 })
+        let sides = [side(10 * MINUTE + 1000), side(0)];
+        Join::new(StreamJoin { kind, on, condition, joined, changelog: false, sides, holdback: 0 })
     };
     let mut operator = Harness::new(Pace::Epoch, vec![None, None], 1, make);
     let mut printed = Vec::new();

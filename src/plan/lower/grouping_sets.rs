@@ -1,0 +1,125 @@
+//! Aggregation by several sets of keys: each row is given once per set, with nulls for the keys the set lacks and with the set's
+//! number as one more key; behind that it is a grouped aggregation like any other.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Aggregate, Expr};
+
+use super::super::batch::kernels::Expand;
+use super::super::dataflow::{Group, Node, Step};
+use super::super::grouping_sets::{event_time_key, keys, numbers};
+use super::aggregate::{Columns, event_time};
+use super::{Lowering, append_only, arrow_schema};
+use crate::Result;
+
+impl Lowering {
+    pub(super) fn grouping_sets(&mut self, aggregate: &Aggregate, sets: &[Vec<Expr>]) -> Result<Node> {
+        let input = self.operand(&aggregate.input)?;
+        append_only(&input, "an aggregation")?;
+        let keys = keys(aggregate)?;
+        let mut columns = Columns::new(aggregate.input.schema());
+        let sources = keys.iter().map(|key| columns.add(key)).collect::<Result<Vec<_>>>()?;
+        let aggregates = columns.calls(&aggregate.aggr_expr)?;
+        let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
+        let time = closing.map(|closing| columns.add(&closing)).transpose()?;
+        let input = self.project(input, columns);
+        let width = input.schema.fields().len();
+        let kernel = Sets::new(&input.schema, sources, aggregate.schema.field(keys.len()), &keys, sets)?;
+        let schema = DFSchema::try_from(kernel.schema.as_ref().clone())?;
+        let input = self.step(input, Step::Expand(Arc::new(kernel)), &schema);
+        let group = Group { keys: key_columns(width, &keys), aggregates, mode: self.group_mode(), time, window: None };
+        self.grouped(input, group, arrow_schema(&aggregate.schema))
+    }
+}
+
+/// The keys of a set and its number, behind the columns of the rows.
+fn key_columns(width: usize, keys: &[&Expr]) -> Vec<usize> {
+    let range: Range<usize> = width..width + keys.len() + 1;
+    range.collect()
+}
+
+/// The kernel: all columns as they are, then the keys of a set, then the set's number.
+struct Sets {
+    /// The column of each key.
+    keys: Vec<usize>,
+    /// For each set: which keys it has, and its number as an array of one.
+    sets: Vec<(Vec<bool>, ArrayRef)>,
+    schema: SchemaRef,
+}
+
+impl Sets {
+    fn new(input: &SchemaRef, columns: Vec<usize>, number: &Field, keys: &[&Expr], sets: &[Vec<Expr>]) -> Result<Self> {
+        let copy = |(n, column): (usize, &usize)| input.field(*column).clone().with_name(format!("_key_{n}"));
+        let copies = columns.iter().enumerate().map(copy).map(Arc::new);
+        let fields: Vec<FieldRef> = input.fields().iter().cloned().chain(copies).collect();
+        let last = Arc::new(Field::new("_set", number.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(fields.into_iter().chain([last]).collect::<Vec<_>>()));
+        let of_set = |(set, number_of_set): (&Vec<Expr>, u64)| {
+            let number_of_set = cast(&UInt64Array::from(vec![number_of_set]), number.data_type())?;
+            Ok((keys.iter().map(|key| set.contains(key)).collect(), number_of_set))
+        };
+        let sets = sets.iter().zip(numbers(keys, sets)).map(of_set).collect::<Result<_>>()?;
+        Ok(Sets { keys: columns, sets, schema })
+    }
+
+    fn of_set(&self, rows: &RecordBatch, present: &[bool], number: &ArrayRef) -> Result<RecordBatch> {
+        let key = |(column, present): (&usize, &bool)| match (rows.column(*column), present) {
+            (column, true) => column.clone(),
+            (column, false) => new_null_array(column.data_type(), rows.num_rows()),
+        };
+        let keys = self.keys.iter().zip(present).map(key);
+        let mut columns: Vec<ArrayRef> = rows.columns().iter().cloned().chain(keys).collect();
+        columns.push(repeated(number, rows.num_rows())?);
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+}
+
+/// The one value of an array as often as there are rows.
+fn repeated(value: &ArrayRef, rows: usize) -> Result<ArrayRef> {
+    Ok(arrow::compute::take(value, &arrow::array::UInt32Array::from_value(0, rows), None)?)
+}
+
+impl Expand for Sets {
+    fn describe(&self) -> String {
+        format!("grouping sets n={}, keys={:?}", self.sets.len(), self.keys)
+    }
+
+    fn expand(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let parts = self.sets.iter().map(|(present, number)| self.of_set(rows, present, number));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok(concat_batches(&self.schema, &parts)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray, Int64Array};
+    use arrow::datatypes::{DataType, Int64Type, UInt8Type};
+    use datafusion::prelude::col;
+
+    use super::*;
+
+    #[test]
+    fn a_row_comes_once_per_set_without_the_keys_it_lacks() {
+        let input =
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Int64, true)]));
+        let (a, b) = (col("a"), col("b"));
+        let sets = [vec![a.clone(), b.clone()], vec![a.clone()], vec![]];
+        let number = Field::new("n", DataType::UInt8, false);
+        let kernel = Sets::new(&input, vec![0, 1], &number, &[&a, &b], &sets).unwrap();
+        let column = |values: [Option<i64>; 2]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+        let rows = RecordBatch::try_new(input, vec![column([Some(1), None]), column([Some(5), Some(6)])]).unwrap();
+        let out = kernel.expand(&rows).unwrap();
+        let values = |at: usize| out.column(at).as_primitive::<Int64Type>().iter().collect::<Vec<_>>();
+        assert_eq!(values(1), [Some(5), Some(6), Some(5), Some(6), Some(5), Some(6)]);
+        assert_eq!(values(2), [Some(1), None, Some(1), None, None, None]);
+        assert_eq!(values(3), [Some(5), Some(6), None, None, None, None]);
+        assert_eq!(out.column(4).as_primitive::<UInt8Type>().values(), &[0, 0, 1, 1, 3, 3]);
+        assert_eq!(out.column(4).null_count(), 0);
+    }
+}
