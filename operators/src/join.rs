@@ -16,6 +16,7 @@ mod keys;
 mod spec;
 mod store;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
@@ -25,7 +26,7 @@ use arrow::datatypes::{Fields, Schema, SchemaRef};
 use crate::{Error, Result};
 
 /// The part of a join's condition that is no equality of columns; null counts as false.
-pub type Condition = Box<dyn Fn(&RecordBatch) -> Result<BooleanArray>>;
+pub type Condition = Rc<dyn Fn(&RecordBatch) -> Result<BooleanArray>>;
 
 /// A pair of columns that must be equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ fn nullable(schema: &Schema) -> SchemaRef {
 }
 
 /// Which rows of a batch satisfy a condition; null counts as false.
-fn holds(condition: &Condition, rows: &RecordBatch) -> Result<BooleanArray> {
+pub(crate) fn holds(condition: &Condition, rows: &RecordBatch) -> Result<BooleanArray> {
     let mask = condition(rows)?;
     if mask.len() != rows.num_rows() {
         return Err(Error::Internal("a join condition gave another number of rows".into()));

@@ -20,6 +20,7 @@ pub mod group;
 pub mod harness;
 pub mod join;
 pub mod keys;
+pub mod lane;
 pub mod limit;
 pub mod session;
 pub mod snapshot;

@@ -7,23 +7,25 @@ use std::rc::Rc;
 
 use arrow::array::RecordBatch;
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
+use timely::progress::Timestamp;
 
 use crate::chunk::MAX_ROWS;
 use crate::driver::Observer;
-use crate::{Chunk, ChunkStream, Result};
+use crate::{Chunk, Result};
 
 /// One fused step: rows in, rows out (maybe none).
 pub type Step = Box<dyn FnMut(RecordBatch) -> Result<RecordBatch>>;
 
 /// Runs all steps, one after the other, on every chunk.
-pub fn stateless<'scope>(
-    stream: ChunkStream<'scope>,
+pub fn stateless<'scope, T: Timestamp>(
+    stream: Stream<'scope, T, Chunk>,
     name: &str,
     observer: Rc<dyn Observer>,
     mut steps: Vec<Step>,
-) -> ChunkStream<'scope> {
+) -> Stream<'scope, T, Chunk> {
     let label = name.to_owned();
     let mut failed = false;
     stream.unary::<CapacityContainerBuilder<Chunk>, _, _, _>(Pipeline, name, move |_, _| {

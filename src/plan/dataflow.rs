@@ -14,6 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use thalweg_operators::arbitrary::TimeMode;
 use thalweg_operators::change::net::View;
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
+use thalweg_operators::lane::rank::Numbering;
 
 use super::batch::kernels::Expand;
 use super::scan::ScanTable;
@@ -90,6 +91,12 @@ pub enum Kind {
     Net(View),
     /// The last step in complete mode: keeps the table that its input describes, and gives it whole.
     Table,
+    /// Aggregation over a changelog, in the differential lane.
+    Reduce(Reduce),
+    /// A join of changing tables, in the differential lane.
+    TableJoin(Box<TableJoin>),
+    /// Rows with their numbers in their partition, or the first of them; in the differential lane.
+    Rank(Rank),
     /// Stream with static table.
     StaticJoin(StaticJoin),
     /// Stream with stream.
@@ -120,6 +127,45 @@ pub struct Group {
     pub time: Option<usize>,
     /// Windows the operator computes itself.
     pub window: Option<WindowSpec>,
+}
+
+/// Aggregation over a changelog: the input is projected to keys, arguments, filters.
+#[derive(Clone)]
+pub struct Reduce {
+    /// Key columns of the input.
+    pub keys: Vec<usize>,
+    /// The aggregates.
+    pub aggregates: Vec<AggregateCall>,
+}
+
+/// A join of changing tables.
+#[derive(Clone)]
+pub struct TableJoin {
+    /// As in the logical plan.
+    pub kind: JoinType,
+    /// Equal columns: (left, right).
+    pub on: Vec<(usize, usize)>,
+    /// `<=>` instead of `=`.
+    pub null_safe: bool,
+    /// The rest of the condition, over left then right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// Left then right columns, for the condition.
+    pub joined: SchemaRef,
+}
+
+/// Numbers rows per partition: the input's leading columns, then the numbers, come out.
+#[derive(Clone)]
+pub struct Rank {
+    /// Columns whose rows are numbered together.
+    pub partition: Vec<usize>,
+    /// Column, descending, nulls first.
+    pub order: Vec<(usize, bool, bool)>,
+    /// The numbers wanted.
+    pub numberings: Vec<Numbering>,
+    /// Keeps only rows up to this number.
+    pub keep: Option<(Numbering, u64)>,
+    /// Rows left out at the start of each partition.
+    pub skip: u64,
 }
 
 /// Session windows: the input is projected to keys, start, end, arguments.
@@ -270,6 +316,11 @@ impl Node {
         visit(self);
     }
 
+    /// Whether the node runs in the differential lane.
+    pub fn is_differential(&self) -> bool {
+        matches!(self.kind, Kind::Reduce(_) | Kind::TableJoin(_) | Kind::Rank(_))
+    }
+
     fn wants_no_data_batches(&self) -> bool {
         match &self.kind {
             Kind::Group(group) => group.mode.closes() && (group.time.is_some() || group.window.is_some()),
@@ -297,6 +348,9 @@ impl Node {
             Kind::Sort(sort) => format!("keys={:?}, limit={:?}", sort.keys, sort.limit),
             Kind::Net(view) => format!("view={view:?}"),
             Kind::Table => String::new(),
+            Kind::Reduce(reduce) => format!("keys={:?}, aggregates={}", reduce.keys, reduce.aggregates.len()),
+            Kind::TableJoin(join) => format!("{:?} on {:?}", join.kind, join.on),
+            Kind::Rank(rank) => format!("partition={:?}, {:?}, keep={:?}", rank.partition, rank.numberings, rank.keep),
             Kind::StaticJoin(join) => format!("{:?} on {:?}", join.kind, join.on),
             Kind::Join(join) => format!("{:?} on {:?}", join.kind, join.on),
         }
@@ -315,9 +369,11 @@ impl Node {
             Kind::Join(_) => "unbounded because no watermark and range of time limit what can still match",
             Kind::Table => WHOLE_TABLE,
             Kind::Arbitrary(_) => "bounded by what the function removes",
+            _ if self.is_differential() => "unbounded because what was given may be taken back at any time",
             _ => return None,
         };
-        Some(format!("lane=hash, state {bound}"))
+        let lane = if self.is_differential() { "differential" } else { "hash" };
+        Some(format!("lane={lane}, state {bound}"))
     }
 }
 

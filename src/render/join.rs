@@ -1,5 +1,6 @@
 //! Joins of the dataflow plan → joins of the operators crate: conditions become closures over rows.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
@@ -74,8 +75,8 @@ pub(super) fn stream_join(node: &Node, join: &Join) -> Result<Made> {
     Ok((logic, vec![route(&left), route(&right)]))
 }
 
-fn condition(expr: Arc<dyn PhysicalExpr>) -> Condition {
-    Box::new(move |rows| boolean(&expr, rows).map_err(OperatorError::outside))
+pub(super) fn condition(expr: Arc<dyn PhysicalExpr>) -> Condition {
+    Rc::new(move |rows| boolean(&expr, rows).map_err(OperatorError::outside))
 }
 
 fn boolean(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<BooleanArray> {

@@ -7,6 +7,7 @@ mod arbitrary;
 mod join;
 mod lane;
 mod observer;
+mod region;
 mod sink;
 mod stateful;
 mod steps;
@@ -99,6 +100,9 @@ impl Worker {
         if let Kind::Scan(scan) = node.kind {
             return self.scan(scope, node, scan);
         }
+        if node.is_differential() {
+            return self.region(scope, node);
+        }
         let mut inputs = Vec::new();
         for input in &node.inputs {
             inputs.push(self.node(scope, input)?);
@@ -110,6 +114,7 @@ impl Worker {
             }
             Kind::StaticJoin(join) => {
                 let step = join::static_join(join, &self.shared.statics)?;
+                let step = if node.changelog { region::signed(step) } else { step };
                 Ok(stateless(first(inputs)?, &node.id, self.observer(), vec![step]))
             }
             Kind::Union => Ok(scope.concatenate(inputs)),

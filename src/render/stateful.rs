@@ -42,6 +42,9 @@ pub(super) fn logic(node: &Node, context: &Context<'_>) -> Result<Made> {
         Kind::Scan(_) | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
             Err(Error::internal(format!("'{}' keeps no state", node.id)))
         }
+        Kind::Reduce(_) | Kind::TableJoin(_) | Kind::Rank(_) => {
+            Err(Error::internal(format!("'{}' runs in a region", node.id)))
+        }
     }
 }
 

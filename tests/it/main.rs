@@ -7,6 +7,7 @@
 mod arbitrary;
 mod batch;
 mod case;
+mod changelog;
 mod command;
 mod compare;
 #[path = "../../src/conformance.rs"]

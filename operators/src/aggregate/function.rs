@@ -185,6 +185,11 @@ impl AggregateFunction {
         &self.signature.returns
     }
 
+    /// Whether the library's user wrote it; then its name says nothing.
+    pub fn is_user(&self) -> bool {
+        matches!(self.body, Body::User(_))
+    }
+
     /// What was said besides the arguments.
     pub fn options(&self) -> &Options {
         &self.options

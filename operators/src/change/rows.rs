@@ -190,15 +190,14 @@ impl Multiset {
         Ok((rows, Int64Array::from_iter_values(self.counts.values().copied())))
     }
 
-    /// All rows, each as often as it is there.
+    /// All rows whose count has this sign, each as often as it is there (or is owed).
     ///
     /// # Errors
     /// None that input could cause.
-    pub fn all(&self) -> Result<RecordBatch> {
-        let present = self.counts.iter().filter(|(_, count)| **count > 0);
+    pub fn all(&self, sign: i64) -> Result<RecordBatch> {
         let mut rows: Vec<&[u8]> = Vec::with_capacity(self.counts.len());
-        for (row, count) in present {
-            rows.extend(std::iter::repeat_n(row.as_ref(), usize::try_from(*count).unwrap_or(usize::MAX)));
+        for (row, count) in self.counts.iter().filter(|(_, count)| count.signum() == sign) {
+            rows.extend(std::iter::repeat_n(row.as_ref(), usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX)));
         }
         self.bytes.decode(rows.into_iter())
     }

@@ -45,7 +45,7 @@ impl Logic for Table {
     }
 
     fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
-        let all = self.rows.all()?;
+        let all = self.rows.all(1)?;
         for start in (0..all.num_rows()).step_by(MAX_ROWS) {
             out.rows(all.slice(start, MAX_ROWS.min(all.num_rows() - start)));
         }

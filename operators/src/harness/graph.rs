@@ -5,6 +5,7 @@
 //! [`Pace::Epoch`] an epoch starts when the one before has completed, as in the micro-batch driver; under [`Pace::Eager`]
 //! every worker runs ahead as fast as it can.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -55,6 +56,8 @@ pub struct Ran {
     pub rows: Vec<(Time, RecordBatch)>,
     /// Worker, epoch and state of each snapshot.
     pub snapshots: Vec<(usize, u64, Vec<RecordBatch>)>,
+    /// The state of each operator after each epoch, all workers' together.
+    pub states: BTreeMap<(String, u64), Vec<RecordBatch>>,
     /// Messages of failures.
     pub failures: Vec<String>,
     /// The smallest epoch, and the smallest watermark of it, still possible behind the operator when all input was in.
@@ -70,7 +73,7 @@ impl Ran {
 
 enum Event {
     Rows(Time, RecordBatch),
-    Snapshot(usize, u64, Vec<RecordBatch>),
+    Snapshot(usize, String, u64, Vec<RecordBatch>),
     Failed(String),
     Frontier(Time),
 }
@@ -98,8 +101,8 @@ impl Observer for Listener {
         true
     }
 
-    fn snapshot(&self, _: &str, epoch: u64, state: Vec<RecordBatch>, _: StateMetrics) {
-        self.send(Event::Snapshot(self.worker, epoch, state));
+    fn snapshot(&self, operator: &str, epoch: u64, state: Vec<RecordBatch>, _: StateMetrics) {
+        self.send(Event::Snapshot(self.worker, operator.to_owned(), epoch, state));
     }
 }
 
@@ -108,6 +111,20 @@ impl Observer for Listener {
 /// # Panics
 /// If the workers cannot be started.
 pub fn run<L: Logic>(script: Script, make: impl Fn(usize) -> L + Send + Sync + 'static) -> Ran {
+    run_graph(script, move |worker, place, inputs| drive(place, inputs, make(worker)))
+}
+
+/// Runs the script through any graph: `wire` puts the operators of a worker behind the inputs.
+///
+/// # Panics
+/// If the workers cannot be started.
+pub fn run_graph(
+    script: Script,
+    wire: impl for<'scope> Fn(usize, Place, Vec<(ChunkStream<'scope>, Option<Route>)>) -> ChunkStream<'scope>
+    + Send
+    + Sync
+    + 'static,
+) -> Ran {
     let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
     let failed = Arc::new(AtomicBool::new(false));
@@ -115,7 +132,7 @@ pub fn run<L: Logic>(script: Script, make: impl Fn(usize) -> L + Send + Sync + '
     let guards = timely::execute(config, move |worker| {
         let events = sender.lock().expect("no worker panics while it clones").clone();
         let listener = Rc::new(Listener { worker: worker.index(), events, failed: failed.clone() });
-        Runner::new(worker, &script, listener, make(worker.index())).play(worker, &script);
+        Runner::new(worker, &script, listener, &wire).play(worker, &script);
     });
     for result in guards.expect("threads can be started").join() {
         result.expect("no worker panics");
@@ -128,7 +145,10 @@ fn gather(events: Receiver<Event>) -> Ran {
     for event in events.try_iter() {
         match event {
             Event::Rows(time, rows) => ran.rows.push((time, rows)),
-            Event::Snapshot(worker, epoch, state) => ran.snapshots.push((worker, epoch, state)),
+            Event::Snapshot(worker, operator, epoch, state) => {
+                ran.states.entry((operator, epoch)).or_default().extend(state.iter().cloned());
+                ran.snapshots.push((worker, epoch, state));
+            }
             Event::Failed(message) => ran.failures.push(message),
             Event::Frontier(time) => ran.frontier = ran.frontier.into_iter().chain([time]).min(),
         }
@@ -146,8 +166,14 @@ struct Runner {
 }
 
 impl Runner {
-    fn new<L: Logic>(worker: &mut Worker, script: &Script, listener: Rc<Listener>, logic: L) -> Self {
+    fn new(
+        worker: &mut Worker,
+        script: &Script,
+        listener: Rc<Listener>,
+        wire: &impl for<'scope> Fn(usize, Place, Vec<(ChunkStream<'scope>, Option<Route>)>) -> ChunkStream<'scope>,
+    ) -> Self {
         let dataflow = worker.next_dataflow_index();
+        let index = worker.index();
         let place = Place {
             name: "logic".to_owned(),
             pace: script.pace,
@@ -164,7 +190,7 @@ impl Runner {
                 inputs.push(input);
                 streams.push((stream, route.clone()));
             }
-            (inputs, listen(drive(place, streams, logic), events))
+            (inputs, listen(wire(index, place, streams), events))
         });
         Runner { listener, inputs, probe, dataflow }
     }

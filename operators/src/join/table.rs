@@ -217,7 +217,7 @@ mod tests {
 
     /// `v < w`, where the stream's v is the column at `v`.
     fn less(v: usize, w: usize) -> Condition {
-        Box::new(move |rows| {
+        std::rc::Rc::new(move |rows| {
             let (v, w) = (rows.column(v).as_primitive::<Int64Type>(), rows.column(w).as_primitive::<Int64Type>());
             Ok(v.iter().zip(w).map(|(v, w)| Some(v? < w?)).collect())
         })
@@ -279,7 +279,7 @@ mod tests {
         let (s, t) = (batch(["k", "v"], &many), batch(["tk", "w"], &many));
         let fields: Vec<_> = s.schema().fields().iter().chain(t.schema().fields()).cloned().collect();
         let joined = Arc::new(Schema::new(fields));
-        let condition: Option<Condition> = Some(Box::new(|rows| {
+        let condition: Option<Condition> = Some(std::rc::Rc::new(|rows| {
             assert!(rows.num_rows() < 2 * MAX_ROWS);
             Ok(vec![true; rows.num_rows()].into())
         }));

@@ -38,10 +38,11 @@ fn stream_stream(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
     }
     match join.join_type {
         JoinType::Inner => {}
+        JoinType::LeftAnti | JoinType::RightAnti | JoinType::RightSemi if rules.lenient(mode) => {}
         JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi => check_bounded(join, mode, rules)?,
         kind => return Err(refused(format!("a {kind} join of two streams"))),
     }
-    if join.on.is_empty() && JoinTimes::equalities(join) == 0 {
+    if join.on.is_empty() && JoinTimes::equalities(join) == 0 && !rules.lenient(mode) {
         return Err(Error::query(
             "_LEGACY_ERROR_TEMP_1181",
             "a join of two streams without an equality predicate is not supported",

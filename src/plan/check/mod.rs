@@ -134,6 +134,8 @@ fn check_sort(sort: &Sort, mode: OutputMode, rules: Rules) -> Result<()> {
     let aggregated = || streaming_nodes(&sort.input).iter().any(|node| is_aggregation(node));
     match mode {
         OutputMode::Complete if rules.lenient(mode) || aggregated() => Ok(()),
+        // In update mode the order says which rows there are, under a LIMIT; without one lowering refuses.
+        OutputMode::Update if rules.lenient(mode) => Ok(()),
         _ => Err(refused("sorting, unless it is in complete mode after an aggregation")),
     }
 }
@@ -246,7 +248,7 @@ fn is_distinct(expr: &Expr) -> bool {
 }
 
 /// Spark's `AnalysisException` without a condition of its own.
-pub(super) fn refused(what: impl std::fmt::Display) -> Error {
+pub(in crate::plan) fn refused(what: impl std::fmt::Display) -> Error {
     Error::query("_LEGACY_ERROR_TEMP_3102", format!("{what} is not supported on a stream"))
 }
 

@@ -8,7 +8,7 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 
-use super::super::dataflow::{Group, Kind, Node, Session, Step};
+use super::super::dataflow::{Group, Kind, Node, Reduce, Session, Step};
 use super::super::grouping_sets::{self, event_time_key};
 use super::super::nodes::{SessionAggregate, TimeWindow};
 use super::{Lowering, arrow_schema, expression};
@@ -20,26 +20,31 @@ impl Lowering {
         if let Some(sets) = grouping_sets::sets(aggregate)? {
             return self.grouping_sets(aggregate, sets);
         }
-        match fusible_window(aggregate) {
-            Some((position, window)) => self.windowed(aggregate, position, window),
-            None => self.keyed(aggregate),
+        let Some((position, window)) = fusible_window(aggregate) else {
+            let input = self.operand(&aggregate.input)?;
+            return self.keyed(input, aggregate);
+        };
+        let input = self.operand(&window.input)?;
+        if input.changelog {
+            let windowed = self.assign_windows(input, window, aggregate.input.schema())?;
+            return self.keyed(windowed, aggregate);
         }
+        self.windowed(input, aggregate, position, window)
     }
 
-    fn keyed(&mut self, aggregate: &Aggregate) -> Result<Node> {
-        let input = self.operand(&aggregate.input)?;
+    fn keyed(&mut self, input: Node, aggregate: &Aggregate) -> Result<Node> {
         let mut columns = Columns::new(aggregate.input.schema());
         let keys = columns.add_all(&aggregate.group_expr)?;
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
+        let schema = arrow_schema(&aggregate.schema);
         let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
         let time = closing.map(|closing| columns.add(&closing)).transpose()?;
         let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
-        self.group(input, columns, group, arrow_schema(&aggregate.schema))
+        Ok(self.group(input, columns, group, schema))
     }
 
     /// The operator computes the windows itself, so that rows are not multiplied.
-    fn windowed(&mut self, aggregate: &Aggregate, position: usize, window: &TimeWindow) -> Result<Node> {
-        let input = self.operand(&window.input)?;
+    fn windowed(&mut self, input: Node, aggregate: &Aggregate, position: usize, window: &TimeWindow) -> Result<Node> {
         let mut columns = Columns::new(window.input.schema());
         let others: Vec<Expr> =
             aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, e)| e.clone()).collect();
@@ -49,19 +54,22 @@ impl Lowering {
         let (length, slide, start) = (window.length, window.slide, window.start);
         let window = WindowSpec { column, length, slide, start, position };
         let group = Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window) };
-        self.group(input, columns, group, arrow_schema(&aggregate.schema))
+        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema)))
     }
 
-    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Result<Node> {
-        super::append_only(&input, "an aggregation")?;
+    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Node {
         let input = self.project(input, columns);
         self.grouped(input, group, schema)
     }
 
-    /// The operator behind its projected input.
-    pub(super) fn grouped(&mut self, input: Node, group: Group, schema: SchemaRef) -> Result<Node> {
+    /// The operator behind its projected input: of the differential lane, if later rows may correct the input's.
+    pub(super) fn grouped(&mut self, input: Node, group: Group, schema: SchemaRef) -> Node {
+        if input.changelog {
+            let kind = Kind::Reduce(Reduce { keys: group.keys, aggregates: group.aggregates });
+            return self.add_signed("reduce", kind, vec![input], schema, true);
+        }
         let changelog = group.mode.is_changelog();
-        Ok(self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog))
+        self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog)
     }
 
     pub(super) fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {

@@ -30,12 +30,15 @@ impl Lowering {
                 let root = self.signed(root, true);
                 Ok(self.last("changes", Kind::Net(View::Changelog), root))
             }
-            (OutputMode::Complete, false) if root.changelog || !is_whole(&root) => {
-                Ok(self.last("table", Kind::Table, root))
-            }
+            (OutputMode::Complete, false) => Ok(self.whole(root)),
             (_, false) if root.changelog => Ok(self.last("upserts", Kind::Net(View::Upserts), root)),
             _ => Ok(root),
         }
+    }
+
+    /// In complete mode: the whole table each epoch, kept if the node gives changes of it.
+    pub(super) fn whole(&mut self, node: Node) -> Node {
+        if node.changelog || !is_whole(&node) { self.last("table", Kind::Table, node) } else { node }
     }
 
     fn last(&mut self, name: &str, kind: Kind, root: Node) -> Node {

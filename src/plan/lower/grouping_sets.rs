@@ -9,18 +9,18 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Aggregate, Expr};
+use thalweg_operators::change::without_change;
 
 use super::super::batch::kernels::Expand;
 use super::super::dataflow::{Group, Node, Step};
 use super::super::grouping_sets::{event_time_key, keys, numbers};
 use super::aggregate::{Columns, event_time};
-use super::{Lowering, append_only, arrow_schema};
+use super::{Lowering, arrow_schema};
 use crate::Result;
 
 impl Lowering {
     pub(super) fn grouping_sets(&mut self, aggregate: &Aggregate, sets: &[Vec<Expr>]) -> Result<Node> {
         let input = self.operand(&aggregate.input)?;
-        append_only(&input, "an aggregation")?;
         let keys = keys(aggregate)?;
         let mut columns = Columns::new(aggregate.input.schema());
         let sources = keys.iter().map(|key| columns.add(key)).collect::<Result<Vec<_>>>()?;
@@ -28,12 +28,13 @@ impl Lowering {
         let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
         let time = closing.map(|closing| columns.add(&closing)).transpose()?;
         let input = self.project(input, columns);
-        let width = input.schema.fields().len();
-        let kernel = Sets::new(&input.schema, sources, aggregate.schema.field(keys.len()), &keys, sets)?;
+        let bare = if input.changelog { without_change(&input.schema) } else { input.schema.clone() };
+        let width = bare.fields().len();
+        let kernel = Sets::new(&bare, sources, aggregate.schema.field(keys.len()), &keys, sets)?;
         let schema = DFSchema::try_from(kernel.schema.as_ref().clone())?;
         let input = self.step(input, Step::Expand(Arc::new(kernel)), &schema);
         let group = Group { keys: key_columns(width, &keys), aggregates, mode: self.group_mode(), time, window: None };
-        self.grouped(input, group, arrow_schema(&aggregate.schema))
+        Ok(self.grouped(input, group, arrow_schema(&aggregate.schema)))
     }
 }
 

@@ -11,15 +11,15 @@ use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join as LogicalJoin, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::super::dataflow::{Eviction, Join, Kind, Node, StaticJoin, Step};
+use super::super::dataflow::{Eviction, Join, Kind, Node, StaticJoin, Step, TableJoin};
 use super::super::nodes::{QualifiedField, qualified_fields};
 use super::super::scan::is_streaming;
 use super::super::time_range::JoinTimes;
 use super::aggregate::event_time;
 use super::{Lowering, arrow_schema, expression};
-use crate::Result;
 use crate::functions::conditional;
 use crate::sinks::OutputMode;
+use crate::{Error, Result};
 
 /// One side of a join: its columns, then helper columns.
 struct Side {
@@ -78,7 +78,6 @@ impl Lowering {
         let (stream, table) = if stream_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
         let (stream_side, table_side) = if stream_left { (&left, &right) } else { (&right, &left) };
         let input = self.node(stream)?;
-        super::append_only(&input, "a join with a table")?;
         let input = self.extend(input, stream_side, stream.schema())?;
         self.statics.push(extended_plan(table, table_side)?);
         let kind = Kind::StaticJoin(StaticJoin {
@@ -94,6 +93,10 @@ impl Lowering {
     }
 
     fn stream_join(&mut self, join: &LogicalJoin) -> Result<Node> {
+        let inputs = [self.operand(&join.left)?, self.operand(&join.right)?];
+        if self.wants_tables(join, &inputs) {
+            return self.table_join(join, inputs);
+        }
         let times = JoinTimes::of(join)?;
         let schemas = [join.left.schema(), join.right.schema()];
         let mut sides = [Side::new(schemas[0], "left"), Side::new(schemas[1], "right")];
@@ -120,13 +123,48 @@ impl Lowering {
             evictions: [evict_left?, evict_right?],
             holdback: times.holdback(join.join_type),
         }));
-        let mut inputs = Vec::new();
-        for (plan, side) in [&join.left, &join.right].into_iter().zip(&sides) {
-            let input = self.operand(plan)?;
-            super::append_only(&input, "a join of streams")?;
-            inputs.push(self.extend(input, side, plan.schema())?);
-        }
+        let inputs = self.extended(inputs, &sides, join)?;
         self.joined(join, kind, inputs, &sides[0], &sides[1])
+    }
+
+    /// Whether a join is one of changing tables: because an input changes, or because its result does.
+    fn wants_tables(&self, join: &LogicalJoin, inputs: &[Node; 2]) -> bool {
+        let anti = matches!(join.join_type, JoinType::LeftAnti | JoinType::RightAnti | JoinType::RightSemi);
+        let unkeyed = join.on.is_empty() || join.null_equality == NullEquality::NullEqualsNull;
+        let changes = inputs.iter().any(|input| input.changelog);
+        changes || (self.mode != OutputMode::Append && (anti || unkeyed))
+    }
+
+    fn table_join(&mut self, join: &LogicalJoin, inputs: [Node; 2]) -> Result<Node> {
+        if join.null_aware {
+            return Err(Error::unsupported("NOT IN over a stream is not supported where nulls may come")
+                .hint("Use NOT EXISTS, or leave out nulls on both sides."));
+        }
+        let schemas = [join.left.schema(), join.right.schema()];
+        let mut sides = [Side::new(schemas[0], "left"), Side::new(schemas[1], "right")];
+        let mut on = Vec::new();
+        for (l, r) in &join.on {
+            on.push((sides[0].column(l, schemas[0])?, sides[1].column(r, schemas[1])?));
+        }
+        let joined = joined_schema(&sides[0], &sides[1])?;
+        let condition = join.filter.as_ref().map(|filter| expression::physical(filter, &joined)).transpose()?;
+        let kind = Kind::TableJoin(Box::new(TableJoin {
+            kind: join.join_type,
+            on,
+            null_safe: join.null_equality == NullEquality::NullEqualsNull,
+            condition,
+            joined: arrow_schema(&joined),
+        }));
+        let inputs = self.extended(inputs, &sides, join)?;
+        let inputs = inputs.into_iter().map(|input| self.signed(input, true)).collect();
+        self.joined(join, kind, inputs, &sides[0], &sides[1])
+    }
+
+    /// Both inputs with their helper columns.
+    fn extended(&mut self, inputs: [Node; 2], sides: &[Side; 2], join: &LogicalJoin) -> Result<Vec<Node>> {
+        let plans = [&join.left, &join.right];
+        let each = inputs.into_iter().zip(sides).zip(plans);
+        each.map(|((input, side), plan)| self.extend(input, side, plan.schema())).collect()
     }
 
     /// Projects a side to its columns and helper columns.
@@ -148,11 +186,15 @@ impl Lowering {
 
     /// Adds the operator, and behind it the projection that leaves helper columns out.
     fn joined(&mut self, join: &LogicalJoin, kind: Kind, inputs: Vec<Node>, left: &Side, right: &Side) -> Result<Node> {
-        let name = if matches!(kind, Kind::Join(_)) { "join" } else { "static-join" };
+        let name = if matches!(kind, Kind::StaticJoin(_)) { "static-join" } else { "join" };
+        let changelog = match kind {
+            Kind::StaticJoin(_) => inputs.iter().any(|input| input.changelog),
+            Kind::TableJoin(_) => true,
+            _ => self.takes_back(&kind),
+        };
         let shown = shown_fields(join.join_type, left, right);
         let schema: SchemaRef =
             Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
-        let changelog = self.takes_back(&kind);
         let node = self.add_signed(name, kind, inputs, nullable(&schema), changelog);
         if left.extra.is_empty() && right.extra.is_empty() {
             return Ok(Node { schema: super::signed_schema(arrow_schema(&join.schema), node.changelog), ..node });

@@ -9,6 +9,7 @@ mod changes;
 mod expression;
 mod grouping_sets;
 mod join;
+mod rank;
 mod stateless;
 
 use std::sync::Arc;
@@ -94,6 +95,7 @@ impl Lowering {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Sort(sort) => self.sort(sort),
+            LogicalPlan::Window(window) => self.window(window, None),
             LogicalPlan::Extension(extension) => self.extension(extension.node.as_any(), plan),
             other => Err(unsupported(other)),
         }

@@ -7,12 +7,12 @@ use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
 
 use super::super::dataflow::{Kind, Node, Sort, Step};
 use super::super::nodes::{Generate, MapItems, SessionWindow, TimeWindow};
-use super::{Lowering, append_only, arrow_schema, expression};
+use super::{Lowering, arrow_schema, expression};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
 /// What to sort by: a column, whether descending, whether nulls come first.
-type SortKeys = Vec<(usize, bool, bool)>;
+pub(super) type SortKeys = Vec<(usize, bool, bool)>;
 
 impl Lowering {
     pub(super) fn projection(&mut self, projection: &Projection) -> Result<Node> {
@@ -23,7 +23,10 @@ impl Lowering {
     }
 
     pub(super) fn filter(&mut self, filter: &Filter) -> Result<Node> {
-        let input = self.node(&filter.input)?;
+        let input = match filter.input.as_ref() {
+            LogicalPlan::Window(window) => self.window(window, Some(&filter.predicate))?,
+            input => self.node(input)?,
+        };
         let step = Step::Filter(expression::physical(&filter.predicate, filter.input.schema())?);
         Ok(self.step(input, step, filter.input.schema()))
     }
@@ -36,8 +39,13 @@ impl Lowering {
 
     pub(super) fn time_window(&mut self, node: &TimeWindow, plan: &LogicalPlan) -> Result<Node> {
         let input = self.node(&node.input)?;
+        self.assign_windows(input, node, plan.schema())
+    }
+
+    /// Adds the window column of rows that are already there.
+    pub(super) fn assign_windows(&mut self, input: Node, node: &TimeWindow, schema: &DFSchema) -> Result<Node> {
         let step = Step::Expand(super::super::batch::kernels::time_window(node)?);
-        Ok(self.step(input, step, plan.schema()))
+        Ok(self.step(input, step, schema))
     }
 
     pub(super) fn session_window(&mut self, node: &SessionWindow, plan: &LogicalPlan) -> Result<Node> {
@@ -54,30 +62,40 @@ impl Lowering {
 
     pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {
         let (skip, fetch) = bounds(limit)?;
-        // In update mode an aggregation below gives corrections, which are no rows to count.
-        let below = if self.mode == OutputMode::Update { Lowering::operand } else { Lowering::node };
-        let mut input = below(self, &limit.input)?;
-        append_only(&input, "LIMIT")?;
+        let mut input = match (self.mode, limit.input.as_ref()) {
+            (OutputMode::Update, LogicalPlan::Sort(sort)) => return self.first_rows(sort, skip, fetch),
+            // An aggregation below gives corrections, which are no rows to count.
+            (OutputMode::Update, input) => self.operand(input)?,
+            (_, input) => self.node(input)?,
+        };
+        let schema = input.schema.clone();
+        if self.mode == OutputMode::Complete {
+            input = self.whole(input);
+        }
         if let (Kind::Sort(sort), Some(n)) = (&mut input.kind, fetch) {
             sort.limit = Some(sort.limit.map_or(n, |known| known.min(n)));
             sort.offset += skip;
             return Ok(input);
         }
-        let schema = input.schema.clone();
         match (self.mode, fetch) {
             (OutputMode::Complete, fetch) => {
-                let width = schema.fields().len();
+                let width = input.schema.fields().len();
+                let schema = input.schema.clone();
                 let kind = Kind::Sort(Sort { keys: Vec::new(), limit: fetch, offset: skip, width });
                 Ok(self.add("limit", kind, vec![input], schema))
             }
+            (OutputMode::Update, _) if input.changelog => self.any_rows(input, skip, fetch),
             (_, Some(n)) if skip == 0 => Ok(self.add("limit", Kind::Limit(n), vec![input], schema)),
             _ => Err(Error::unsupported("OFFSET on a stream is not supported")),
         }
     }
 
     pub(super) fn sort(&mut self, sort: &LogicalSort) -> Result<Node> {
+        if self.mode == OutputMode::Update {
+            return self.first_rows(sort, 0, None);
+        }
         let input = self.node(&sort.input)?;
-        append_only(&input, "ORDER BY")?;
+        let input = self.whole(input);
         let schema = arrow_schema(sort.input.schema());
         let width = schema.fields().len();
         let (input, keys) = self.sort_keys(input, &sort.expr, sort.input.schema(), width)?;
@@ -86,7 +104,7 @@ impl Lowering {
     }
 
     /// Appends the sort keys as columns behind the `width` columns of the rows.
-    fn sort_keys(
+    pub(super) fn sort_keys(
         &mut self,
         input: Node,
         keys: &[SortExpr],

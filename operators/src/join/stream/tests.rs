@@ -39,7 +39,7 @@ fn batch(rows: &[Known]) -> RecordBatch {
 
 /// `right.t BETWEEN left.t AND left.t + width`
 fn range(width: i64) -> Condition {
-    Box::new(move |rows| {
+    std::rc::Rc::new(move |rows| {
         let left = rows.column(1).as_primitive::<TimestampMicrosecondType>();
         let right = rows.column(4).as_primitive::<TimestampMicrosecondType>();
         let between = |(left, right): (Option<i64>, Option<i64>)| Some(left? <= right? && right? <= left? + width);
@@ -53,7 +53,7 @@ fn passes(row: &Known) -> bool {
 }
 
 fn prefilter() -> Condition {
-    Box::new(|rows| {
+    std::rc::Rc::new(|rows| {
         let ids = rows.column(2).as_primitive::<arrow::datatypes::Int64Type>();
         Ok(ids.iter().map(|id| id.map(|id| id % 5 != 0)).collect())
     })
