@@ -177,7 +177,7 @@ fn streamed(sql: &str, trigger: Trigger, workers: usize, seed: u64) -> Result<(V
     let session = session(workers);
     let mut streams = Vec::new();
     for (name, rows) in [("a", &a), ("b", &b)] {
-        let stream = MemoryStream::builder(schema()).partitions(2).build();
+        let stream = MemoryStream::new(schema());
         session.read_stream().memory(&stream)?.create_or_replace_temp_view(name)?;
         streams.push((stream, rows.clone()));
     }
@@ -188,7 +188,7 @@ fn streamed(sql: &str, trigger: Trigger, workers: usize, seed: u64) -> Result<(V
         for (stream, rows) in &mut streams {
             let size = (random.below(9) as usize).min(rows.len());
             let now: Vec<_> = rows.drain(..size).collect();
-            stream.push_to(random.below(2) as usize, batch(&now))?;
+            stream.push(batch(&now))?;
         }
         if random.below(4) == 0 {
             query.process_all_available()?;
@@ -315,7 +315,9 @@ fn an_upsert_shows_the_new_row_alone() {
 
 #[test]
 fn with_sparks_check_what_spark_refuses_is_refused() {
-    for (name, sql) in QUERIES.iter().filter(|(name, _)| *name != "having") {
+    let refused =
+        ["count of counts", "totals", "three levels", "top of each key", "ranks", "top", "top counts", "anti join"];
+    for (name, sql) in QUERIES.iter().filter(|(name, _)| refused.contains(name)) {
         let session = session(1);
         session.set_conf("spark.sql.streaming.unsupportedOperationCheck", "true");
         for name in ["a", "b"] {
@@ -356,7 +358,7 @@ fn transfers(workers: usize, count: usize) -> Result<Vec<i64>> {
     let session = session(workers);
     let fields = ["source", "target", "amount"].map(|name| Field::new(name, DataType::Int64, true));
     let schema = Arc::new(Schema::new(fields.to_vec()));
-    let stream = MemoryStream::builder(schema.clone()).partitions(workers).build();
+    let stream = MemoryStream::new(schema.clone());
     session.read_stream().memory(&stream)?.create_or_replace_temp_view("transfers")?;
     let legs = "SELECT explode(array(named_struct('account', source, 'delta', -amount), \
                 named_struct('account', target, 'delta', amount))) AS leg FROM transfers";
@@ -376,12 +378,12 @@ fn transfers(workers: usize, count: usize) -> Result<Vec<i64>> {
     });
     let query = writer.trigger(Trigger::Continuous(Duration::from_millis(10))).start()?;
     let mut random = Random(42 + workers as u64);
-    for chunk in 0..count / 100 {
+    for _ in 0..count / 100 {
         let mut column = |limit: u64| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values((0..100).map(|_| random.below(limit) as i64)))
         };
         let columns = vec![column(50), column(50), column(1000)];
-        stream.push_to(chunk % workers, RecordBatch::try_new(schema.clone(), columns).unwrap())?;
+        stream.push(RecordBatch::try_new(schema.clone(), columns).unwrap())?;
     }
     query.process_all_available()?;
     query.stop()?;
