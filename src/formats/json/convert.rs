@@ -6,6 +6,7 @@
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
+use super::broken::kept;
 use super::encode::{Cells, WriteOptions};
 use super::infer;
 use super::options::ReadOptions;
@@ -94,7 +95,9 @@ impl FromJson {
                 "the value does not fit the type"
             }
             Err(Malformed(reason)) => {
-                push_malformed(column);
+                if !self.append_kept(shape, column, text, scratch) {
+                    push_malformed(column);
+                }
                 reason
             }
         };
@@ -102,6 +105,20 @@ impl FromJson {
             return Err(malformed(text, "from_json".into(), reason));
         }
         Ok(true)
+    }
+
+    /// Appends what is kept of a broken object; false if that is nothing.
+    fn append_kept(&self, shape: &mut Shape, column: &mut Column, text: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let members = match shape {
+            Shape::Struct(members) => members,
+            Shape::List(item) => match &**item {
+                Shape::Struct(members) => members,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        let Some(kept) = kept(text, members, self.options.syntax) else { return false };
+        matches!(self.value(shape, column, &kept, scratch), Ok(Outcome::Good | Outcome::Partial))
     }
 
     fn value(

@@ -2,10 +2,11 @@
 //!
 //! In: frames. Out: a record batch of the wanted columns. A blank record gives no row, an object one, an array of objects
 //! one each. A record with a syntax error is malformed as a whole; one with a value of a wrong type keeps its other
-//! values. Whatever a record does, the next one starts clean: rows are cut back to where the record began.
+//! values; what is kept of an object that breaks off says `broken`. Whatever a record does, the next one starts clean: rows are cut back to where the record began.
 
 use arrow::array::RecordBatch;
 
+use super::broken::kept;
 use super::options::ReadOptions;
 use super::scan::{Kind, Malformed, Scanner, Token};
 use super::shape::{Members, Outcome, Reading};
@@ -98,6 +99,12 @@ impl JsonDecoder {
         self.malformed_record(frames, i, first, reason)
     }
 
+    /// Appends what is kept of a broken object; false if that is nothing.
+    fn append_kept(&mut self, frames: &Frames, i: usize) -> bool {
+        let kept = if frames.is_cut(i) { None } else { kept(frames.record(i), &self.members, self.options.syntax) };
+        kept.is_some_and(|text| self.append(&text).is_ok())
+    }
+
     fn malformed_record(&mut self, frames: &Frames, i: usize, first: usize, reason: &str) -> Result<()> {
         match self.options.mode {
             Mode::FailFast => {
@@ -106,7 +113,7 @@ impl JsonDecoder {
             }
             Mode::DropMalformed => self.rows.truncate(first),
             Mode::Permissive => {
-                if self.rows.len() == first {
+                if self.rows.len() == first && !self.append_kept(frames, i) {
                     self.rows.push_nulls();
                 }
                 self.rows.end_record(first, Some(frames.record(i)));

@@ -1,8 +1,10 @@
 //! Format `json`: one JSON value per line, or one per file with `multiLine`.
 //!
-//! The parts: [`scan`] finds and checks values, [`shape`] builds the wanted ones, [`decode`] applies the parse mode,
+//! The parts: [`scan`] finds and checks values, [`shape`] builds the wanted ones, [`broken`] says what is kept of a record that
+//! breaks off, [`decode`] applies the parse mode,
 //! [`encode`] writes, [`infer`] guesses schemas, [`convert`] is all of this for `from_json` and `to_json`.
 
+mod broken;
 mod convert;
 mod decode;
 pub(crate) mod encode;

@@ -68,7 +68,7 @@ impl Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-type Scan<T> = Result<T, Malformed>;
+pub(crate) type Scan<T> = Result<T, Malformed>;
 
 /// Reads values one after the other.
 pub(crate) struct Scanner<'a> {
@@ -150,17 +150,43 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn peek(&self) -> Option<u8> {
+    /// The next byte.
+    pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    fn take(&mut self, byte: u8) -> bool {
+    /// Goes on if the next byte is this one; says whether it was.
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    fn value(&mut self, depth: usize) -> Scan<Token> {
+    /// Where the next byte stands.
+    pub(super) fn place(&self) -> usize {
+        self.at
+    }
+
+    /// Leaves out bytes.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at = self.bytes.len().min(self.at + bytes);
+    }
+
+    /// Leaves out a byte and what is left of the word it begins.
+    pub(super) fn skip_word(&mut self) {
+        self.skip(1);
+        while self.peek().is_some_and(|byte| byte == b'_' || byte == b'$' || byte.is_ascii_alphanumeric()) {
+            self.at += 1;
+        }
+    }
+
+    /// True for the bytes that begin and end a string.
+    pub(super) fn is_quote(&self, byte: u8) -> bool {
+        byte == b'"' || byte == b'\'' && self.syntax.single_quotes
+    }
+
+    /// The value that starts here, checked to its end.
+    pub(super) fn value(&mut self, depth: usize) -> Scan<Token> {
         if depth > MAX_DEPTH {
             return Err(Malformed("nesting deeper than 128 levels"));
         }
@@ -251,7 +277,8 @@ impl<'a> Scanner<'a> {
         if self.at > before { Ok(()) } else { Err(Malformed("a number that breaks off")) }
     }
 
-    fn name(&mut self) -> Scan<Token> {
+    /// The name of a member that starts here.
+    pub(super) fn name(&mut self) -> Scan<Token> {
         match self.peek() {
             Some(b'"') => self.string(b'"'),
             Some(b'\'') if self.syntax.single_quotes => self.string(b'\''),
@@ -269,7 +296,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string from its opening to its closing quote; all escapes in it are checked.
-    fn string(&mut self, quote: u8) -> Scan<Token> {
+    pub(super) fn string(&mut self, quote: u8) -> Scan<Token> {
         let start = self.at + 1;
         let mut kind = Kind::Plain;
         self.at = start;
@@ -307,7 +334,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn blanks(&mut self) -> Scan<()> {
+    /// Leaves out white space and, where they are allowed, comments.
+    pub(super) fn blanks(&mut self) -> Scan<()> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,

@@ -38,6 +38,8 @@ pub(crate) struct Reading<'a> {
 #[derive(Debug)]
 pub(crate) enum Shape {
     Scalar,
+    /// A STRING, which takes any value.
+    Text,
     Struct(Members),
     List(Box<Shape>),
     Map(Box<Shape>),
@@ -53,6 +55,7 @@ impl Shape {
             DataType::Struct(fields) => Shape::Struct(Members::new(fields)?),
             DataType::List(item) => Shape::List(Box::new(Shape::new(item.data_type())?)),
             DataType::Map(..) => Shape::Map(Box::new(map_value(data_type)?)),
+            DataType::Utf8 => Shape::Text,
             DataType::Duration(_) | DataType::Interval(_) | DataType::Time64(_) => return Err(unsupported(data_type)),
             _ => Shape::Scalar,
         })
@@ -65,7 +68,7 @@ impl Shape {
             return Outcome::Good;
         }
         match self {
-            Shape::Scalar => scalar(column, token, reading),
+            Shape::Scalar | Shape::Text => scalar(column, token, reading),
             Shape::Struct(members) => members.append(column, token, reading),
             Shape::List(item) => append_list(item, column, token, reading),
             Shape::Map(value) => append_map(value, column, token, reading),
@@ -101,6 +104,13 @@ impl Members {
             order,
             shapes: shapes?,
         })
+    }
+
+    /// The wanted member of this name, with its plain name.
+    pub(crate) fn named(&self, name: Token, bytes: &[u8]) -> Option<(&[u8], &Shape)> {
+        let mut scratch = Vec::new();
+        let at = *self.names.get(plain_name(name, bytes, &mut scratch))?;
+        Some((self.order.get(at)?, self.shapes.get(at)?))
     }
 
     fn append(&mut self, column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {

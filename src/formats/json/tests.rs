@@ -39,7 +39,7 @@ fn written(rows: &RecordBatch) -> Vec<String> {
     String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn check(ddl: &str, pairs: &[(&str, &str)], text: &str, expected: &[&str]) {
+pub(super) fn check(ddl: &str, pairs: &[(&str, &str)], text: &str, expected: &[&str]) {
     assert_eq!(written(&decode(ddl, pairs, text).unwrap()), expected, "{text}");
 }
 
