@@ -42,9 +42,23 @@ pub(crate) fn value_at(array: &ArrayRef, row: usize) -> Result<Value> {
         DataType::Timestamp(_, zone) => {
             timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some())
         }
+        other if holds_variant(other) => {
+            let texts = cast_array(array, &DataType::Utf8, Mode::Ansi, &Zone::utc())?;
+            return value_at(&texts, row);
+        }
         DataType::List(_) | DataType::Struct(_) | DataType::Map(..) => return nested(array, row),
         _ => show::value_text(array, row).into(),
     })
+}
+
+/// Values that are compared by their text, also when they stand inside others.
+fn holds_variant(data_type: &DataType) -> bool {
+    match data_type {
+        other if types::is_variant(other) => true,
+        DataType::List(item) | DataType::Map(item, _) => holds_variant(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_variant(field.data_type())),
+        _ => false,
+    }
 }
 
 fn text(write: impl FnOnce(&mut String)) -> Value {

@@ -32,6 +32,7 @@ pub mod sql;
 pub mod stateful;
 pub mod store;
 pub mod types;
+mod variant;
 
 pub use error::{Error, Result};
 

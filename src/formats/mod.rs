@@ -14,7 +14,7 @@ pub mod csv;
 pub mod encoding;
 pub mod frames;
 pub mod json;
-mod mode;
+pub(crate) mod mode;
 pub mod orc;
 pub mod parquet;
 mod rows;

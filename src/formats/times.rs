@@ -55,6 +55,11 @@ impl Times {
         })
     }
 
+    /// The zone of timestamps.
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
     /// True if a date pattern is set, so that only its texts are dates.
     pub(crate) fn has_date_pattern(&self) -> bool {
         self.date.is_some()

@@ -95,7 +95,7 @@ pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context
             ),
         )
     })?;
-    if matches!(common, DataType::Map(..)) {
+    if matches!(common, DataType::Map(..)) || crate::types::is_variant(&common) {
         return Err(Error::query(
             "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
             format!("'{}' does not support ordering on type {}", comparison.symbol(), type_name(&common)),

@@ -8,6 +8,7 @@
 #![allow(clippy::unit_arg)]
 
 pub mod access;
+mod aes;
 pub mod aggregate;
 mod arguments;
 pub mod arithmetic;
@@ -54,6 +55,7 @@ mod text;
 mod to_char;
 mod url;
 pub mod user;
+mod variant;
 pub mod window;
 
 use arrow::datatypes::{DataType, FieldRef};
@@ -200,6 +202,7 @@ fn wrong_number(name: &str, count: &std::ops::RangeInclusive<usize>, given: usiz
 
 /// All families of scalar functions. A new family is one line here.
 const FAMILIES: &[&[Function]] = &[
+    aes::FUNCTIONS,
     arithmetic::FUNCTIONS,
     array::FUNCTIONS,
     array_edit::FUNCTIONS,
@@ -234,6 +237,7 @@ const FAMILIES: &[&[Function]] = &[
     text::FUNCTIONS,
     to_char::FUNCTIONS,
     url::FUNCTIONS,
+    variant::FUNCTIONS,
     window::FUNCTIONS,
 ];
 

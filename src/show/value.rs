@@ -12,8 +12,10 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 
 use crate::types::datetime_text::{format_date, format_time, format_timestamp, format_timestamp_ntz};
+use crate::types::is_variant;
 use crate::types::number_text::{push_decimal, push_double, push_float};
 use crate::types::zone::Zone;
+use crate::variant::{Variants, plain_text};
 use crate::{Error, Result};
 
 /// One column, ready to give out texts.
@@ -43,6 +45,7 @@ enum Kind<'a> {
     List(&'a OffsetBuffer<i32>, Box<Texts<'a>>),
     Map(&'a OffsetBuffer<i32>, Box<Texts<'a>>, Box<Texts<'a>>),
     Struct(Vec<Texts<'a>>),
+    Variant(Variants<'a>, &'a Zone),
 }
 
 impl<'a> Texts<'a> {
@@ -79,6 +82,9 @@ impl<'a> Texts<'a> {
             Kind::List(offsets, items) => push_list(range(offsets, row), items, out),
             Kind::Map(offsets, keys, values) => push_map(range(offsets, row), keys, values, out),
             Kind::Struct(fields) => push_struct(row, fields, out),
+            Kind::Variant(variants, zone) => {
+                variants.get(row).and_then(|value| plain_text(&value, zone, out)).unwrap_or_default();
+            }
         }
     }
 }
@@ -112,6 +118,7 @@ fn kind<'a>(array: &'a ArrayRef, zone: &'a Zone) -> Result<Kind<'a>> {
             let map = array.as_map();
             Kind::Map(map.offsets(), Box::new(Texts::new(map.keys(), zone)?), Box::new(Texts::new(map.values(), zone)?))
         }
+        DataType::Struct(_) if is_variant(array.data_type()) => Kind::Variant(Variants::of(array)?, zone),
         DataType::Struct(_) => {
             let fields = array.as_struct().columns().iter().map(|field| Texts::new(field, zone));
             Kind::Struct(fields.collect::<Result<_>>()?)

@@ -14,6 +14,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 
+use super::variant_path;
+
 /// Spark's SQL as a dialect of sqlparser.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SparkDialect;
@@ -127,6 +129,7 @@ impl Dialect for SparkDialect {
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Parsed> {
         match &parser.peek_token_ref().token {
             Token::DoubleColon => Some(double_colon(parser, left)),
+            Token::Colon => Some(variant_path::parse(parser, left)),
             Token::ShiftLeft | Token::ShiftRight => Some(shift(parser, left)),
             Token::Word(word) if word.keyword == Keyword::DIV => Some(integer_division(parser, left, precedence)),
             Token::Word(word) if word.keyword == Keyword::IS => distinct_from(parser, left),
@@ -138,6 +141,7 @@ impl Dialect for SparkDialect {
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         match &parser.peek_token_ref().token {
             Token::StringConcat => Some(Ok(PLUS)),
+            Token::Colon => Some(Ok(self.prec_value(Precedence::DoubleColon))),
             Token::ShiftLeft | Token::ShiftRight => Some(Ok(SHIFT)),
             Token::Word(word) if matches!(word.keyword, Keyword::XOR | Keyword::OVERLAPS | Keyword::OPERATOR) => {
                 Some(Ok(self.prec_unknown()))
@@ -282,7 +286,7 @@ fn structure_field(parser: &mut Parser) -> Result<FunctionArg, ParserError> {
     Ok(FunctionArg::Unnamed(FunctionArgExpr::from(arg)))
 }
 
-fn call(name: Ident, args: Vec<FunctionArg>) -> Expr {
+pub(super) fn call(name: Ident, args: Vec<FunctionArg>) -> Expr {
     let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] };
     Expr::Function(Function {
         name: ObjectName::from(vec![name]),

@@ -26,6 +26,7 @@ mod selection;
 mod set_operation;
 pub(crate) mod statement;
 mod stream_clauses;
+mod variant_path;
 mod watermark;
 
 pub use datafusion::sql::sqlparser::ast;

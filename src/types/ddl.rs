@@ -385,6 +385,7 @@ fn plain_type(name: &str) -> Option<DataType> {
         "FLOAT" | "REAL" => DataType::Float32,
         "DOUBLE" => DataType::Float64,
         "BINARY" => DataType::Binary,
+        "VARIANT" => super::variant(),
         "DATE" => DataType::Date32,
         "TIMESTAMP" | "TIMESTAMP_LTZ" => timestamp(),
         "TIMESTAMP_NTZ" => timestamp_ntz(),

@@ -3,7 +3,7 @@
 //! TIMESTAMP is `Timestamp(Microsecond, "UTC")`, TIMESTAMP_NTZ is `Timestamp(Microsecond, None)`, STRING is `Utf8`,
 //! BINARY is `Binary`, DECIMAL(p,s) is `Decimal128`, DATE is `Date32`, TIME is `Time64(Microsecond)`, day-time intervals
 //! are `Duration(Microsecond)`, year-month intervals `Interval(YearMonth)`, calendar intervals `Interval(MonthDayNano)`,
-//! VOID is `Null`. Every column is nullable, as in a Spark stream.
+//! VOID is `Null`, VARIANT a struct of two BINARY fields that are never null ([`variant`]). Every column is nullable, as in a Spark stream.
 //!
 //! The constructors here are the only place that knows what the inner fields of lists and maps are called; two types
 //! built by them compare equal exactly if Spark's types do.
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
 pub use ddl::{parse_ddl, parse_type, parse_type_or_schema};
+pub(crate) use names::quoted as quoted_name;
 pub use names::{catalog_name, simple_name, sql_name, tree_string};
 
 /// Name of the elements' field in a list type.
@@ -72,6 +73,19 @@ pub fn map_entries(key: DataType, value: DataType) -> FieldRef {
 /// STRUCT<name: type, ...>, all fields nullable.
 pub fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, DataType)>) -> DataType {
     DataType::Struct(fields.into_iter().map(|(name, data_type)| field(name, data_type)).collect())
+}
+
+/// VARIANT: a value that carries its own shape, as the metadata and value of the open binary encoding.
+pub fn variant() -> DataType {
+    let part = |name| Field::new(name, DataType::Binary, false);
+    DataType::Struct(Fields::from(vec![part("metadata"), part("value")]))
+}
+
+/// True for VARIANT. Fields of other structs may all be null, so nothing else looks like it.
+pub fn is_variant(data_type: &DataType) -> bool {
+    let is_part = |field: &FieldRef| !field.is_nullable() && *field.data_type() == DataType::Binary;
+    matches!(data_type, DataType::Struct(fields)
+        if fields.len() == 2 && fields[0].name() == "metadata" && fields[1].name() == "value" && fields.iter().all(is_part))
 }
 
 /// Key and value type of a map type; `None` for any other type.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema};
 
-use super::map_types;
+use super::{is_variant, map_types};
 
 /// Spark's `simpleString`: `bigint`, `decimal(10,2)`, `array<int>`, `map<string,int>`, `struct<a:int,b:string>`.
 pub fn simple_name(data_type: &DataType) -> String {
@@ -16,6 +16,7 @@ pub fn simple_name(data_type: &DataType) -> String {
             format!("array<{}>", simple_name(item.data_type()))
         }
         DataType::Map(..) => simple_map(data_type),
+        DataType::Struct(_) if is_variant(data_type) => "variant".into(),
         DataType::Struct(fields) => simple_struct(fields),
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
         DataType::Dictionary(_, value) => simple_name(value),
@@ -73,6 +74,7 @@ pub fn sql_name(data_type: &DataType) -> String {
             format!("ARRAY<{}>", sql_name(item.data_type()))
         }
         DataType::Map(..) => sql_map(data_type),
+        DataType::Struct(_) if is_variant(data_type) => "VARIANT".into(),
         DataType::Struct(fields) => sql_struct(fields),
         DataType::Dictionary(_, value) => sql_name(value),
         other => simple_name(other).to_uppercase(),
@@ -92,7 +94,7 @@ fn sql_struct(fields: &Fields) -> String {
 }
 
 /// The name as DDL needs it: in backquotes unless it is made of letters, digits and `_`.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return name.to_owned();
     }
@@ -108,7 +110,7 @@ pub fn catalog_name(data_type: &DataType) -> String {
         DataType::Int64 => "long".into(),
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "array".into(),
         DataType::Map(..) => "map".into(),
-        DataType::Struct(_) => "struct".into(),
+        DataType::Struct(_) if !is_variant(data_type) => "struct".into(),
         other => simple_name(other),
     }
 }
@@ -134,7 +136,7 @@ fn tree_line(prefix: &str, name: &str, field: &Field, null_word: Option<&str>, o
 
 fn tree_children(data_type: &DataType, prefix: &str, out: &mut String) {
     match data_type {
-        DataType::Struct(fields) => tree_fields(fields, prefix, out),
+        DataType::Struct(fields) if !is_variant(data_type) => tree_fields(fields, prefix, out),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             tree_line(prefix, "element", item, Some("containsNull"), out);
         }
@@ -172,6 +174,7 @@ mod tests {
             "timestamp",
             "timestamp_ntz",
             "void",
+            "variant",
             "interval",
             "interval day to second",
             "time(6)",

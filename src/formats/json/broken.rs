@@ -153,7 +153,10 @@ impl<'a> Events<'a> {
     fn string(&mut self) -> Scan<Token> {
         self.is_string_open = false;
         let quote = self.scanner.peek().unwrap_or(b'"');
-        self.scanner.string(quote).inspect_err(|_| self.scanner.skip(1))
+        self.scanner.string(quote).inspect_err(|_| {
+            let is_escape = self.scanner.peek() == Some(b'\\');
+            self.scanner.skip(if is_escape { 2 } else { 1 });
+        })
     }
 
     /// The name that the current value stands under.
@@ -242,7 +245,7 @@ impl Keeper<'_> {
             (Shape::Struct(members), Some(Event::ObjectStart)) => self.object(members)?,
             (Shape::List(item), Some(Event::ArrayStart)) => self.list(item)?,
             (Shape::Map(value), Some(Event::ObjectStart)) => self.map(value)?,
-            (Shape::Text, Some(Event::ObjectStart | Event::ArrayStart)) => self.raw()?,
+            (Shape::Text | Shape::Variant(_), Some(Event::ObjectStart | Event::ArrayStart)) => self.raw()?,
             _ => return Err(Malformed("a value of another type")),
         }
         Ok(())

@@ -16,7 +16,7 @@ use crate::conf::Conf;
 use crate::formats::columns::{Column, Values};
 use crate::formats::mode::{Mode, corrupt_column, malformed};
 use crate::options::Options;
-use crate::types::sql_name;
+use crate::types::{is_variant, sql_name};
 use crate::{Error, Result};
 
 /// `from_json`: reads strings as values of one type (a struct, a list or a map).
@@ -43,6 +43,7 @@ impl FromJson {
             .hint("Use PERMISSIVE or FAILFAST."));
         }
         let corrupt_at = match data_type {
+            DataType::Struct(_) if is_variant(data_type) => None,
             DataType::Struct(fields) => corrupt_column(&Schema::new(fields.clone()), options, conf)?,
             DataType::List(_) | DataType::Map(..) => None,
             other => return Err(invalid_schema(other)),
@@ -91,12 +92,12 @@ impl FromJson {
             Ok(Outcome::Good) => return Ok(false),
             Ok(Outcome::Partial) => "a value does not fit the type of its field",
             Ok(Outcome::Bad) => {
-                push_malformed(column);
+                push_malformed(shape, column);
                 "the value does not fit the type"
             }
             Err(Malformed(reason)) => {
                 if !self.append_kept(shape, column, text, scratch) {
-                    push_malformed(column);
+                    push_malformed(shape, column);
                 }
                 reason
             }
@@ -134,6 +135,7 @@ impl FromJson {
         };
         let mut reading = Reading { bytes: text, syntax: self.options.syntax, times: &self.options.times, scratch };
         Ok(match (&mut *shape, root.kind) {
+            (Shape::Variant(_), Kind::Null) => shape.append(column, root, &mut reading),
             (_, Kind::Null) => Outcome::Bad,
             (Shape::List(item), Kind::Object) => append_single(item, column, root, &mut reading),
             _ => shape.append(column, root, &mut reading),
@@ -155,9 +157,9 @@ fn append_single(item: &mut Shape, column: &mut Column, root: Token, reading: &m
 }
 
 /// A malformed text is a struct of nulls, or null.
-fn push_malformed(column: &mut Column) {
-    match &mut column.values {
-        Values::Struct(_, children) => {
+fn push_malformed(shape: &Shape, column: &mut Column) {
+    match (shape, &mut column.values) {
+        (Shape::Struct(_), Values::Struct(_, children)) => {
             children.iter_mut().for_each(Column::push_null);
             column.accept();
         }

@@ -19,7 +19,9 @@ use crate::formats::Encoder;
 use crate::formats::columns::unsupported;
 use crate::formats::times::Times;
 use crate::options::Options;
+use crate::types::is_variant;
 use crate::types::number_text::{push_decimal_scientific, push_double, push_float};
+use crate::variant::{Variants, json_text};
 
 /// How to write JSON.
 #[derive(Debug, Clone)]
@@ -105,6 +107,7 @@ enum Values<'a> {
     Shown(ArrayRef),
     /// Each field with its name as it is written, quotes and colon included.
     Struct(Vec<(String, Cells<'a>)>),
+    Variant(Variants<'a>),
     List(&'a OffsetBuffer<i32>, Box<Cells<'a>>),
     Map(&'a OffsetBuffer<i32>, Box<Cells<'a>>, Box<Cells<'a>>),
 }
@@ -146,6 +149,10 @@ impl<'a> Cells<'a> {
             Values::Text(values) => push_string(values.value(row), out),
             Values::Binary(values) => push_base64(values.value(row), out),
             Values::Shown(array) => push_string(&shown(array, row), out),
+            Values::Variant(variants) => {
+                let written = variants.get(row).and_then(|value| json_text(&value, options.times.zone(), out));
+                written.unwrap_or_default();
+            }
             Values::Struct(fields) => write_struct(fields, row, options, out),
             Values::List(offsets, item) => write_list(offsets, item, row, options, out),
             Values::Map(offsets, keys, values) => write_map(offsets, keys, values, row, options, out),
@@ -205,6 +212,7 @@ impl<'a> Values<'a> {
 
     fn nested(array: &'a ArrayRef) -> Result<Values<'a>> {
         match array.data_type() {
+            data_type if is_variant(data_type) => Ok(Values::Variant(Variants::of(array)?)),
             DataType::Struct(fields) => {
                 let columns = fields.iter().zip(array.as_struct().columns());
                 let fields: Result<Vec<_>> =

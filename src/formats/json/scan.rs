@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 }
 
 /// A value's kind and place: of a string without its quotes, of others with everything.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) start: usize,

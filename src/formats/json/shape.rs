@@ -10,8 +10,9 @@ use hashbrown::HashMap;
 use super::scan::{Kind, Malformed, Scanner, Syntax, Token, unescape};
 use crate::formats::columns::{Column, Values, unsupported};
 use crate::formats::times::Times;
-use crate::types::map_types;
 use crate::types::number_text::{parse_decimal, parse_floating, parse_integer};
+use crate::types::{is_variant, map_types};
+use crate::variant::{Builder, parse_token};
 use crate::{Error, Result};
 
 /// What became of a value.
@@ -40,6 +41,8 @@ pub(crate) enum Shape {
     Scalar,
     /// A STRING, which takes any value.
     Text,
+    /// A VARIANT, which takes any value too.
+    Variant(Builder),
     Struct(Members),
     List(Box<Shape>),
     Map(Box<Shape>),
@@ -52,6 +55,7 @@ impl Shape {
     /// `UNSUPPORTED_DATATYPE` for types that JSON does not hold; `INVALID_JSON_MAP_KEY_TYPE` for maps without string keys.
     pub(crate) fn new(data_type: &DataType) -> Result<Shape> {
         Ok(match data_type {
+            data_type if is_variant(data_type) => Shape::Variant(Builder::default()),
             DataType::Struct(fields) => Shape::Struct(Members::new(fields)?),
             DataType::List(item) => Shape::List(Box::new(Shape::new(item.data_type())?)),
             DataType::Map(..) => Shape::Map(Box::new(map_value(data_type)?)),
@@ -63,12 +67,15 @@ impl Shape {
 
     /// Appends the value of `token` to `column`, which has this shape's type.
     pub(crate) fn append(&mut self, column: &mut Column, token: Token, reading: &mut Reading<'_>) -> Outcome {
+        if let Shape::Variant(builder) = self {
+            return append_variant(builder, column, token, reading);
+        }
         if token.kind == Kind::Null {
             column.push_null();
             return Outcome::Good;
         }
         match self {
-            Shape::Scalar | Shape::Text => scalar(column, token, reading),
+            Shape::Scalar | Shape::Text | Shape::Variant(_) => scalar(column, token, reading),
             Shape::Struct(members) => members.append(column, token, reading),
             Shape::List(item) => append_list(item, column, token, reading),
             Shape::Map(value) => append_map(value, column, token, reading),
@@ -178,6 +185,20 @@ fn plain_name<'a>(name: Token, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a
     scratch.clear();
     unescape(name.of(bytes), scratch);
     scratch
+}
+
+/// Any value is a VARIANT, also the null of JSON; only two fields of one name are not.
+fn append_variant(builder: &mut Builder, column: &mut Column, token: Token, reading: &Reading<'_>) -> Outcome {
+    let Values::Struct(_, children) = &mut column.values else { return Outcome::Bad };
+    let [metadata, value] = children.as_mut_slice() else { return Outcome::Bad };
+    builder.clear();
+    if parse_token(reading.bytes, token, reading.syntax, builder).is_err() {
+        return Outcome::Bad;
+    }
+    metadata.push_bytes(&builder.metadata());
+    value.push_bytes(builder.value());
+    column.accept();
+    Outcome::Good
 }
 
 /// One element that does not fit makes the whole list null.

@@ -25,7 +25,9 @@ use super::coerce::{is_decimal, is_numeric, is_string, type_name};
 use super::interval;
 use super::kernel::Kernel;
 use crate::conf::Conf;
+use crate::types::is_variant;
 use crate::types::zone::Zone;
+use crate::variant::{Target, Variants, extract, from_array};
 use crate::{Error, Result};
 
 pub use functions::FUNCTIONS;
@@ -109,6 +111,8 @@ impl Caster {
         }
         Ok(match (from, to) {
             (DataType::Null, _) => Arc::new(move |array| Ok(new_null_array(&target, array.len()))),
+            (from, _) if is_variant(from) => self.from_variant(to),
+            (_, to) if is_variant(to) => Arc::new(from_array),
             (_, DataType::Utf8) => show::converter(&self.zone),
             (DataType::List(_) | DataType::Map(..) | DataType::Struct(_), _) => {
                 return nested::converter(self, from, to);
@@ -119,6 +123,15 @@ impl Caster {
             }
             _ => Arc::new(move |array| time::times(array, &target, &caster)),
         })
+    }
+}
+
+impl Caster {
+    /// The function that looks for values of type `to` in VARIANT.
+    fn from_variant(&self, to: &DataType) -> Convert {
+        let null_if_bad = self.mode == Mode::Try;
+        let target = Target { data_type: to.clone(), null_if_bad, zone: self.zone.clone() };
+        Arc::new(move |array| extract(&Variants::of(array)?.iter().collect::<Vec<_>>(), &target))
     }
 }
 

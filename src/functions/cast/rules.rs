@@ -6,6 +6,8 @@ use super::Mode;
 use crate::functions::coerce::{
     is_ansi_interval, is_datetime, is_decimal, is_floating, is_integral, is_numeric, is_string, type_name,
 };
+use crate::types::is_variant;
+use crate::variant::can_become;
 use crate::{Error, Result};
 
 /// Refuses a cast that does not exist in this mode.
@@ -40,6 +42,8 @@ fn suggestion(from: &DataType, to: &DataType) -> Option<&'static str> {
 fn exists(from: &DataType, to: &DataType, ansi: bool) -> bool {
     match (from, to) {
         _ if from == to || *from == DataType::Null || *to == DataType::Utf8 => true,
+        (from, to) if is_variant(from) => !is_variant(to) && !matches!(to, DataType::Interval(_)),
+        (from, to) if is_variant(to) => can_become(from, false),
         (DataType::List(a), DataType::List(b)) | (DataType::Map(a, _), DataType::Map(b, _)) => {
             exists(a.data_type(), b.data_type(), ansi)
         }
@@ -81,6 +85,7 @@ fn plain(from: &DataType, to: &DataType, ansi: bool) -> bool {
 /// Whether a value may be refused under ANSI.
 pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
+        (from, _) if is_variant(from) => true,
         (DataType::Null, _) | (_, DataType::Utf8 | DataType::Boolean) if !is_string(from) => false,
         (_, DataType::Float32 | DataType::Float64) if !is_string(from) => false,
         (from, to) if is_integral(from) && is_integral(to) => from.primitive_width() > to.primitive_width(),

@@ -11,7 +11,9 @@ use arrow::datatypes::*;
 
 use super::{Convert, decimal};
 use crate::types::datetime_text::{format_date, format_time, format_timestamp, format_timestamp_ntz};
+use crate::types::is_variant;
 use crate::types::zone::Zone;
+use crate::variant::{Variants, plain_text};
 
 /// Casts arrays of any type to strings.
 pub(super) fn converter(zone: &Zone) -> Convert {
@@ -61,6 +63,7 @@ enum Kind<'a> {
     List(&'a ListArray, Box<Nested<'a>>),
     Map(&'a MapArray, Box<Nested<'a>>, Box<Nested<'a>>),
     Struct(Vec<Nested<'a>>),
+    Variant(Variants<'a>, Zone),
     Other(&'a ArrayRef),
 }
 
@@ -119,6 +122,10 @@ impl<'a> Show<'a> {
                 let map = array.as_map();
                 Kind::Map(map, Box::new(Nested::new(map.keys(), zone)), Box::new(Nested::new(map.values(), zone)))
             }
+            DataType::Struct(_) if is_variant(array.data_type()) => match Variants::of(array) {
+                Ok(variants) => Kind::Variant(variants, zone.clone()),
+                Err(_) => Kind::Other(array),
+            },
             DataType::Struct(_) => {
                 Kind::Struct(array.as_struct().columns().iter().map(|column| Nested::new(column, zone)).collect())
             }
@@ -154,6 +161,9 @@ impl<'a> Show<'a> {
             Kind::List(list, values) => append_list(list, values, row, out),
             Kind::Map(map, keys, values) => append_map(map, keys, values, row, out),
             Kind::Struct(columns) => append_struct(columns, row, out),
+            Kind::Variant(variants, zone) => {
+                variants.get(row).and_then(|value| plain_text(&value, zone, out)).unwrap_or_default();
+            }
             Kind::Other(array) => {
                 out.push_str(&arrow::util::display::array_value_to_string(array, row).unwrap_or_default());
             }

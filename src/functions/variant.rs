@@ -1,0 +1,163 @@
+//! Functions over VARIANT: parse_json, variant_get, schema_of_variant, is_variant_null, to_variant_object, ...
+//!
+//! In: STRING columns of JSON, VARIANT columns and paths into them. Out: VARIANT, or the type that was asked for. The encoding
+//! is in `crate::variant`.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::Expr;
+
+use super::arguments::{Compiled, coerced, constant_text, not_foldable};
+use super::coerce::{implicit, unexpected};
+use super::rows::{Rows, over_rows, put};
+use super::{Call, Function, function};
+use crate::types::zone::Zone;
+use crate::variant::{
+    Builder, Item, Path, Problem, Target, Value, VariantColumn, Variants, can_become, extract, from_array, parse,
+    schema_text,
+};
+use crate::{Error, Result, types};
+
+const STRING: DataType = DataType::Utf8;
+
+/// The functions of this file.
+pub const FUNCTIONS: &[Function] = &[
+    function(&["parse_json"], |call| parse_json(call, "parse_json", false)),
+    function(&["try_parse_json"], |call| parse_json(call, "try_parse_json", true)),
+    function(&["variant_get"], |call| variant_get(call, "variant_get", false)),
+    function(&["try_variant_get"], |call| variant_get(call, "try_variant_get", true)),
+    function(&["is_variant_null"], is_variant_null),
+    function(&["is_valid_variant"], is_valid_variant),
+    function(&["schema_of_variant"], schema_of_variant),
+    function(&["to_variant_object"], to_variant_object),
+];
+
+fn parse_json(mut call: Call<'_>, name: &'static str, null_if_bad: bool) -> Result<Expr> {
+    let args = coerced(&mut call, 1..=1, &[STRING])?;
+    let kernel = over_rows(name, types::variant(), move |rows| {
+        let texts = rows.strings(0)?;
+        let (mut column, mut builder) = (VariantColumn::default(), Builder::default());
+        for row in 0..rows.len() {
+            match texts.get(row).map(|text| (text, parse(text, &mut builder))) {
+                None => column.push(None),
+                Some((_, Ok(()))) => column.push_built(&mut builder),
+                Some(_) if null_if_bad => {
+                    builder.clear();
+                    column.push(None);
+                }
+                Some((text, Err(problem))) => return Err(not_parsed(text, problem)),
+            }
+        }
+        column.finish()
+    });
+    Ok(kernel.fallible_if(!null_if_bad).call(args))
+}
+
+fn not_parsed(text: &str, problem: Problem) -> Error {
+    match problem {
+        Problem::DuplicateKey(name) => crate::variant::duplicate_key(name),
+        Problem::Malformed(reason) => crate::formats::mode::malformed(text.as_bytes(), "parse_json".into(), reason)
+            .hint("Use try_parse_json to get null instead."),
+    }
+}
+
+/// The first argument, which must be VARIANT.
+fn variant_argument(call: &Call<'_>, arg: &Expr) -> Result<()> {
+    let data_type = call.type_of(arg)?;
+    if types::is_variant(&data_type) { Ok(()) } else { Err(unexpected(arg, &data_type, "\"VARIANT\"")) }
+}
+
+/// The only argument, a VARIANT.
+fn only_variant(call: &mut Call<'_>) -> Result<Vec<Expr>> {
+    let args = call.values(1..=1)?;
+    args.iter().try_for_each(|arg| variant_argument(call, arg))?;
+    Ok(args)
+}
+
+/// `variant_get(variant, path[, type])`.
+fn variant_get(mut call: Call<'_>, name: &'static str, null_if_bad: bool) -> Result<Expr> {
+    let mut args = call.values(2..=3)?;
+    variant_argument(&call, &args[0])?;
+    let data_type = match args.get(2) {
+        None => types::variant(),
+        Some(arg) => {
+            let text = constant_text(&call, arg, "type")?.ok_or_else(|| not_foldable(&call, "type"))?;
+            types::parse_type(&text)?
+        }
+    };
+    args.truncate(2);
+    let path = args.pop().map(|path| implicit(path, &STRING, call.schema, call.conf)).transpose()?;
+    args.extend(path);
+    let zone = Zone::parse(call.conf.time_zone())?;
+    let target = Target { data_type: data_type.clone(), null_if_bad, zone };
+    let path = Compiled::new(&[&args[1]], move |texts| Path::parse(texts[0]).ok_or_else(|| bad_path(texts[0], name)))?;
+    let key = format!("{} {}", types::simple_name(&data_type), target.zone.name());
+    let kernel = over_rows(name, data_type, move |rows| {
+        let (array, paths) = (rows.array(0)?, rows.strings(1)?);
+        let (variants, mut path) = (Variants::of(&array)?, path.start());
+        let find = |row| match (variants.get(row), paths.get(row)) {
+            (Some(value), Some(text)) => Ok(path.get(&[text])?.find(value)),
+            _ => Ok(None),
+        };
+        let found = (0..rows.len()).map(find).collect::<Result<Vec<Option<Value<'_>>>>>()?;
+        extract(&found, &target)
+    });
+    Ok(kernel.key(key).fallible_if(!null_if_bad).call(args))
+}
+
+fn bad_path(path: &str, function: &str) -> Error {
+    Error::query(
+        "INVALID_VARIANT_GET_PATH",
+        format!("the path `{path}` is not a valid variant extraction path in `{function}`"),
+    )
+    .hint("A valid path starts with `$` and goes on with segments like `[123]`, `.name`, `['name']` or `[\"name\"]`.")
+}
+
+fn is_variant_null(mut call: Call<'_>) -> Result<Expr> {
+    let args = only_variant(&mut call)?;
+    Ok(over_rows("is_variant_null", DataType::Boolean, |rows| {
+        let array = rows.array(0)?;
+        let variants = Variants::of(&array)?;
+        rows.give_booleans(|row| Some(matches!(variants.get(row).and_then(|value| value.item()), Some(Item::Null))))
+    })
+    .call(args))
+}
+
+fn is_valid_variant(mut call: Call<'_>) -> Result<Expr> {
+    let args = only_variant(&mut call)?;
+    Ok(over_rows("is_valid_variant", DataType::Boolean, |rows| {
+        let array = rows.array(0)?;
+        let variants = Variants::of(&array)?;
+        rows.give_booleans(|row| Some(schema_text(&variants.get(row)?).is_some()))
+    })
+    .call(args))
+}
+
+fn schema_of_variant(mut call: Call<'_>) -> Result<Expr> {
+    let args = only_variant(&mut call)?;
+    Ok(over_rows("schema_of_variant", STRING, schemas).call(args))
+}
+
+fn schemas(rows: &Rows<'_>) -> Result<ArrayRef> {
+    let array = rows.array(0)?;
+    let variants = Variants::of(&array)?;
+    rows.try_give_strings(|row, out| {
+        let text = schema_text(&variants.get(row)?).ok_or_else(crate::variant::malformed);
+        Some(text.map(|text| put(out, &text)))
+    })
+}
+
+fn to_variant_object(mut call: Call<'_>) -> Result<Expr> {
+    let args = call.values(1..=1)?;
+    for arg in &args {
+        let data_type = call.type_of(arg)?;
+        let is_nested = matches!(data_type, DataType::List(_) | DataType::Struct(_) | DataType::Map(..));
+        if !is_nested || !can_become(&data_type, true) {
+            return Err(Error::query(
+                "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION",
+                format!("cannot cast \"{}\" to \"VARIANT\"", types::sql_name(&data_type)),
+            ));
+        }
+    }
+    Ok(over_rows("to_variant_object", types::variant(), |rows| from_array(&rows.array(0)?)).call(args))
+}
