@@ -7,6 +7,7 @@ use thalweg::formats::frames::Splitter;
 use thalweg::formats::{DecodeContext, Format, Frames, lookup};
 use thalweg::options::Options;
 use thalweg::show::{ShowOptions, table};
+use thalweg::types::zone::Zone;
 
 use crate::data::{self, ROWS};
 
@@ -62,7 +63,7 @@ pub fn encode(criterion: &mut Criterion) {
     for name in FORMATS {
         group.bench_function(name, |bencher| bencher.iter(|| encoded(name, &rows)));
     }
-    let options = ShowOptions { rows: ROWS, ..ShowOptions::default() };
+    let options = ShowOptions { rows: ROWS, truncate: 20, zone: Zone::utc() };
     group.bench_function("console", |bencher| {
         bencher.iter(|| table(&rows.schema(), std::slice::from_ref(&rows), &options));
     });

@@ -61,7 +61,7 @@ fn counted(keys: Vec<usize>, mode: Mode, window: bool) -> GroupSpec {
         ["count", "avg"]
             .iter()
             .zip(&aggregates)
-            .map(|(name, call)| Field::new(*name, call.function.signature().returns.clone(), true)),
+            .map(|(name, call)| Field::new(*name, call.function.return_type().clone(), true)),
     );
     GroupSpec { keys, aggregates, mode, input: data::schema(), output: Arc::new(Schema::new(fields)) }
 }
