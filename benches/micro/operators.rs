@@ -134,6 +134,7 @@ fn by_id() -> StreamJoin {
         joined: twice(&data::schema()),
         sides: [side(), side()],
         holdback: 0,
+        changelog: false,
     }
 }
 
