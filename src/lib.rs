@@ -18,6 +18,8 @@ pub mod frame;
 pub mod functions;
 pub mod io;
 pub mod items;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub(crate) mod kill;
 pub mod options;
 pub mod plan;

@@ -7,6 +7,7 @@
 //!   offsets/N             what epoch N reads: version line, JSON of watermark, time and settings, one line a source
 //!   commits/N             epoch N is done: version line, JSON; names the state after N and what the sink needs to finish
 //!   sources/S/…           bookkeeping of source S
+//!   pending               what commits/N will say, while a sink that decides by itself is being committed
 //!   state/N-RUN/…         state after epoch N as that run wrote it, a file an operator
 //! ```
 //!
@@ -26,12 +27,14 @@ use serde::{Deserialize, Serialize};
 use self::lease::Lease;
 use self::log::EpochLog;
 use self::state::StateFiles;
-use crate::store::Folder;
+use crate::store::{Folder, Put};
 use crate::{Error, Result};
 
 pub(crate) use self::lease::Applicant;
 pub(crate) use self::record::{CommitRecord, OffsetMetadata, OffsetRecord, StateRef};
 pub(crate) use self::state::States;
+
+const PENDING: &str = "pending";
 
 #[derive(Serialize, Deserialize)]
 struct Metadata {
@@ -122,6 +125,24 @@ impl Checkpoint {
     pub fn write_commit(&self, epoch: u64, record: &CommitRecord) -> Result<()> {
         self.lease.check()?;
         self.commits.create(epoch, &record.write()?)
+    }
+
+    /// Writes durably what `commits/N` will say once the sink has decided for epoch N.
+    pub fn write_pending(&self, epoch: u64, record: &CommitRecord) -> Result<()> {
+        self.lease.check()?;
+        let text = format!("{epoch}\n{}", record.write()?);
+        self.root.put_bare(PENDING, text.as_bytes(), Put::Replace).map(drop)
+    }
+
+    /// What `commits/N` will say.
+    pub fn pending(&self, epoch: u64) -> Result<CommitRecord> {
+        let bytes = self.root.read_bare(PENDING)?.ok_or_else(|| self.root.corrupt(PENDING, "it is missing"))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (about, record) = text.split_once('\n').unwrap_or_default();
+        if about != epoch.to_string() {
+            return Err(self.root.corrupt(PENDING, &format!("it is about epoch '{about}' and not {epoch}")));
+        }
+        CommitRecord::parse(record).map_err(|error| self.root.corrupt(PENDING, error.message()))
     }
 
     /// Writes the state after an epoch durably; it counts once a commit names it.

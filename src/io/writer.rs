@@ -202,6 +202,8 @@ fn write(frame: &DataFrame, spec: &SinkSpec) -> Result<()> {
         pace: Pace::Epoch,
         workers: 1,
         query: "write".to_string(),
+        checkpoint: None,
+        interval: None,
         run_id: uuid::Uuid::new_v4().to_string(),
         conf: frame.session().conf(),
         session: frame.session().clone(),

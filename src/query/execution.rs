@@ -132,13 +132,15 @@ impl Execution {
         connect_sink: impl FnOnce(&Setup) -> Result<Box<dyn Sink>>,
         state: Arc<QueryState>,
     ) -> Result<Execution> {
-        let sources = connect_sources(&setup, &state)?;
-        let start = Start::find(&setup, sources.len())?;
+        let mut sources = connect_sources(&setup, &state)?;
         let mut sink = connect_sink(&setup)?;
+        believe_sink(&setup, sink.as_mut())?;
+        let start = Start::find(&setup, sources.len())?;
+        let readers = readers(&setup, &mut sources, &start)?;
         if let Some((epoch, notes)) = &start.finish {
             finish_sink(sink.as_mut(), *epoch, notes)?;
         }
-        let graph = start_graph(&setup, &sources, sink.as_mut(), &start)?;
+        let graph = start_graph(&setup, &sources, &readers, sink.as_mut(), &start)?;
         // Timers that a former run left are known to the workers only: a first epoch tells.
         let wakes_at = (start.epoch > 0 && setup.plan.wants_epochs_in_time()).then_some(i64::MIN);
         let watermarks = vec![None; setup.plan.watermarks.len()];
@@ -227,9 +229,13 @@ impl Execution {
         Ok(())
     }
 
-    /// Exactly-once sinks are committed after the log (the log decides); the others before it, as Spark does.
+    /// Exactly-once sinks are committed after the log (the log decides); the others before it, as Spark does. A sink that
+    /// decides itself is committed between the state and the log; what the log will say is durable by then.
     fn commit(&mut self, epoch: u64, prepared: Vec<crate::sinks::Prepared>, result: &EpochResult) -> Result<()> {
         let log_first = self.setup.guarantee == Guarantee::ExactlyOnce;
+        if self.sink.decides() {
+            return self.commit_decided(epoch, prepared, result);
+        }
         let notes = prepared.iter().map(|p| p.note.clone()).filter(|note| !note.is_null()).collect();
         if !log_first {
             self.sink.commit(epoch, prepared)?;
@@ -239,12 +245,41 @@ impl Execution {
         self.sink.commit(epoch, prepared)
     }
 
+    fn commit_decided(
+        &mut self,
+        epoch: u64,
+        prepared: Vec<crate::sinks::Prepared>,
+        result: &EpochResult,
+    ) -> Result<()> {
+        let record = self.write_state(epoch, Vec::new(), result)?;
+        if let (Some(checkpoint), Some(record)) = (&self.setup.checkpoint, &record) {
+            checkpoint.write_pending(epoch, record)?;
+        }
+        self.sink.commit(epoch, prepared)?;
+        self.write_log(epoch, record)
+    }
+
     fn write_commit(&mut self, epoch: u64, sink: Vec<serde_json::Value>, result: &EpochResult) -> Result<()> {
-        let Some(checkpoint) = &self.setup.checkpoint else { return Ok(()) };
+        let record = self.write_state(epoch, sink, result)?;
+        self.write_log(epoch, record)
+    }
+
+    /// Makes the state durable; what `commits/N` will say, if there is a checkpoint.
+    fn write_state(
+        &self,
+        epoch: u64,
+        sink: Vec<serde_json::Value>,
+        result: &EpochResult,
+    ) -> Result<Option<CommitRecord>> {
+        let Some(checkpoint) = &self.setup.checkpoint else { return Ok(None) };
         let state = Some(checkpoint.write_state(epoch, &result.state)?);
-        let next_batch_watermark_ms = millis(self.watermark);
-        checkpoint.write_commit(epoch, &CommitRecord { next_batch_watermark_ms, sink, state: state.clone() })?;
-        self.state_ref = state;
+        Ok(Some(CommitRecord { next_batch_watermark_ms: millis(self.watermark), sink, state }))
+    }
+
+    fn write_log(&mut self, epoch: u64, record: Option<CommitRecord>) -> Result<()> {
+        let (Some(checkpoint), Some(record)) = (&self.setup.checkpoint, record) else { return Ok(()) };
+        checkpoint.write_commit(epoch, &record)?;
+        self.state_ref = record.state;
         let retain = self.setup.conf.number("spark.sql.streaming.minBatchesToRetain", 100)?;
         checkpoint.purge(epoch, u64::try_from(retain).unwrap_or(100))
     }
@@ -312,12 +347,47 @@ fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn
     setup.plan.scans.iter().enumerate().map(one).collect()
 }
 
+/// The record of a sink that decides may be an epoch ahead of the log, after a crash between the two: the log follows.
+fn believe_sink(setup: &Setup, sink: &mut dyn Sink) -> Result<()> {
+    let Some(checkpoint) = setup.checkpoint.as_ref().filter(|_| sink.decides()) else { return Ok(()) };
+    let Some(committed) = sink.last_committed()? else { return Ok(()) };
+    let planned = checkpoint.last_offsets()?;
+    if planned.is_none_or(|planned| planned < committed) {
+        let knows = planned.map_or("none".to_owned(), |planned| planned.to_string());
+        return Err(Error::outside(format!(
+            "the sink holds epochs up to {committed}, but the last one of the checkpoint is {knows}"
+        ))
+        .hint("The checkpoint was set back; start with another checkpointLocation."));
+    }
+    if planned == Some(committed) && checkpoint.commit(committed)?.is_none() {
+        tracing::info!("epoch {committed} is committed at the sink; the log follows");
+        checkpoint.write_commit(committed, &checkpoint.pending(committed)?)?;
+    }
+    Ok(())
+}
+
 fn finish_sink(sink: &mut dyn Sink, epoch: u64, notes: &[serde_json::Value]) -> Result<()> {
     let prepared = notes.iter().map(|note| crate::sinks::Prepared { note: note.clone(), ..Default::default() });
     sink.commit(epoch, prepared.collect())
 }
 
-fn start_graph(setup: &Setup, sources: &[Box<dyn Source>], sink: &mut dyn Sink, start: &Start) -> Result<Graph> {
+/// How many readers each source will have that run side by side without end.
+fn readers(setup: &Setup, sources: &mut [Box<dyn Source>], start: &Start) -> Result<Vec<usize>> {
+    let eager = setup.pace() == Pace::Eager;
+    let count = |(source, from): (&mut Box<dyn Source>, &Option<Offset>)| match eager {
+        true => source.partitions(from.as_ref()),
+        false => Ok(1),
+    };
+    sources.iter_mut().zip(&start.offsets).map(count).collect()
+}
+
+fn start_graph(
+    setup: &Setup,
+    sources: &[Box<dyn Source>],
+    readers: &[usize],
+    sink: &mut dyn Sink,
+    start: &Start,
+) -> Result<Graph> {
     let writers = (0..setup.workers).map(|worker| sink.writer(worker)).collect::<Result<Vec<_>>>()?;
     let clocks: Vec<Arc<EventClock>> = setup.plan.watermarks.iter().map(|_| Arc::default()).collect();
     let shared = Shared {
@@ -327,7 +397,7 @@ fn start_graph(setup: &Setup, sources: &[Box<dyn Source>], sink: &mut dyn Sink, 
         watermark: start.delivered,
         clocks,
         statics: setup.statics.clone(),
-        lanes: lanes(setup, sources.len()),
+        lanes: lanes(setup, readers),
         state: start.state.clone(),
         clock: setup.clock.clone(),
         batch_time: setup.batch_time.clone(),
@@ -339,13 +409,18 @@ fn start_graph(setup: &Setup, sources: &[Box<dyn Source>], sink: &mut dyn Sink, 
     Ok(graph)
 }
 
-/// One lane a source and worker; one in all where the order of rows matters or watermarks move with the data.
-fn lanes(setup: &Setup, scans: usize) -> Vec<Vec<(u32, usize)>> {
+/// One lane a source and worker; one in all where the order of rows matters or watermarks move with the data; at least one a
+/// reader where several run side by side, so that each carries its own epochs and, as a partition, its own watermark.
+fn lanes(setup: &Setup, readers: &[usize]) -> Vec<Vec<(u32, usize)>> {
     let eager = setup.pace() == Pace::Eager;
     let single = setup.plan.depends_on_order() || (eager && !setup.plan.watermarks.is_empty());
-    let per_scan = if single { 1 } else { setup.workers };
-    let lane = |scan: usize, i: usize| ((scan * per_scan + i) as u32, (scan + i) % setup.workers);
-    (0..scans).map(|scan| (0..per_scan).map(|i| lane(scan, i)).collect()).collect()
+    let shared = if single { 1 } else { setup.workers };
+    let mut numbers = 0u32..;
+    let per_scan = |(scan, readers): (usize, &usize)| {
+        let count = if *readers > 1 && single { *readers } else { shared.max(*readers) };
+        numbers.by_ref().take(count).enumerate().map(|(i, lane)| (lane, (scan + i) % setup.workers)).collect()
+    };
+    readers.iter().enumerate().map(per_scan).collect()
 }
 
 impl Start {

@@ -83,22 +83,24 @@ pub(crate) fn progress(
     }
 }
 
-fn sources(execution: &Execution, batch: &Batch, processing: f64, between: f64) -> Vec<SourceProgress> {
+fn sources(execution: &mut Execution, batch: &Batch, processing: f64, between: f64) -> Vec<SourceProgress> {
     let offset = |offset: &Option<Value>| offset.clone().unwrap_or(Value::Null);
+    let count = execution.sources.len();
     let one = |scan: usize| {
+        let told = execution.sources[scan].report(batch.ends[scan].as_ref());
         let rows = execution.graph.gauges[scan].take();
         SourceProgress {
             description: execution.sources[scan].description(),
             start_offset: offset(&execution.offsets[scan]),
             end_offset: offset(&batch.ends[scan]),
-            latest_offset: offset(&batch.ends[scan]),
+            latest_offset: offset(&told.latest.or_else(|| batch.ends[scan].clone())),
             num_input_rows: rows,
             input_rows_per_second: rows as f64 / between,
             processed_rows_per_second: rows as f64 / processing,
-            metrics: Map::new(),
+            metrics: told.metrics,
         }
     };
-    (0..execution.sources.len()).map(one).collect()
+    (0..count).map(one).collect()
 }
 
 fn event_time(batch: &Batch, seen: Option<EventTimes>) -> Map<String, Value> {

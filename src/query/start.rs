@@ -200,6 +200,11 @@ fn connect_sink(
         pace: setup.pace(),
         workers: setup.workers,
         query: setup.name.clone().unwrap_or_else(|| setup.id.clone()),
+        checkpoint: setup.checkpoint.as_ref().map(|checkpoint| checkpoint.id().to_owned()),
+        interval: match setup.trigger {
+            Trigger::Continuous(interval) => Some(interval),
+            _ => None,
+        },
         run_id: setup.run_id.clone(),
         conf: setup.conf.clone(),
         session,

@@ -28,6 +28,8 @@ pub(super) fn context(mode: OutputMode) -> SinkContext {
         pace: Pace::Epoch,
         workers: 2,
         query: "query".into(),
+        checkpoint: Some("checkpoint".into()),
+        interval: None,
         run_id: "run-1".into(),
         conf: Conf::default(),
         session: crate::session::Session::default(),
@@ -74,6 +76,11 @@ fn fixture(name: &str) -> Option<Fixture> {
             plain(SinkSpec { format: name.into(), ..foreach_batch::ForeachBatchFunction::new(|_, _, _| Ok(())).spec() })
         }
         "text" | "json" | "csv" | "parquet" | "orc" => Some(file_fixture(name)),
+        #[cfg(feature = "kafka")]
+        "kafka" => {
+            let (spec, keep) = kafka::tests::fixture();
+            Some(Fixture { spec, visible: None, _keep: keep })
+        }
         "foreach" => plain(foreach::ForeachFunction::rows(|_| Ok(())).spec()),
         "channel" => {
             let (sender, receiver) = channel::channel(100);

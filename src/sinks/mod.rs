@@ -14,6 +14,8 @@ pub mod console;
 pub mod file;
 pub mod foreach;
 pub mod foreach_batch;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod noop;
 
@@ -80,6 +82,10 @@ pub struct SinkContext {
     pub workers: usize,
     /// The query's name, or its id.
     pub query: String,
+    /// The id of the query's checkpoint, the same over all runs; `None` without a checkpoint.
+    pub checkpoint: Option<String>,
+    /// How often an epoch ends, if the trigger says so.
+    pub interval: Option<std::time::Duration>,
     /// Distinguishes this run's files from those of a crashed run.
     pub run_id: String,
     /// Session settings as fixed for this query.
@@ -115,6 +121,12 @@ pub trait Sink: Send {
     /// Makes a prepared epoch visible. Called again after a crash if it is unknown whether it finished: must not double rows
     /// (then with `prepared` rebuilt from [`Prepared::note`], without payload).
     fn commit(&mut self, epoch: u64, prepared: Vec<Prepared>) -> Result<()>;
+
+    /// True if the sink's own record, [`Sink::last_committed`], says whether an epoch is committed: then it is committed after the
+    /// state is durable and before `commits/N`, never twice, and a restart believes the record.
+    fn decides(&self) -> bool {
+        false
+    }
 
     /// The last epoch that this sink knows to be committed, if it keeps such a record.
     fn last_committed(&mut self) -> Result<Option<u64>> {
@@ -168,6 +180,8 @@ pub static ALL: &[&dyn SinkProvider] = &[
     &foreach_batch::ForeachBatch,
     &noop::Noop,
     &channel::Channel,
+    #[cfg(feature = "kafka")]
+    &kafka::Kafka,
 ];
 
 /// The sink of this name, in any case.
@@ -181,6 +195,9 @@ pub fn lookup(name: &str) -> Result<&'static dyn SinkProvider> {
 
 fn not_found(name: &str) -> Error {
     let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("failed to find the data source '{name}'"));
+    if name.eq_ignore_ascii_case("kafka") {
+        return error.hint("This build has no Kafka: build with the Cargo feature 'kafka'.");
+    }
     match nearest(name, ALL.iter().flat_map(|provider| provider.names().iter().copied())) {
         Some(near) => error.hint(format!("Did you mean '{near}'?")),
         None => error,

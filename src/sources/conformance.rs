@@ -60,6 +60,8 @@ fn fixture(name: &str) -> Option<Fixture> {
             _keep: Box::new(()),
         }),
         "memory" => Some(memory_fixture()),
+        #[cfg(feature = "kafka")]
+        "kafka" => Some(kafka::tests::fixture()),
         _ => None,
     }
 }

@@ -426,6 +426,10 @@ impl Source for MemorySource {
         Ok((ends != start).then(|| write_offset(&ends)))
     }
 
+    fn partitions(&mut self, from: Option<&Offset>) -> Result<usize> {
+        Ok(self.parse(from)?.len())
+    }
+
     fn read(&mut self, from: Option<&Offset>, to: Option<&Offset>) -> Result<Vec<Box<dyn Reader>>> {
         let starts = self.parse(from)?;
         let ends = to.map(|to| self.parse(Some(to))).transpose()?;

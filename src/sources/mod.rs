@@ -14,8 +14,10 @@
 mod conformance;
 pub mod file;
 pub mod items;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
-mod pause;
+pub(crate) mod pause;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;
@@ -108,6 +110,11 @@ pub trait Source: Send {
     /// The newest offset a batch that starts after `from` may read to; `None` if there is nothing after `from`.
     fn latest(&mut self, from: Option<&Offset>, limit: Limit) -> Result<Option<Offset>>;
 
+    /// How many readers an unbounded [`Source::read`] after `from` will give.
+    fn partitions(&mut self, _from: Option<&Offset>) -> Result<usize> {
+        Ok(1)
+    }
+
     /// Readers of the rows after `from` up to and including `to`; for ever without `to`. Each reader is one partition and
     /// runs on a thread of its own. Partition numbers are stable during a run.
     fn read(&mut self, from: Option<&Offset>, to: Option<&Offset>) -> Result<Vec<Box<dyn Reader>>>;
@@ -134,10 +141,24 @@ pub trait Source: Send {
         Ok(parts.pop().unwrap_or_default())
     }
 
+    /// What a progress report says about the source when an epoch has ended at `end`.
+    fn report(&mut self, _end: Option<&Offset>) -> SourceReport {
+        SourceReport::default()
+    }
+
     /// How often the driver should ask for news when the source never wakes it; `None` if it always wakes it.
     fn poll_interval(&self) -> Option<Duration> {
         None
     }
+}
+
+/// What a source tells progress reports about itself.
+#[derive(Debug, Clone, Default)]
+pub struct SourceReport {
+    /// The newest offset known; by default where the epoch ended.
+    pub latest: Option<Offset>,
+    /// Figures by name, as Spark's text (`"maxOffsetsBehindLatest": "3"`).
+    pub metrics: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What a reader has next.
@@ -180,6 +201,8 @@ pub static ALL: &[&dyn SourceProvider] = &[
     &rate::Rate,
     &rate_micro_batch::RateMicroBatch,
     &memory::Memory,
+    #[cfg(feature = "kafka")]
+    &kafka::Kafka,
 ];
 
 /// The source of this name, in any case.
@@ -193,6 +216,9 @@ pub fn lookup(name: &str) -> Result<&'static dyn SourceProvider> {
 
 fn not_found(name: &str) -> Error {
     let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("failed to find the data source '{name}'"));
+    if name.eq_ignore_ascii_case("kafka") {
+        return error.hint("This build has no Kafka: build with the Cargo feature 'kafka'.");
+    }
     match nearest(name, ALL.iter().flat_map(|provider| provider.names().iter().copied())) {
         Some(near) => error.hint(format!("Did you mean '{near}'?")),
         None => error,

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 /// A place to sleep. Clones share one interruption.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pause(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Pause(Arc<(Mutex<bool>, Condvar)>);
 
 impl Pause {
     /// Sleeps for at most `wait`, shorter if interrupted.
-    pub(super) fn sleep(&self, wait: Duration) {
+    pub(crate) fn sleep(&self, wait: Duration) {
         let interrupted = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slept = self.0.1.wait_timeout_while(interrupted, wait, |interrupted| !*interrupted);
         *slept.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
     /// What another thread calls to end the sleep.
-    pub(super) fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {
+    pub(crate) fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {
         let shared = Arc::clone(&self.0);
         Arc::new(move || {
             *shared.0.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -1,0 +1,285 @@
+//! The producers of a sink: sending with back-pressure, waiting for deliveries, transactions.
+//!
+//! In: records of an epoch from all workers' writers. Out: acknowledged records, or committed transactions. The producers'
+//! buffers are bounded (`queue.buffering.max.*`): a writer waits while they are full, also while the cluster is away.
+//!
+//! Who touches what: writers send and begin the transaction of an epoch (the first of them, under a lock); the query's driver
+//! alone commits. An epoch is begun only after the one two before has been committed, because the driver commits in order.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::progress;
+use super::records::Records;
+use super::settings::Settings;
+use crate::clock::SharedClock;
+use crate::kafka::context::{Health, Writing};
+use crate::kafka::errors;
+use crate::sinks::{SinkContext, SinkSpec};
+use crate::sources::pause::Pause;
+use crate::{Error, Result};
+
+/// How long a writer or the driver waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// No epoch.
+const NONE: u64 = u64::MAX;
+
+/// A producer, and the epoch whose transaction it has open.
+struct Line {
+    producer: ThreadedProducer<Writing>,
+    open: AtomicU64,
+    beginning: Mutex<()>,
+}
+
+/// What makes a sink transactional.
+struct Transactions {
+    /// The query's id, the key of its progress records.
+    query: String,
+    progress_topic: String,
+    /// The last committed epoch, [`NONE`] without one.
+    committed: AtomicU64,
+}
+
+/// The producers that all writers of a query share: one, or two that take turns.
+pub(super) struct Producers {
+    lines: Vec<Line>,
+    transactions: Option<Transactions>,
+    settings: Settings,
+    health: Arc<Health>,
+    clock: SharedClock,
+    closed: AtomicBool,
+}
+
+impl Producers {
+    /// Connects. With transactions: fences earlier producers and finds the last committed epoch.
+    pub(super) fn connect(spec: &SinkSpec, settings: Settings, context: &SinkContext) -> Result<Producers> {
+        let health = Health::new(Arc::clone(&context.clock));
+        let config = settings.producer(spec, context)?;
+        let mut producers = Producers {
+            lines: Vec::new(),
+            transactions: None,
+            settings,
+            health,
+            clock: Arc::clone(&context.clock),
+            closed: AtomicBool::new(false),
+        };
+        if producers.settings.exactly_once {
+            producers.connect_transactional(spec, config, context)?;
+        } else {
+            let line = producers.line(&config)?;
+            producers.lines.push(line);
+        }
+        Ok(producers)
+    }
+
+    fn line(&self, config: &ClientConfig) -> Result<Line> {
+        let producer = config.create_with_context(Writing::new(Arc::clone(&self.health)));
+        let producer = producer.map_err(|cause| errors::error("making a Kafka producer", cause))?;
+        Ok(Line { producer, open: AtomicU64::new(NONE), beginning: Mutex::default() })
+    }
+
+    fn connect_transactional(&mut self, spec: &SinkSpec, config: ClientConfig, context: &SinkContext) -> Result<()> {
+        let query = context.checkpoint.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let plain = crate::kafka::config::client_config(&spec.options, crate::kafka::config::Side::Producer)?;
+        let (topic, timeout) = (self.settings.progress_topic.clone(), self.settings.api_timeout);
+        progress::create_topic(&plain, &topic, timeout)?;
+        for turn in 0..2 {
+            let id = format!("thalweg-{query}-{turn}");
+            let line = self.line(&self.settings.transactional(config.clone(), context, &id)?)?;
+            let begun = line.producer.init_transactions(timeout);
+            begun.map_err(|cause| self.refused(transaction_error("starting transactions", cause)))?;
+            self.lines.push(line);
+        }
+        // Only now: what an earlier run had open has been committed or aborted.
+        let committed = progress::last_epoch(&plain, &topic, &query, timeout, &self.clock)?;
+        let committed = AtomicU64::new(committed.unwrap_or(NONE));
+        self.transactions = Some(Transactions { query, progress_topic: topic, committed });
+        Ok(())
+    }
+
+    /// The reason why the cluster refuses us, if it said so, or `error`.
+    fn refused(&self, error: Error) -> Error {
+        self.health.refusal().unwrap_or(error)
+    }
+
+    /// True if epochs are transactions.
+    pub(super) fn transactional(&self) -> bool {
+        self.transactions.is_some()
+    }
+
+    /// The last epoch that the progress topic names.
+    pub(super) fn last_committed(&self) -> Option<u64> {
+        let committed = self.transactions.as_ref()?.committed.load(Ordering::Acquire);
+        (committed != NONE).then_some(committed)
+    }
+
+    /// Lets writers go that wait for room.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn of_epoch(&self, epoch: u64) -> Result<&Line> {
+        let line = self.lines.get(epoch as usize % self.lines.len().max(1));
+        line.ok_or_else(|| Error::internal("a Kafka sink has no producer"))
+    }
+
+    /// Begins the transaction of an epoch unless another writer has.
+    fn begin(&self, line: &Line, epoch: u64) -> Result<()> {
+        let _alone = line.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        if line.open.load(Ordering::Acquire) != epoch {
+            let begun = line.producer.begin_transaction();
+            begun.map_err(|cause| self.refused(transaction_error("beginning a transaction", cause)))?;
+            line.open.store(epoch, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Makes an epoch's records final. A second time, and for an epoch without records, there is nothing to do.
+    pub(super) fn commit(&self, epoch: u64) -> Result<()> {
+        let line = self.of_epoch(epoch)?;
+        let Some(transactions) = &self.transactions else { return self.wait_delivered(line, epoch) };
+        if line.open.load(Ordering::Acquire) != epoch {
+            return Ok(());
+        }
+        let text = progress::record(epoch);
+        let record = BaseRecord::with_opaque_to(&transactions.progress_topic, Writing::mark(epoch));
+        let record = record.key(&transactions.query).payload(&text);
+        let sent = line.producer.send(record).map_err(|(cause, _)| errors::error("writing a progress record", cause));
+        sent?;
+        line.producer.context().sent(epoch, 1);
+        self.wait_delivered(line, epoch).inspect_err(|_| abort(line))?;
+        self.commit_transaction(line)?;
+        line.open.store(NONE, Ordering::Release);
+        transactions.committed.store(epoch, Ordering::Release);
+        Ok(())
+    }
+
+    /// Asks again while the answer is that asking again helps.
+    fn commit_transaction(&self, line: &Line) -> Result<()> {
+        let begun = self.clock.nanos();
+        loop {
+            let cause = match line.producer.commit_transaction(self.settings.api_timeout) {
+                Ok(()) => return Ok(()),
+                Err(cause) => cause,
+            };
+            let KafkaError::Transaction(inner) = &cause else {
+                return Err(self.refused(transaction_error("committing a transaction", cause)));
+            };
+            let over = u128::from(self.clock.nanos().saturating_sub(begun)) > self.settings.max_retry_time.as_nanos();
+            if inner.txn_requires_abort() {
+                abort(line);
+            }
+            if over || !inner.is_retriable() {
+                return Err(self.refused(transaction_error("committing a transaction", cause)));
+            }
+        }
+    }
+
+    /// Until all records of an epoch are acknowledged.
+    fn wait_delivered(&self, line: &Line, epoch: u64) -> Result<()> {
+        let pause = Pause::default();
+        loop {
+            let done = line.producer.context().delivered(epoch);
+            self.check(line)?;
+            if done {
+                return Ok(());
+            }
+            pause.sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn check(&self, line: &Line) -> Result<()> {
+        match line.producer.context().failure().or_else(|| self.health.refusal()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives a transaction up; what fails then, the broker's timeout and the next run's fencing make good.
+fn abort(line: &Line) {
+    if let Err(cause) = line.producer.abort_transaction(Duration::from_secs(10)) {
+        tracing::warn!("a Kafka transaction was not aborted: {cause}");
+    }
+}
+
+fn transaction_error(doing: &str, cause: KafkaError) -> Error {
+    let code = errors::code(&cause);
+    let error = errors::error(doing, cause);
+    match code {
+        Some(RDKafkaErrorCode::InvalidTransactionTimeout) => {
+            error.hint("Set 'kafka.transaction.timeout.ms' to at most the brokers' 'transaction.max.timeout.ms'.")
+        }
+        _ => error,
+    }
+}
+
+/// One writer's way in.
+pub(super) struct Sending {
+    producers: Arc<Producers>,
+    /// The epoch in progress.
+    pub epoch: u64,
+    /// The epoch whose transaction this writer knows to be open.
+    begun: u64,
+    pause: Pause,
+}
+
+impl Sending {
+    /// For a writer that begins with epoch 0, unless told.
+    pub(super) fn new(producers: Arc<Producers>) -> Sending {
+        Sending { producers, epoch: 0, begun: NONE, pause: Pause::default() }
+    }
+
+    /// Hands records over; waits while the producer's buffer is full.
+    pub(super) fn send(&mut self, records: &Records<'_>) -> Result<()> {
+        let producers = Arc::clone(&self.producers);
+        let line = producers.of_epoch(self.epoch)?;
+        if producers.transactional() && self.begun != self.epoch && records.count > 0 {
+            producers.begin(line, self.epoch)?;
+            self.begun = self.epoch;
+        }
+        producers.check(line)?;
+        for row in 0..records.count {
+            self.send_one(&producers, line, records, row)?;
+        }
+        line.producer.context().sent(self.epoch, records.count as u64);
+        Ok(())
+    }
+
+    fn send_one(&self, producers: &Producers, line: &Line, records: &Records<'_>, row: usize) -> Result<()> {
+        let topic = records.topic(row)?;
+        let mut record = BaseRecord::with_opaque_to(topic, Writing::mark(self.epoch));
+        record.key = records.key(row);
+        record.payload = records.value(row);
+        record.partition = records.partition(row);
+        record.headers = records.headers(row);
+        loop {
+            record = match line.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((cause, back)) if errors::code(&cause) == Some(RDKafkaErrorCode::QueueFull) => {
+                    self.wait_for_room(producers, line)?;
+                    back
+                }
+                Err((cause, _)) => {
+                    let error = errors::error("writing a record to Kafka", cause);
+                    return Err(producers.refused(error).at(format!("topic '{topic}'")));
+                }
+            };
+        }
+    }
+
+    fn wait_for_room(&self, producers: &Producers, line: &Line) -> Result<()> {
+        if producers.closed.load(Ordering::Acquire) {
+            return Err(Error::outside("the query was stopped while Kafka took no records"));
+        }
+        producers.check(line)?;
+        self.pause.sleep(LOOK_AGAIN);
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! A source's connection: one consumer without group membership, its partitions' queues, and questions to the cluster.
+//!
+//! In: what to ask. Out: partitions and offsets. Partitions are assigned by hand. Each has a queue of its own, made *before* the
+//! partition is first assigned: what is fetched never goes to the consumer's common queue, which the watch thread reads
+//! for errors, log lines and statistics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::Offset as Place;
+use rdkafka::consumer::base_consumer::{BaseConsumer, PartitionQueue};
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::OwnedMessage;
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::offsets::{EARLIEST, LATEST, Partition, Positions, name};
+use super::settings::{Settings, Topics};
+use crate::clock::SharedClock;
+use crate::kafka::config::{Side, client_config};
+use crate::kafka::context::{Figures, Health, Reading};
+use crate::kafka::errors::{self, Verdict};
+use crate::options::Options;
+use crate::sources::pause::Pause;
+use crate::{Error, Result};
+
+/// How long one question may take while others could be asked.
+const ONE_TRY: Duration = Duration::from_secs(5);
+/// How often the watch thread looks whether it should end.
+const WATCH: Duration = Duration::from_millis(100);
+/// Fetched and not yet taken: for all partitions together.
+const PREFETCH_KIB: usize = 128 << 10;
+
+/// A partition's queue and the place in it.
+pub(super) struct Slot {
+    pub queue: PartitionQueue<Reading>,
+    /// The next record; `None` while the partition is not assigned.
+    pub next: Option<i64>,
+    /// A record taken from the queue that belongs to a later range.
+    pub held: Option<OwnedMessage>,
+    /// Time of the newest record taken, in milliseconds since 1970.
+    pub newest: Option<i64>,
+}
+
+/// The connection. Shared by the source and its readers.
+pub(super) struct Cluster {
+    consumer: Arc<BaseConsumer<Reading>>,
+    /// Whether the cluster answers.
+    pub health: Arc<Health>,
+    pub settings: Settings,
+    pub clock: SharedClock,
+    /// Slots that no reader has.
+    slots: Mutex<BTreeMap<Partition, Slot>>,
+    pause: Pause,
+    stop: AtomicBool,
+}
+
+/// The thread that reads the consumer's common queue; ends with it.
+pub(super) struct Watch {
+    cluster: Arc<Cluster>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Cluster {
+    /// Makes the client; nothing is sent before the first question.
+    pub(super) fn new(options: &Options, settings: Settings, clock: SharedClock) -> Result<Arc<Cluster>> {
+        let mut config = client_config(options, Side::Consumer)?;
+        config
+            .set("group.id", &settings.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("statistics.interval.ms", "1000");
+        for (name, value) in [("isolation.level", "read_uncommitted"), ("allow.auto.create.topics", "false")] {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        if config.get("queued.max.messages.kbytes").is_none() {
+            config.set("queued.max.messages.kbytes", (PREFETCH_KIB / 8).to_string());
+        }
+        let health = Health::new(Arc::clone(&clock));
+        let consumer = config.create_with_context(Reading::new(Arc::clone(&health)));
+        let consumer: BaseConsumer<Reading> =
+            consumer.map_err(|cause| errors::error("making a Kafka consumer", cause))?;
+        Ok(Arc::new(Cluster {
+            consumer: Arc::new(consumer),
+            health,
+            settings,
+            clock,
+            slots: Mutex::default(),
+            pause: Pause::default(),
+            stop: AtomicBool::new(false),
+        }))
+    }
+
+    /// Starts reading the common queue; `tick` is called about every `interval`.
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        interval: Duration,
+        mut tick: impl FnMut() + Send + 'static,
+    ) -> Result<Watch> {
+        let cluster = Arc::clone(self);
+        let body = move || {
+            let mut last = cluster.clock.nanos();
+            while !cluster.stop.load(Ordering::Acquire) {
+                cluster.hear();
+                let now = cluster.clock.nanos();
+                if u128::from(now.saturating_sub(last)) >= interval.as_nanos() {
+                    last = now;
+                    tick();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("thalweg-kafka".into()).spawn(body)?;
+        Ok(Watch { cluster: Arc::clone(self), thread: Some(thread) })
+    }
+
+    /// One look at the common queue. Errors in it have gone to [`Health`] already.
+    fn hear(&self) {
+        if let Some(Ok(message)) = self.consumer.poll(WATCH) {
+            use rdkafka::message::Message;
+            tracing::error!("a record of {}-{} came by the wrong queue", message.topic(), message.partition());
+        }
+    }
+
+    /// All partitions of what is subscribed to, in order.
+    pub(super) fn partitions(&self) -> Result<Vec<Partition>> {
+        match &self.settings.topics {
+            Topics::Assign(partitions) => Ok(partitions.clone()),
+            Topics::Subscribe(topics) => {
+                let mut all = Vec::new();
+                for topic in topics {
+                    all.extend(self.partitions_of(Some(topic), |_| true)?);
+                }
+                Ok(all)
+            }
+            Topics::Pattern(pattern) => self.partitions_of(None, |topic| pattern.is_match(topic)),
+        }
+    }
+
+    fn partitions_of(&self, topic: Option<&str>, wanted: impl Fn(&str) -> bool) -> Result<Vec<Partition>> {
+        let metadata = self.ask("listing the partitions", |wait| self.consumer.fetch_metadata(topic, wait))?;
+        let mut all: Vec<Partition> = Vec::new();
+        for found in metadata.topics().iter().filter(|topic| wanted(topic.name())) {
+            if let Some(cause) = found.error() {
+                let cause = KafkaError::MetadataFetch(cause.into());
+                if errors::judge(&cause) == Verdict::Unknown && topic.is_some() {
+                    return Err(unknown_topic(found.name()));
+                }
+                return Err(errors::error(&format!("listing the partitions of topic '{}'", found.name()), cause));
+            }
+            let shared: Arc<str> = found.name().into();
+            all.extend(found.partitions().iter().map(|partition| (Arc::clone(&shared), partition.id())));
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// The oldest or newest offset of each partition ([`EARLIEST`], [`LATEST`]).
+    pub(super) fn ends(&self, partitions: &[Partition], end: i64) -> Result<Positions> {
+        self.offsets(&partitions.iter().map(|partition| (partition.clone(), end)).collect())
+    }
+
+    /// For each partition the offset of the first record of at least that time (milliseconds); [`EARLIEST`] and [`LATEST`]
+    /// ask for the ends. [`LATEST`] in the answer: there is no such record.
+    pub(super) fn offsets(&self, times: &Positions) -> Result<Positions> {
+        if times.is_empty() {
+            return Ok(Positions::new());
+        }
+        let answer = self.ask("asking for offsets", |wait| {
+            let list = list(times)?;
+            let found = self.consumer.offsets_for_times(list, wait)?;
+            found.elements().iter().try_for_each(|element| element.error())?;
+            Ok(found)
+        })?;
+        let one = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+            let key: Partition = (element.topic().into(), element.partition());
+            (
+                key,
+                match element.offset() {
+                    Place::Offset(offset) => offset,
+                    _ => LATEST,
+                },
+            )
+        };
+        Ok(answer.elements().iter().map(one).collect())
+    }
+
+    /// Asks until there is an answer: again `fetchOffset.numRetries` times after an answer that may change, and for
+    /// `kafka.default.api.timeout.ms` while there is none.
+    fn ask<T>(&self, what: &str, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
+        let begun = self.clock.nanos();
+        let mut tries = 0;
+        loop {
+            if let Some(refusal) = self.health.refusal() {
+                return Err(refusal);
+            }
+            let cause = match question(ONE_TRY.min(self.settings.api_timeout)) {
+                Ok(answer) => {
+                    self.health.up();
+                    return Ok(answer);
+                }
+                Err(cause) => cause,
+            };
+            tries += 1;
+            let over = u128::from(self.clock.nanos().saturating_sub(begun)) >= self.settings.api_timeout.as_nanos();
+            let again = errors::judge(&cause) == Verdict::Wait || tries <= self.settings.retries;
+            if over || !again || errors::judge(&cause) == Verdict::Refused || self.stop.load(Ordering::Acquire) {
+                return Err(self.health.refusal().unwrap_or_else(|| errors::error(what, cause)));
+            }
+            self.pause.sleep(self.settings.retry_interval);
+        }
+    }
+
+    /// Takes the slot of a partition, making it at the first time.
+    pub(super) fn take(&self, partition: &Partition) -> Result<Slot> {
+        if let Some(slot) = self.slots().remove(partition) {
+            return Ok(slot);
+        }
+        let queue = self.consumer.split_partition_queue(&partition.0, partition.1);
+        let queue = queue.ok_or_else(|| Error::outside(format!("partition {} has no queue", name(partition))))?;
+        Ok(Slot { queue, next: None, held: None, newest: None })
+    }
+
+    /// Gives a slot back, for a later range.
+    pub(super) fn give(&self, partition: Partition, slot: Slot) {
+        self.slots().insert(partition, slot);
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, BTreeMap<Partition, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the partition's queue begin at `offset`. What was in it is gone.
+    pub(super) fn place(&self, partition: &Partition, slot: &mut Slot, offset: i64) -> Result<()> {
+        let failed = |cause| errors::error(&format!("reading {}", name(partition)), cause);
+        let here = Positions::from([(partition.clone(), offset)]);
+        let list = list(&here).map_err(failed)?;
+        if slot.next.is_some() {
+            self.consumer.incremental_unassign(&list).map_err(failed)?;
+        }
+        self.consumer.incremental_assign(&list).map_err(failed)?;
+        slot.next = Some(offset);
+        slot.held = None;
+        Ok(())
+    }
+
+    /// What the newest statistics say.
+    pub(super) fn figures(&self) -> Figures {
+        self.consumer.context().figures()
+    }
+
+    /// Commits offsets to the group, for others to see. The query goes on whatever comes of it.
+    pub(super) fn commit(&self, positions: &Positions, mode: CommitMode) {
+        let committed = list(positions).and_then(|list| self.consumer.commit(&list, mode));
+        if let Err(cause) = committed {
+            tracing::warn!("offsets were not committed to group '{}': {cause}", self.settings.group);
+        }
+    }
+
+    /// An error if the cluster refuses us or has been away for longer than `maxRetryTime`.
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(refusal) = self.health.refusal() {
+            return Err(refusal);
+        }
+        match self.health.away() {
+            Some(nanos) if u128::from(nanos) >= self.settings.max_retry_time.as_nanos() => {
+                let seconds = nanos / 1_000_000_000;
+                Err(Error::outside(format!("no Kafka broker has been reachable for {seconds} s"))
+                    .hint("Option 'maxRetryTime' says how long to wait."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where to go on when records are gone: an error, or (with `failOnDataLoss` false) the nearest place that exists.
+    pub(super) fn after_loss(&self, partition: &Partition, from: i64, to: Option<i64>) -> Result<i64> {
+        let one = std::slice::from_ref(partition);
+        let ends = (self.ends(one, EARLIEST)?, self.ends(one, LATEST)?);
+        let earliest = ends.0.get(partition).copied().unwrap_or(0);
+        let latest = ends.1.get(partition).copied().unwrap_or(0);
+        let range = match to {
+            Some(to) => format!("offsets {from} to {} of {}", to - 1, name(partition)),
+            None => format!("offsets from {from} on of {}", name(partition)),
+        };
+        let there = format!("it holds {earliest} up to {latest}");
+        self.lost("COULD_NOT_READ_OFFSET_RANGE", &format!("{range} can't be read: {there}"))?;
+        Ok(if from > latest { earliest } else { earliest.max(from) })
+    }
+
+    /// Data loss: an error, or a warning with `failOnDataLoss` false.
+    pub(super) fn lost(&self, condition: &str, what: &str) -> Result<()> {
+        if !self.settings.fail_on_data_loss {
+            tracing::warn!("records of Kafka were lost: {what}");
+            return Ok(());
+        }
+        Err(Error::outside(format!("some data may have been lost: {what}"))
+            .with_condition(format!("KAFKA_DATA_LOSS.{condition}"))
+            .hint(
+                "Either Kafka aged the records out, or the topic was deleted before all was read. \
+                 Set option 'failOnDataLoss' to 'false' to go on all the same.",
+            ))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.cluster.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; nothing else depends on the thread.
+            drop(thread.join());
+        }
+    }
+}
+
+fn unknown_topic(topic: &str) -> Error {
+    Error::query("UNKNOWN_TOPIC_OR_PARTITION", format!("there is no topic '{topic}'"))
+        .hint("Create it first, or check the name in option 'subscribe'.")
+}
+
+fn list(positions: &Positions) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for ((topic, partition), place) in positions {
+        let place = match *place {
+            LATEST => Place::End,
+            EARLIEST => Place::Beginning,
+            offset => Place::Offset(offset),
+        };
+        list.add_partition_offset(topic, *partition, place)?;
+    }
+    Ok(list)
+}

@@ -1,0 +1,172 @@
+//! The reader of the continuous trigger: records are handed over the moment the client has them.
+//!
+//! In: partitions (one, unless more appear while it runs) with the offsets to begin at. Out: rows, as many as are there. The
+//! client wakes it; so does the query's driver when an epoch closes.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+
+use super::cluster::{Cluster, Slot};
+use super::offsets::{self, Partition, Positions, name};
+use super::rows::Rows;
+use crate::kafka::errors::{self, Verdict};
+use crate::sources::pause::Pause;
+use crate::sources::{Offset, Read, Reader};
+use crate::{Error, Result};
+
+/// Partitions that were found while a reader runs, with the offsets to begin at.
+#[derive(Default)]
+pub(super) struct Inbox {
+    filled: AtomicBool,
+    found: Mutex<Vec<(Partition, i64)>>,
+}
+
+impl Inbox {
+    /// Hands a partition over.
+    pub(super) fn put(&self, partition: Partition, from: i64) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push((partition, from));
+        self.filled.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<(Partition, i64)> {
+        if !self.filled.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Time of the newest record taken from a partition, in milliseconds since 1970; `i64::MIN` without one.
+pub(super) type Newest = Arc<AtomicI64>;
+
+struct Tail {
+    partition: Partition,
+    slot: Slot,
+    next: i64,
+}
+
+/// Reads partitions for ever.
+pub(super) struct TailReader {
+    cluster: Arc<Cluster>,
+    tails: Vec<Tail>,
+    /// Which partition is looked at first.
+    turn: usize,
+    rows: Rows,
+    pause: Pause,
+    inbox: Arc<Inbox>,
+    newest: Newest,
+}
+
+impl TailReader {
+    /// Begins at `starts`.
+    pub(super) fn open(
+        cluster: &Arc<Cluster>,
+        starts: Vec<(Partition, i64)>,
+        rows: Rows,
+        inbox: Arc<Inbox>,
+        newest: Newest,
+    ) -> Result<Self> {
+        let pause = Pause::default();
+        let mut reader =
+            TailReader { cluster: Arc::clone(cluster), tails: Vec::new(), turn: 0, rows, pause, inbox, newest };
+        starts.into_iter().try_for_each(|(partition, from)| reader.adopt(partition, from))?;
+        Ok(reader)
+    }
+
+    fn adopt(&mut self, partition: Partition, from: i64) -> Result<()> {
+        let mut slot = self.cluster.take(&partition)?;
+        let wake = self.pause.interrupter();
+        slot.queue.set_nonempty_callback(move || wake());
+        self.cluster.place(&partition, &mut slot, from)?;
+        self.tails.push(Tail { partition, slot, next: from });
+        Ok(())
+    }
+
+    /// Takes what is there.
+    fn gather(&mut self) -> Result<()> {
+        let count = self.tails.len();
+        for i in 0..count {
+            let tail = &mut self.tails[(self.turn + i) % count];
+            while !self.rows.is_full() && tail.poll(&self.cluster, &mut self.rows, &self.newest)? {}
+        }
+        self.turn = (self.turn + 1) % count.max(1);
+        Ok(())
+    }
+}
+
+impl Tail {
+    /// Takes one thing from the queue; false if there was nothing.
+    fn poll(&mut self, cluster: &Cluster, rows: &mut Rows, newest: &Newest) -> Result<bool> {
+        let cause = match self.slot.queue.poll(Duration::ZERO) {
+            None => return Ok(false),
+            Some(Ok(message)) => {
+                if message.offset() >= self.next {
+                    rows.push(&message);
+                    self.next = message.offset() + 1;
+                    newest.store(message.timestamp().to_millis().unwrap_or(i64::MIN), Ordering::Relaxed);
+                }
+                cluster.health.up();
+                return Ok(true);
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                cluster.health.up();
+                return Ok(true);
+            }
+            Some(Err(cause)) => cause,
+        };
+        self.trouble(cluster, cause).map(|()| true)
+    }
+
+    fn trouble(&mut self, cluster: &Cluster, cause: KafkaError) -> Result<()> {
+        match errors::judge(&cause) {
+            Verdict::Wait => {
+                cluster.health.note(&cause, "");
+                Ok(())
+            }
+            Verdict::OutOfRange => {
+                self.next = cluster.after_loss(&self.partition, self.next, None)?;
+                cluster.place(&self.partition, &mut self.slot, self.next)
+            }
+            Verdict::Unknown => {
+                let what = format!("{} is gone; it was read up to offset {}", name(&self.partition), self.next);
+                cluster.lost("PARTITIONS_DELETED", &what)
+            }
+            _ => Err(self.at(errors::error("reading from Kafka", cause))),
+        }
+    }
+
+    fn at(&self, error: Error) -> Error {
+        error.at(format!("Kafka partition {}, offset {}", name(&self.partition), self.next))
+    }
+}
+
+impl Reader for TailReader {
+    fn next(&mut self, wait: Duration) -> Result<Read> {
+        for (partition, from) in self.inbox.take() {
+            self.adopt(partition, from)?;
+        }
+        self.gather()?;
+        if self.rows.is_empty() {
+            self.pause.sleep(wait);
+            self.gather()?;
+        }
+        if self.rows.is_empty() {
+            self.cluster.check()?;
+            return Ok(Read::Idle);
+        }
+        Ok(Read::Rows(self.rows.take()?))
+    }
+
+    fn offset(&self) -> Offset {
+        let positions: Positions = self.tails.iter().map(|tail| (tail.partition.clone(), tail.next)).collect();
+        offsets::to_offset(&positions)
+    }
+
+    fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
+        Some(self.pause.interrupter())
+    }
+}
