@@ -19,6 +19,7 @@ mod embedded;
 mod keys;
 mod plans;
 mod queries;
+mod refused_by_spark;
 mod replay;
 mod sql;
 mod stream;
