@@ -186,8 +186,9 @@ impl Bytes {
     }
 
     fn finish(&mut self, nulls: Option<NullBuffer>, data_type: &DataType) -> Result<ArrayRef> {
-        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
-        let values = Buffer::from_vec(std::mem::take(&mut self.bytes));
+        let offsets = OffsetBuffer::new(hand_over(&mut self.offsets).into());
+        self.offsets.push(0);
+        let values = Buffer::from_vec(hand_over(&mut self.bytes));
         if *data_type == DataType::Binary {
             return Ok(Arc::new(BinaryArray::try_new(offsets, values, nulls)?));
         }
@@ -215,12 +216,18 @@ fn offsets(ends: &mut Ends) -> OffsetBuffer<i32> {
     OffsetBuffer::new(offsets.into())
 }
 
+/// The values; in their place an empty vector with room for as many, since chunks are of similar sizes.
+fn hand_over<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
 fn numbers<T: ArrowPrimitiveType>(
     values: &mut Vec<T::Native>,
     nulls: Option<NullBuffer>,
     data_type: &DataType,
 ) -> ArrayRef {
-    let array = PrimitiveArray::<T>::new(std::mem::take(values).into(), nulls);
+    let array = PrimitiveArray::<T>::new(hand_over(values).into(), nulls);
     Arc::new(array.with_data_type(data_type.clone()))
 }
 

@@ -105,9 +105,30 @@ pub fn parse_integer<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
-    if digits.is_empty() {
-        return None;
+    let value = match digits.len() {
+        0 => return None,
+        1..=18 => {
+            let value = short_integer(digits)?;
+            if negative { -value } else { value }
+        }
+        _ => long_integer(digits, negative)?,
+    };
+    T::try_from(value).ok()
+}
+
+/// Up to 18 digits, which fit 64 bits.
+fn short_integer(digits: &[u8]) -> Option<i64> {
+    let mut value = 0;
+    let mut wrong = false;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        wrong |= digit > 9;
+        value = i64::wrapping_add(i64::wrapping_mul(value, 10), i64::from(digit));
     }
+    (!wrong).then_some(value)
+}
+
+fn long_integer(digits: &[u8], negative: bool) -> Option<i64> {
     let mut value: i64 = 0;
     for byte in digits {
         let digit = i64::from(byte.wrapping_sub(b'0'));
@@ -117,7 +138,7 @@ pub fn parse_integer<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
         let next = value.checked_mul(10)?;
         value = if negative { next.checked_sub(digit)? } else { next.checked_add(digit)? };
     }
-    T::try_from(value).ok()
+    Some(value)
 }
 
 /// Reads a floating number as Java's `parseDouble`: surrounding blanks, `NaN`, `Infinity` and a final `d` or `f` are fine.
