@@ -151,11 +151,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte.
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     /// Goes on if the next byte is this one; says whether it was.
+    #[inline]
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -278,6 +280,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The name of a member that starts here.
+    #[inline]
     pub(super) fn name(&mut self) -> Scan<Token> {
         match self.peek() {
             Some(b'"') => self.string(b'"'),
@@ -334,8 +337,16 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Leaves out white space and, where they are allowed, comments.
+    /// Leaves out white space and, where they are allowed, comments. Mostly there is none.
+    #[inline]
     pub(super) fn blanks(&mut self) -> Scan<()> {
+        match self.peek() {
+            Some(byte) if byte > b' ' && byte != b'/' => Ok(()),
+            _ => self.some_blanks(),
+        }
+    }
+
+    fn some_blanks(&mut self) -> Scan<()> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
