@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union};
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{Aggregate, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection, Union};
 
 use super::ast::SetOperator;
 use super::binder::Binder;
@@ -73,11 +74,11 @@ impl Binder<'_> {
             SetOperator::Union => distinct(self.union(left, right)?),
             SetOperator::Intersect => {
                 let (left, right, _) = self.aligned(left, right, "INTERSECT")?;
-                Ok(LogicalPlanBuilder::intersect(left, right, all)?)
+                compared(left, right, all, LogicalPlanBuilder::intersect)
             }
             SetOperator::Except | SetOperator::Minus => {
                 let (left, right, _) = self.aligned(left, right, "EXCEPT")?;
-                Ok(LogicalPlanBuilder::except(left, right, all)?)
+                compared(left, right, all, LogicalPlanBuilder::except)
             }
         }
     }
@@ -142,6 +143,29 @@ impl Binder<'_> {
         let exprs = types.iter().enumerate().map(cast).collect::<Result<Vec<_>>>()?;
         Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
     }
+}
+
+/// EXCEPT or INTERSECT. With ALL rows count as often as they are there: the first of equal rows is compared with the first, the
+/// second with the second.
+fn compared(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    all: bool,
+    compare: fn(LogicalPlan, LogicalPlan, bool) -> datafusion::common::Result<LogicalPlan>,
+) -> Result<LogicalPlan> {
+    if !all {
+        return Ok(compare(left, right, false)?);
+    }
+    let width = left.schema().fields().len();
+    let plan = compare(numbered(left)?, numbered(right)?, true)?;
+    let columns: Vec<Expr> = (0..width).map(|index| column_at(plan.schema(), index)).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
+}
+
+/// The rows with their number among equal rows.
+fn numbered(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let number = row_number().partition_by(all_columns(plan.schema())).build()?;
+    Ok(LogicalPlanBuilder::from(plan).window(vec![number.alias("_occurrence")])?.build()?)
 }
 
 /// SQL's DISTINCT: an aggregation over all columns.

@@ -49,6 +49,21 @@ const QUERIES: &[(&str, &str)] = &[
     ("top counts", "SELECT k, count(*) AS n FROM a GROUP BY k ORDER BY n DESC, k LIMIT 2"),
     ("except", "SELECT k, v FROM a EXCEPT SELECT k, v FROM b"),
     ("intersect", "SELECT k, v FROM a INTERSECT SELECT k, v FROM b"),
+    ("except all", "SELECT k, v FROM a EXCEPT ALL SELECT k, v FROM b"),
+    ("intersect all", "SELECT k, v FROM a INTERSECT ALL SELECT k, v FROM b"),
+    (
+        "rollup over counts",
+        "SELECT k % 2 AS p, n, count(*) AS c FROM (SELECT k, count(*) AS n FROM a GROUP BY k) GROUP BY ROLLUP (k % 2, n)",
+    ),
+    ("outer join counted", "SELECT count(*) AS c, count(b.v) AS d FROM a LEFT JOIN b ON a.k = b.k AND a.v < b.v"),
+    ("distinct values", "SELECT k, count(DISTINCT v) AS d FROM a GROUP BY k"),
+    (
+        "distinct over counts",
+        "SELECT count(DISTINCT n) AS d, sum(n) AS s FROM (SELECT k, count(*) AS n FROM a GROUP BY k)",
+    ),
+    ("limit of counts", "SELECT count(*) AS c FROM (SELECT k, count(*) AS n FROM a GROUP BY k LIMIT 2)"),
+    ("sum of a top", "SELECT sum(v) AS s FROM (SELECT v, k FROM a ORDER BY v DESC, k LIMIT 3)"),
+    ("sum of what was sorted", "SELECT sum(n) AS s FROM (SELECT k, count(*) AS n FROM a GROUP BY k ORDER BY n)"),
     ("distinct", "SELECT count(*) AS c FROM (SELECT DISTINCT k, v FROM a)"),
     (
         "join of counts",

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
 
 use super::super::dataflow::{Kind, Node, Sort, Step};
 use super::super::nodes::{Generate, MapItems, SessionWindow, TimeWindow};
-use super::{Lowering, arrow_schema, expression};
+use super::{Consumer, Lowering, arrow_schema, expression};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
@@ -60,16 +60,26 @@ impl Lowering {
         Ok(self.step(input, step, plan.schema()))
     }
 
+    /// Whether rows leave a step as corrections of those before, not as the whole table of an epoch.
+    fn corrected(&self) -> bool {
+        match self.mode {
+            OutputMode::Append => false,
+            OutputMode::Update => true,
+            OutputMode::Complete => self.consumer == Consumer::Operator,
+        }
+    }
+
     pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {
         let (skip, fetch) = bounds(limit)?;
-        let mut input = match (self.mode, limit.input.as_ref()) {
-            (OutputMode::Update, LogicalPlan::Sort(sort)) => return self.first_rows(sort, skip, fetch),
+        let corrected = self.corrected();
+        let mut input = match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) if corrected => return self.first_rows(sort, skip, fetch),
             // An aggregation below gives corrections, which are no rows to count.
-            (OutputMode::Update, input) => self.operand(input)?,
-            (_, input) => self.node(input)?,
+            input if corrected => self.operand(input)?,
+            input => self.node(input)?,
         };
         let schema = input.schema.clone();
-        if self.mode == OutputMode::Complete {
+        if self.mode == OutputMode::Complete && !corrected {
             input = self.whole(input);
         }
         if let (Kind::Sort(sort), Some(n)) = (&mut input.kind, fetch) {
@@ -78,20 +88,24 @@ impl Lowering {
             return Ok(input);
         }
         match (self.mode, fetch) {
-            (OutputMode::Complete, fetch) => {
+            (OutputMode::Complete, fetch) if !corrected => {
                 let width = input.schema.fields().len();
                 let schema = input.schema.clone();
                 let kind = Kind::Sort(Sort { keys: Vec::new(), limit: fetch, offset: skip, width });
                 Ok(self.add("limit", kind, vec![input], schema))
             }
-            (OutputMode::Update, _) if input.changelog => self.any_rows(input, skip, fetch),
+            (_, fetch) if input.changelog => self.any_rows(input, skip, fetch),
             (_, Some(n)) if skip == 0 => Ok(self.add("limit", Kind::Limit(n), vec![input], schema)),
             _ => Err(Error::unsupported("OFFSET on a stream is not supported")),
         }
     }
 
     pub(super) fn sort(&mut self, sort: &LogicalSort) -> Result<Node> {
-        if self.mode == OutputMode::Update {
+        if self.corrected() && sort.fetch.is_none() && self.consumer == Consumer::Operator {
+            // The order of rows that go into an operator says nothing.
+            return self.node(&sort.input);
+        }
+        if self.corrected() {
             return self.first_rows(sort, 0, None);
         }
         let input = self.node(&sort.input)?;
