@@ -106,13 +106,16 @@ impl Finish {
     }
 }
 
+/// Sends updates of keys.
+type Sender<R> = OutputBuilder<Fine, CapacityContainerBuilder<Vec<(Bytes, Fine, R)>>>;
+
 /// One datum that is there from the start, on the first worker: it makes the group of an aggregation without keys.
 fn seed<'scope, R: Data>(scope: Scope<'scope, Fine>, place: &Place, key: Bytes, one: R) -> Updates<'scope, Bytes, R> {
     let time = Fine::new(place.epoch, place.first_tick());
     let mut given = (scope.index() == 0).then_some((key, time, one));
     let mut builder = OperatorBuilder::new("Seed".to_owned(), scope);
     let (output, stream) = builder.new_output::<Vec<(Bytes, Fine, R)>>();
-    let mut output: OutputBuilder<Fine, CapacityContainerBuilder<Vec<(Bytes, Fine, R)>>> = OutputBuilder::from(output);
+    let mut output: Sender<R> = OutputBuilder::from(output);
     builder.build(move |mut capabilities| {
         let mut capability = capabilities.pop();
         move |_| {
