@@ -1,9 +1,10 @@
 //! Generators as marker functions: `explode`, `posexplode`, `inline`, their `_outer` forms, `stack`.
+//! `json_tuple` and `variant_explode` are an `inline` of what their own files compute.
 //!
 //! In comes a call, out goes an expression that stands for the rows a value makes; it cannot be evaluated. Whoever plans
 //! a query lifts it into a plan node, with [`as_generator`] telling what it makes.
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
@@ -77,11 +78,13 @@ pub fn as_generator(expr: &Expr) -> Option<Generator> {
         DataType::Struct(fields) if kernel.parameters() == ROWS => {
             fields.iter().map(|field| field.as_ref().clone()).collect()
         }
-        column => vec![types::field("col", column.clone())],
+        column => vec![types::field(COLUMN, column.clone())],
     };
     Some(Generator { kind, outer, args: args.to_vec(), fields })
 }
 
+/// The name of a generator's only column, unless the value says otherwise.
+const COLUMN: &str = "col";
 /// Key of a marker whose type is a struct of several columns.
 const ROWS: &str = "rows";
 
@@ -89,8 +92,14 @@ const ROWS: &str = "rows";
 pub fn default_name(expr: &Expr) -> Option<&'static str> {
     match Kernel::of(expr)?.0.function_name() {
         name @ (super::window::WINDOW | super::window::SESSION_WINDOW) => Some(name),
-        _ => is_generator(expr).then_some("col"),
+        _ => is_generator(expr).then_some(COLUMN),
     }
+}
+
+/// The generator whose rows are the structs of `list`, their `fields` as columns.
+pub(super) fn inline(fields: &Fields, list: Expr, outer: bool) -> Expr {
+    let columns = fields.iter().map(|field| field.as_ref().clone()).collect();
+    marker(name_of(Kind::Inline, outer), columns, vec![list])
 }
 
 fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
@@ -101,7 +110,9 @@ fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
         ))
     };
     match columns.as_slice() {
-        [column] => Kernel::values(name, column.data_type().clone(), run).fallible().call(args),
+        [column] if column.name() == COLUMN => {
+            Kernel::values(name, column.data_type().clone(), run).fallible().call(args)
+        }
         _ => Kernel::values(name, DataType::Struct(columns.into()), run).key(ROWS).fallible().call(args),
     }
 }
@@ -114,7 +125,9 @@ fn explode(mut call: Call<'_>, kind: Kind, outer: bool) -> Result<Expr> {
             DataType::Struct(fields) => fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect(),
             _ => return Err(unexpected(&value, &data_type, "\"ARRAY<STRUCT>\"")),
         },
-        (Kind::Explode | Kind::PosExplode, DataType::List(item)) => vec![types::field("col", item.data_type().clone())],
+        (Kind::Explode | Kind::PosExplode, DataType::List(item)) => {
+            vec![types::field(COLUMN, item.data_type().clone())]
+        }
         (Kind::Explode | Kind::PosExplode, DataType::Map(..)) => entries(&data_type)?,
         (Kind::Inline, _) => return Err(unexpected(&value, &data_type, "\"ARRAY<STRUCT>\"")),
         _ => return Err(unexpected(&value, &data_type, "(\"ARRAY\" or \"MAP\")")),

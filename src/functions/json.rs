@@ -1,19 +1,20 @@
-//! JSON in columns: from_json, to_json, schema_of_json, get_json_object, json_array_length, json_object_keys.
+//! JSON in columns: from_json, to_json, schema_of_json, get_json_object, json_tuple, json_array_length, json_object_keys.
 //!
 //! In: STRING columns of JSON text, or values to write. Out: values of the declared type, or STRING. Reading and writing is
 //! that of the format `json`.
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, StringBuilder};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::array::{ArrayRef, AsArray, ListArray, StringBuilder, StructArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Fields, Int32Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 
 use super::arguments::{Compiled, coerced, constant, constant_options, constant_text};
 use super::json_path::{Found, LENIENT, Path};
-use super::rows::{over_rows, put};
-use super::{Call, Function, coerce, function};
+use super::rows::{Rows, over_rows, put};
+use super::{Call, Function, coerce, function, generator};
 use crate::formats::json::scan::{Kind, Scanner, unescape};
 use crate::formats::json::{FromJson, ToJson, schema_of_json};
 use crate::options::Options;
@@ -27,6 +28,7 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["to_json"], to_json),
     function(&["schema_of_json"], schema_of_json_function),
     function(&["get_json_object"], get_json_object),
+    function(&["json_tuple"], json_tuple),
     function(&["json_array_length"], json_array_length),
     function(&["json_object_keys"], json_object_keys),
 ];
@@ -98,6 +100,36 @@ fn get_json_object(mut call: Call<'_>) -> Result<Expr> {
         })
     })
     .call(args))
+}
+
+/// `json_tuple(text, name, ...)`: one row, with a column of text for each name.
+fn json_tuple(mut call: Call<'_>) -> Result<Expr> {
+    let args = coerced(&mut call, 2..=usize::MAX, &[STRING])?;
+    let fields: Fields = (0..args.len() - 1).map(|at| types::field(format!("c{at}"), STRING)).collect();
+    let paths = args.iter().skip(1).map(|name| Compiled::new(&[name], |names| Ok(Path::member(names[0]))));
+    let paths = paths.collect::<Result<Vec<_>>>()?;
+    let row = fields.clone();
+    let kernel = over_rows("json_tuple", types::list(DataType::Struct(fields.clone())), move |rows| {
+        let columns = (1..).zip(&paths).map(|(at, path)| members(rows, at, path)).collect::<Result<Vec<_>>>()?;
+        let structs = StructArray::try_new(row.clone(), columns, None)?;
+        let offsets = OffsetBuffer::from_repeated_length(1, rows.len());
+        let item = types::list_item(DataType::Struct(row.clone()));
+        Ok(Arc::new(ListArray::try_new(item, offsets, Arc::new(structs), None)?))
+    });
+    Ok(generator::inline(&fields, kernel.call(args), false))
+}
+
+/// The member that argument `at` names, of each text.
+fn members(rows: &Rows<'_>, at: usize, path: &Compiled<Path>) -> Result<ArrayRef> {
+    let (texts, names) = (rows.strings(0)?, rows.strings(at)?);
+    let (mut path, mut found) = (path.start(), Found::default());
+    rows.try_give_strings(|row, out| {
+        let (text, name) = (texts.get(row)?, names.get(row)?);
+        match path.get(&[name]) {
+            Ok(path) => path.find(text, &mut found).then(|| Ok(put(out, found.text()))),
+            Err(error) => Some(Err(error)),
+        }
+    })
 }
 
 fn json_array_length(mut call: Call<'_>) -> Result<Expr> {

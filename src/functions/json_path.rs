@@ -46,6 +46,11 @@ impl Path {
         Some(Path { steps })
     }
 
+    /// The path to the member of this name.
+    pub fn member(name: &str) -> Path {
+        Path { steps: vec![Step::Name(name.to_owned())] }
+    }
+
     /// Writes what the path finds in `text`; false if it finds nothing or the text is malformed.
     pub fn find(&self, text: &str, out: &mut Found) -> bool {
         out.clear();

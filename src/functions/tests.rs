@@ -198,4 +198,5 @@ expression_files! {
     json_csv: &[];
     variant: &[];
     aes: &[];
+    json_tuple: &[];
 }

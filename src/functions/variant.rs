@@ -1,16 +1,19 @@
-//! Functions over VARIANT: parse_json, variant_get, schema_of_variant, is_variant_null, to_variant_object, ...
+//! Functions over VARIANT: parse_json, variant_get, schema_of_variant, is_variant_null, variant_explode, ...
 //!
 //! In: STRING columns of JSON, VARIANT columns and paths into them. Out: VARIANT, or the type that was asked for. The encoding
 //! is in `crate::variant`.
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, ListArray, StringArray, StructArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Fields};
 use datafusion::logical_expr::Expr;
 
 use super::arguments::{Compiled, coerced, constant_text, not_foldable};
 use super::coerce::{implicit, unexpected};
 use super::rows::{Rows, over_rows, put};
-use super::{Call, Function, function};
+use super::{Call, Function, function, generator};
 use crate::types::zone::Zone;
 use crate::variant::{
     Builder, Item, Path, Problem, Target, Value, VariantColumn, Variants, can_become, extract, from_array, parse,
@@ -30,6 +33,8 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["is_valid_variant"], is_valid_variant),
     function(&["schema_of_variant"], schema_of_variant),
     function(&["to_variant_object"], to_variant_object),
+    function(&["variant_explode"], |call| variant_explode(call, false)),
+    function(&["variant_explode_outer"], |call| variant_explode(call, true)),
 ];
 
 fn parse_json(mut call: Call<'_>, name: &'static str, null_if_bad: bool) -> Result<Expr> {
@@ -160,4 +165,50 @@ fn to_variant_object(mut call: Call<'_>) -> Result<Expr> {
         }
     }
     Ok(over_rows("to_variant_object", types::variant(), |rows| from_array(&rows.array(0)?)).call(args))
+}
+
+/// A row for each field of an object or element of an array: place, name, value.
+fn variant_explode(mut call: Call<'_>, outer: bool) -> Result<Expr> {
+    let args = only_variant(&mut call)?;
+    let fields: Fields = vec![
+        types::field("pos", DataType::Int32),
+        types::field("key", STRING),
+        types::field("value", types::variant()),
+    ]
+    .into();
+    let row = fields.clone();
+    let kernel = over_rows("variant_explode", types::list(DataType::Struct(fields.clone())), move |rows| {
+        exploded(&rows.array(0)?, &row)
+    });
+    Ok(generator::inline(&fields, kernel.call(args), outer))
+}
+
+/// The parts of each value as a list of structs; empty for what has no parts.
+fn exploded(array: &ArrayRef, fields: &Fields) -> Result<ArrayRef> {
+    let variants = Variants::of(array)?;
+    let (mut lengths, mut positions, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    let mut values = VariantColumn::default();
+    for value in variants.iter() {
+        let parts = value.map_or(Some(Vec::new()), parts).ok_or_else(crate::variant::malformed)?;
+        lengths.push(parts.len());
+        for (position, (key, part)) in (0i32..).zip(parts) {
+            positions.push(position);
+            keys.push(key);
+            values.push(Some(&part));
+        }
+    }
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int32Array::from(positions)), Arc::new(StringArray::from(keys)), values.finish()?];
+    let structs = StructArray::try_new(fields.clone(), columns, None)?;
+    let item = types::list_item(DataType::Struct(fields.clone()));
+    Ok(Arc::new(ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(structs), None)?))
+}
+
+/// The parts of a value, fields with their names; `None` if its bytes are damaged.
+fn parts(value: Value<'_>) -> Option<Vec<(Option<&str>, Value<'_>)>> {
+    match value.item()? {
+        Item::Object(object) => object.iter().map(|(name, value)| Some((Some(name?), value?))).collect(),
+        Item::Array(array) => array.iter().map(|value| Some((None, value?))).collect(),
+        _ => Some(Vec::new()),
+    }
 }

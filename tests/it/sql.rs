@@ -185,3 +185,19 @@ fn rows_as_values_of_the_program() {
     let schema = Arc::new(arrow::datatypes::Schema::empty());
     assert_eq!(session().create_data_frame(schema, Vec::new()).unwrap().count().unwrap(), 0);
 }
+
+#[test]
+fn parts_of_json_and_variant_become_rows_and_columns() {
+    check("SELECT json_tuple('{\"a\":1,\"b\":{\"c\":[2]}}', 'b', 'x', 'a')", &["{\"c\":[2]} NULL 1"]);
+    check("SELECT id, t FROM people LATERAL VIEW json_tuple('{\"a\":true}', 'a') AS t WHERE id = 2", &["2 true"]);
+    let variant = "parse_json('{\"b\":[1,\"x\"],\"a\":null}')";
+    check(
+        &format!("SELECT pos, key, value FROM variant_explode({variant}) ORDER BY pos"),
+        &["0 a null", "1 b [1,\"x\"]"],
+    );
+    check(
+        &format!("SELECT v:b[0]::INT + 1, v:b[1]::STRING, v:nothing.at.all FROM (SELECT {variant} AS v)"),
+        &["2 x NULL"],
+    );
+    check_refused(&format!("SELECT {variant} < {variant}"), "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE");
+}
