@@ -122,6 +122,22 @@ def spoken(rng):
     table(HERE / "spoken" / "2.csv", ["time", "sentence"], rows[half:])
 
 
+def payments(rng):
+    """fraud: payments by card; now and then a tiny one that is followed by a large one within a minute or two."""
+    rows = []
+    for number in range(60):
+        second, card = 15 * number + rng.randint(0, 10), f"card-{rng.randint(1, 8)}"
+        if rng.random() < 0.15:
+            rows.append((second, card, rng.randint(1, 99)))
+            rows.append((second + rng.choice([20, 45, 100]), card, rng.randint(50_000, 90_000)))
+        else:
+            rows.append((second, card, rng.randint(300, 60_000)))
+    rows.sort()
+    rows = [{"card": card, "time": stamp(START + timedelta(seconds=second)), "cents": cents} for second, card, cents in rows]
+    for part in range(3):
+        lines(HERE / "payments" / f"{part + 1}.json", rows[part * len(rows) // 3:(part + 1) * len(rows) // 3])
+
+
 if __name__ == "__main__":
-    for part in [orders, voters, influenza, names, sensors, ads, spoken]:
+    for part in [orders, voters, influenza, names, sensors, ads, spoken, payments]:
         part(random.Random(f"thalweg {part.__name__}"))

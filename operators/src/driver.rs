@@ -448,8 +448,10 @@ impl Stepper {
 }
 
 /// The smallest watermark in each input's frontier. An input that has ended promises nothing new: what was delivered stays,
-/// because inputs end one after the other when a query is stopped, and that may close no window.
+/// because inputs end one after the other when a query is stopped, and that may close no window. The same holds when only
+/// workers are left that have no rows of their own to wait for, whose watermark is the end of time.
 fn watermarks(frontiers: &[MutableAntichain<Time>]) -> Vec<i64> {
     let least = |frontier: &MutableAntichain<Time>| frontier.frontier().iter().map(|time| time.watermark).min();
-    frontiers.iter().map(|frontier| least(frontier).unwrap_or(NO_WATERMARK)).collect()
+    let promised = |frontier| least(frontier).filter(|watermark| *watermark != i64::MAX);
+    frontiers.iter().map(|frontier| promised(frontier).unwrap_or(NO_WATERMARK)).collect()
 }
