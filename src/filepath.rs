@@ -104,7 +104,7 @@ pub fn check_apart(sink: &str, sources: &[&str]) -> Result<()> {
 }
 
 /// The path with symbolic links resolved, as far as it exists.
-fn resolved(path: &Path) -> PathBuf {
+pub(crate) fn resolved(path: &Path) -> PathBuf {
     for base in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (base.canonicalize(), path.strip_prefix(base)) {
             return real.join(rest);

@@ -5,7 +5,7 @@
 
 pub(crate) mod blocking;
 pub mod catalog;
-pub(crate) mod checkpoint;
+pub mod checkpoint;
 pub mod clock;
 pub mod conf;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! checkpoint/
 //!   metadata              {"id": …}
 //!   leases/G              who may write: the highest G
+//!   operators             the operators that keep state, and what their state is called
 //!   offsets/N             what epoch N reads: version line, JSON of watermark, time and settings, one line a source
 //!   commits/N             epoch N is done: version line, JSON; names the state after N and what the sink needs to finish
 //!   sources/S/…           bookkeeping of source S
@@ -18,9 +19,13 @@
 
 mod lease;
 mod log;
+mod operators;
 mod process;
 mod record;
 mod state;
+mod tools;
+
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +36,10 @@ use crate::store::{Folder, Put};
 use crate::{Error, Result};
 
 pub(crate) use self::lease::Applicant;
+pub(crate) use self::operators::StatefulOperator;
 pub(crate) use self::record::{CommitRecord, OffsetMetadata, OffsetRecord, StateRef};
 pub(crate) use self::state::States;
+pub use self::tools::{EpochReport, Finding, Removal, Report, repair, rewind, show, verify};
 
 const PENDING: &str = "pending";
 
@@ -48,6 +55,8 @@ pub(crate) struct Checkpoint {
     offsets: EpochLog,
     commits: EpochLog,
     state: StateFiles,
+    /// What the state of each operator of the running plan is called.
+    names: HashMap<String, String>,
     lease: Lease,
 }
 
@@ -71,6 +80,7 @@ impl Checkpoint {
             offsets,
             commits: EpochLog::new(root.folder("commits")),
             state: StateFiles::new(root.folder("state"), &applicant.run_id),
+            names: HashMap::new(),
             lease,
             root,
         })
@@ -79,6 +89,23 @@ impl Checkpoint {
     /// The query's id, the same over all runs.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The settings that the newest epoch recorded.
+    pub fn settings(&self) -> Result<BTreeMap<String, String>> {
+        let newest = self.last_offsets()?;
+        newest.map_or(Ok(BTreeMap::new()), |epoch| Ok(self.offsets(epoch)?.metadata.conf))
+    }
+
+    /// The plan that runs from now on. Its operators go on with the state of those that were there before.
+    ///
+    /// # Errors
+    /// `STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA`, `STATE_STORE_KEY_SCHEMA_NOT_COMPATIBLE` or
+    /// `STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE` if they can't.
+    pub fn adopt(&mut self, operators: Vec<StatefulOperator>) -> Result<()> {
+        let fresh = self.last_offsets()?.is_none_or(|newest| newest == 0) && !self.commits.contains(0)?;
+        self.names = operators::adopt(&self.root, operators, fresh)?;
+        Ok(())
     }
 
     /// Bookkeeping folder of source `n`.
@@ -147,12 +174,18 @@ impl Checkpoint {
 
     /// Writes the state after an epoch durably; it counts once a commit names it.
     pub fn write_state(&self, epoch: u64, state: &States) -> Result<StateRef> {
-        self.state.write(epoch, state)
+        let name = |operator: &String| self.names.get(operator).unwrap_or(operator).clone();
+        let named = state.iter().map(|(operator, batches)| (name(operator), batches.clone())).collect();
+        self.state.write(epoch, &named)
     }
 
     /// Reads a state that a commit named.
     pub fn read_state(&self, state: &StateRef) -> Result<States> {
-        self.state.read(state)
+        let mut named = self.state.read(state)?;
+        let own = |(operator, name): (&String, &String)| Some((operator.clone(), named.remove(name)?));
+        let mut states: States = self.names.iter().filter_map(own).collect();
+        states.extend(named);
+        Ok(states)
     }
 
     /// Removes what lies more than `retain` epochs before `epoch`; never the newest two. May be cut off anywhere: the next call

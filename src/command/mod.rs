@@ -4,6 +4,7 @@
 //! error is told once, in one form.
 
 mod bench;
+mod checkpoint;
 mod display;
 mod job;
 mod output;
@@ -36,6 +37,9 @@ enum Command {
     Run(run::RunArguments),
     /// Type SQL in a shell, or run the text given with -e.
     Sql(sql::SqlArguments),
+    /// Look at a query's checkpoint, check it, set it back.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Checkpoint),
     /// Measure throughput and latency on this machine.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -71,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Sql(arguments) => sql::run(arguments),
+        Command::Checkpoint(what) => checkpoint::run(what),
         Command::Bench(bench) => bench::run(bench),
     };
     match done {

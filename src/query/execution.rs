@@ -184,10 +184,10 @@ impl Execution {
         let mut waited = 0;
         self.graph.wait(epoch, &mut || {
             waited += u32::from(state.stopping());
-            if waited == PATIENCE {
+            if waited == PATIENCE || state.aborting() {
                 sink.close(None);
             }
-            None
+            state.aborting().then(aborted)
         })
     }
 
@@ -200,13 +200,7 @@ impl Execution {
         let metadata = OffsetMetadata {
             batch_watermark_ms: millis(batch.watermark),
             batch_timestamp_ms: batch.timestamp,
-            conf: self
-                .setup
-                .conf
-                .iter()
-                .filter(|(key, _)| recorded_conf(key))
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .collect(),
+            conf: super::recorded::of(&self.setup.conf),
             state: self.state_ref.clone(),
         };
         checkpoint.write_offsets(batch.epoch, &OffsetRecord { metadata, offsets: batch.ends.clone() })
@@ -313,20 +307,14 @@ impl Execution {
     }
 }
 
+/// The end of a query that was told not to finish its epoch.
+pub(crate) fn aborted() -> Error {
+    crate::sinks::closed("the query's epoch in progress was given up; its sink")
+}
+
 /// Milliseconds of a watermark for the log; without event time 0.
 fn millis(watermark: i64) -> i64 {
     if watermark == NO_WATERMARK { 0 } else { watermark.div_euclid(1000) }
-}
-
-/// Settings that a restart takes from the checkpoint.
-fn recorded_conf(key: &str) -> bool {
-    matches!(
-        key,
-        "spark.sql.shuffle.partitions"
-            | "spark.sql.streaming.multipleWatermarkPolicy"
-            | "spark.sql.session.timeZone"
-            | "spark.sql.ansi.enabled"
-    )
 }
 
 fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn Source>>> {

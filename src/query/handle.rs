@@ -114,19 +114,27 @@ impl StreamingQuery {
     /// Finishes the epoch in progress, commits it and ends the query. Returns when it has ended; a second call waits too.
     ///
     /// # Errors
-    /// If it has not ended within `spark.sql.streaming.stopTimeout` (0: no limit).
+    /// If it has not ended within `spark.sql.streaming.stopTimeout` (0: no limit). The epoch in progress is then given up, as
+    /// by [`StreamingQuery::abort`].
     pub fn stop(&self) -> Result<()> {
         self.0.state.request_stop();
         // How it ended is told by `exception`; stopping a failed query is no error.
         let ended = self.0.state.wait(self.0.stop_timeout).unwrap_or(true);
         if !ended {
-            return Err(Error::outside("the query did not stop within 'spark.sql.streaming.stopTimeout'"));
+            self.abort();
+            return Err(Error::outside("the query did not stop within 'spark.sql.streaming.stopTimeout'")
+                .hint("Its epoch in progress is given up and runs again after a restart."));
         }
         if let Some(thread) = self.0.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
             // A panic of the driver thread was turned into the query's error.
             let _ = thread.join();
         }
         Ok(())
+    }
+
+    /// Asks the query to end at once, without waiting: the epoch in progress is not committed and runs again after a restart.
+    pub fn abort(&self) {
+        self.0.state.request_abort();
     }
 
     /// Asks the query to stop without waiting.

@@ -155,11 +155,14 @@ fn feed(execution: &mut Execution, batch: &Batch) -> Result<()> {
         let readers = execution.sources[scan].read(from.as_ref(), Some(to))?;
         let lanes = &execution.graph.lanes[scan];
         let clock = &execution.setup.clock;
-        let failed = std::sync::atomic::AtomicBool::new(false);
-        pump_all(readers, lanes, spread, clock, &|| failed.load(std::sync::atomic::Ordering::Acquire))
+        let state = &execution.state;
+        pump_all(readers, lanes, spread, clock, &|| state.aborting())
             .map_err(|error: Error| error.at(format!("source '{}'", execution.setup.plan.scans[scan].table.name)))?;
         if let Some(error) = execution.graph.failure() {
             return Err(error);
+        }
+        if execution.state.aborting() {
+            return Err(super::execution::aborted());
         }
     }
     Ok(())

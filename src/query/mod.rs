@@ -8,8 +8,10 @@
 //!
 //! One graph serves all triggers; a trigger only decides when an epoch closes. Where to start reading: [`execution`].
 
+mod active;
 mod continuous;
 mod execution;
+mod fingerprint;
 mod graph;
 mod handle;
 mod ingest;
@@ -18,6 +20,7 @@ mod listener;
 mod manager;
 mod micro_batch;
 pub mod progress;
+mod recorded;
 mod report;
 mod start;
 mod state;

@@ -11,6 +11,7 @@ use super::handle::{Parts, StreamingQuery};
 use super::manager::StreamingQueryManager;
 use super::state::QueryState;
 use super::trigger::Trigger;
+use super::{active, fingerprint, recorded};
 use crate::checkpoint::{Applicant, Checkpoint};
 use crate::clock::{SharedClock, SystemClock};
 use crate::conf::Conf;
@@ -67,7 +68,10 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     check_paths(&request.sink, &plan)?;
     let statics = collect_statics(&plan.statics, &request.conf)?;
     let run_id = new_id();
-    let checkpoint = open_checkpoint(&request, &run_id)?;
+    let keep = request.conf.number("spark.sql.streaming.numRecentProgressUpdates", 100)?;
+    let state = QueryState::new(usize::try_from(keep).unwrap_or(100));
+    let checkpoint = open_checkpoint(&request, &run_id, &plan, &state)?;
+    let conf = recorded::fixed(&request.conf, checkpoint.as_ref())?;
     let setup = Setup {
         schema: output_schema(&request),
         plan,
@@ -83,9 +87,9 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         workers: workers(&request.conf)?,
         guarantee: provider.guarantee(),
         listeners: request.manager.listeners(),
-        conf: request.conf.clone(),
+        conf,
     };
-    launch(request, setup, provider, explained)
+    launch(request, setup, provider, explained, state)
 }
 
 /// The columns that the sink is given.
@@ -152,11 +156,19 @@ fn lease_timeout(conf: &Conf) -> Result<Duration> {
     Ok(Duration::from_millis(u64::try_from(timeout).unwrap_or(0).max(1000)))
 }
 
-fn open_checkpoint(request: &StartRequest, run_id: &str) -> Result<Option<Checkpoint>> {
+fn open_checkpoint(
+    request: &StartRequest,
+    run_id: &str,
+    plan: &crate::plan::dataflow::DataflowPlan,
+    state: &Arc<QueryState>,
+) -> Result<Option<Checkpoint>> {
     let Some(location) = checkpoint_location(request) else { return Ok(None) };
+    active::take_over(&location, state, &request.conf)?;
     let (run_id, name) = (run_id.to_owned(), request.name.clone());
     let applicant = Applicant { run_id, name, timeout: lease_timeout(&request.conf)? };
-    Checkpoint::open(&location, &applicant).map(Some)
+    let mut checkpoint = Checkpoint::open(&location, &applicant)?;
+    checkpoint.adopt(fingerprint::stateful_operators(plan))?;
+    Ok(Some(checkpoint))
 }
 
 /// Connects and runs on a thread of its own; waits until it is connected.
@@ -165,11 +177,10 @@ fn launch(
     setup: Setup,
     provider: &'static dyn SinkProvider,
     explained: String,
+    state: Arc<QueryState>,
 ) -> Result<StreamingQuery> {
-    let keep = request.conf.number("spark.sql.streaming.numRecentProgressUpdates", 100)?;
-    let state = QueryState::new(usize::try_from(keep).unwrap_or(100));
     let (id, run_id, name) = (setup.id.clone(), setup.run_id.clone(), setup.name.clone());
-    let stop_timeout = request.conf.number("spark.sql.streaming.stopTimeout", 0)?;
+    let stop_timeout = active::stop_timeout(&request.conf)?;
     let (connected, connecting) = crossbeam_channel::bounded(1);
     let StartRequest { session, manager, sink, .. } = request;
     let thread = {
@@ -182,7 +193,6 @@ fn launch(
         std::thread::Builder::new().name(label).spawn(body)?
     };
     connecting.recv().map_err(|_| Error::internal("the query's driver died while connecting"))??;
-    let stop_timeout = u64::try_from(stop_timeout).ok().filter(|millis| *millis > 0).map(Duration::from_millis);
     let query = StreamingQuery::new(Parts { id, run_id, name, explained, state, thread, stop_timeout });
     manager.add(query.clone());
     Ok(query)

@@ -40,6 +40,7 @@ pub(crate) struct QueryState {
     inner: Mutex<Inner>,
     changed: Condvar,
     stop: AtomicBool,
+    abort: AtomicBool,
     keep: usize,
 }
 
@@ -48,7 +49,8 @@ impl QueryState {
     pub fn new(keep: usize) -> Arc<Self> {
         let status = Status { message: "Initializing".into(), is_data_available: false, is_trigger_active: false };
         let inner = Inner { status, recent: VecDeque::new(), ended: None, asked: 0, answered: 0, wakes: 0 };
-        Arc::new(QueryState { inner: Mutex::new(inner), changed: Condvar::new(), stop: AtomicBool::new(false), keep })
+        let (stop, abort) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(QueryState { inner: Mutex::new(inner), changed: Condvar::new(), stop, abort, keep })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -117,6 +119,17 @@ impl QueryState {
     /// Whether it should stop.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Asks the driver to give up the epoch in progress, too.
+    pub fn request_abort(&self) {
+        self.abort.store(true, Ordering::Release);
+        self.request_stop();
+    }
+
+    /// Whether the epoch in progress should be given up: it is not committed and runs again after a restart.
+    pub fn aborting(&self) -> bool {
+        self.abort.load(Ordering::Acquire)
     }
 
     /// Wakes the driver: there may be something to do.

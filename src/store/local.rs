@@ -109,8 +109,7 @@ fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
 }
 
 fn entry(name: String, about: &Metadata) -> Entry {
-    let is_folder = about.is_dir();
-    Entry { name, size: if is_folder { 0 } else { about.len() }, modified: about.modified().ok(), is_folder }
+    Entry { name, size: if about.is_dir() { 0 } else { about.len() }, modified: about.modified().ok() }
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
@@ -170,9 +169,5 @@ impl Store for LocalStore {
 
     fn place(&self, path: &str) -> String {
         self.full(path).display().to_string()
-    }
-
-    fn local(&self) -> Option<&Path> {
-        Some(&self.root)
     }
 }

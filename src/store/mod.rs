@@ -38,8 +38,6 @@ pub(crate) struct Entry {
     pub size: u64,
     /// When it was written, if the store tells.
     pub modified: Option<SystemTime>,
-    /// True for a folder.
-    pub is_folder: bool,
 }
 
 /// A place for files. Paths are relative to its root, parts separated by `/`.
@@ -63,8 +61,6 @@ pub(crate) trait Store: Send + Sync {
     fn tidy(&self) -> Result<()>;
     /// Where a path is, for messages.
     fn place(&self, path: &str) -> String;
-    /// The root as a local folder, if it is one.
-    fn local(&self) -> Option<&Path>;
 }
 
 /// A folder in a store. Cheap to clone.
@@ -96,11 +92,6 @@ impl Folder {
     /// The folder `name` within this one.
     pub(crate) fn folder(&self, name: &str) -> Folder {
         Folder { store: Arc::clone(&self.store), path: self.path_of(name) }
-    }
-
-    /// The root as a local folder, if it is one.
-    pub(crate) fn local_root(&self) -> Option<&Path> {
-        self.store.local()
     }
 
     /// Where a file is, for messages.

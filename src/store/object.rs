@@ -3,7 +3,6 @@
 //! `memory:NAME` is a store of this process by that name, gone with it: for tests and tries. `s3:` needs the feature `s3`.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::TryStreamExt;
@@ -93,11 +92,11 @@ impl Objects {
 
 fn entry(object: &ObjectMeta) -> Entry {
     let name = object.location.filename().unwrap_or_default().to_owned();
-    Entry { name, size: object.size, modified: Some(object.last_modified.into()), is_folder: false }
+    Entry { name, size: object.size, modified: Some(object.last_modified.into()) }
 }
 
 fn folder(prefix: &ObjectPath) -> Entry {
-    Entry { name: prefix.filename().unwrap_or_default().to_owned(), size: 0, modified: None, is_folder: true }
+    Entry { name: prefix.filename().unwrap_or_default().to_owned(), size: 0, modified: None }
 }
 
 impl Store for Objects {
@@ -154,9 +153,5 @@ impl Store for Objects {
 
     fn place(&self, path: &str) -> String {
         if path.is_empty() { self.location.clone() } else { format!("{}/{path}", self.location) }
-    }
-
-    fn local(&self) -> Option<&Path> {
-        None
     }
 }
