@@ -43,7 +43,8 @@ mod armed {
 
     /// A kill that waits, or has happened.
     struct Kill {
-        /// `path step`, e.g. `offsets/2 renamed`; a path that ends in `*` stands for all that begin so.
+        /// `root/path step`, e.g. `checkpoint/offsets/2 renamed`, where the root is its last part; a path that ends in `*`
+        /// stands for all that begin so.
         at: String,
         /// How often the point is passed before.
         passes: usize,
@@ -72,7 +73,7 @@ mod armed {
         let mut kills = kills();
         let Some(kills) = kills.as_mut() else { return Ok(()) };
         for (_, kill) in kills.iter_mut().filter(|(armed, _)| root.starts_with(armed)) {
-            if !kill.dead && matches(&kill.at, path, step) {
+            if !kill.dead && matches(&kill.at, root, path, step) {
                 kill.dead = kill.passes == 0;
                 kill.passes = kill.passes.saturating_sub(1);
             }
@@ -83,8 +84,9 @@ mod armed {
         Ok(())
     }
 
-    fn matches(at: &str, path: &str, step: &str) -> bool {
+    fn matches(at: &str, root: &Path, path: &str, step: &str) -> bool {
         let Some((wanted, wanted_step)) = at.rsplit_once(' ') else { return false };
+        let path = format!("{}/{path}", root.file_name().unwrap_or_default().display());
         let same = wanted.strip_suffix('*').map_or(wanted == path, |begin| path.starts_with(begin));
         same && wanted_step == step
     }

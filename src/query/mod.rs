@@ -16,6 +16,8 @@ mod graph;
 mod handle;
 mod ingest;
 mod items;
+#[cfg(test)]
+mod kills;
 mod listener;
 mod manager;
 mod micro_batch;

@@ -16,6 +16,7 @@ mod conformance;
 
 mod continuous;
 mod embedded;
+mod faults_checkpoint;
 mod keys;
 mod plans;
 mod queries;

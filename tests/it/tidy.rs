@@ -2,6 +2,7 @@
 //!
 //! In: the files of the repository. Each test names every file that breaks its rule.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,52 @@ fn every_lesson_is_in_the_readme() {
     let names = lessons.iter().filter_map(|file| file.file_stem()?.to_str());
     let missing: Vec<&str> = names.filter(|name| !readme.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "the table of lessons lacks {missing:?}");
+}
+
+/// Which fault has which tests; written anew when `THALWEG_WRITE_DOCS` is set.
+#[test]
+fn the_table_of_faults_is_current() {
+    let mut files = Vec::new();
+    ["src", "operators/src", "tests/it"].iter().for_each(|folder| collect(&root().join(folder), &mut files));
+    files.sort();
+    let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in &files {
+        let place = file.strip_prefix(root()).expect("below the root").display().to_string();
+        for name in test_names(&read(file)) {
+            for id in fault_ids(&name) {
+                tests.entry(id).or_default().push(format!("`{name}` ({place})"));
+            }
+        }
+    }
+    assert!(tests.contains_key("K12") && tests.contains_key("C08"), "{:?}", tests.keys());
+    let rows: String = tests.iter().map(|(id, names)| format!("| {id} | {} |\n", names.join(", "))).collect();
+    let text = format!("{FAULTS_HEADER}{rows}");
+    let file = root().join("docs/faults.md");
+    if std::env::var_os("THALWEG_WRITE_DOCS").is_some() {
+        fs::write(&file, text).expect("the table can be written");
+    } else {
+        assert!(read(&file) == text, "docs/faults.md is old: run this test with THALWEG_WRITE_DOCS=1");
+    }
+}
+
+const FAULTS_HEADER: &str = "# Faults and their tests\n\n\
+    K: the process dies at a step of the commit protocol. D: bad input. T: time. C: disk and checkpoint. N: network. O: sinks.\n\
+    P: process, memory, plans. X: security. The table is made from the names of the tests.\n\n\
+    | fault | tests |\n|---|---|\n";
+
+/// Names of functions behind `#[test]`, also those that a macro tests.
+fn test_names(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
+    names.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())).collect()
+}
+
+/// `k12_k14_a_commit` → K12, K14.
+fn fault_ids(name: &str) -> Vec<String> {
+    let is_id = |word: &&str| {
+        let (letter, digits) = word.split_at(word.len().min(1));
+        "kdtcnopx".contains(letter) && digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    name.split('_').take_while(|word| !word.is_empty() && is_id(word)).map(str::to_uppercase).collect()
 }
 
 fn root() -> &'static Path {
