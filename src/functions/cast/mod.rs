@@ -111,7 +111,7 @@ impl Caster {
         }
         Ok(match (from, to) {
             (DataType::Null, _) => Arc::new(move |array| Ok(new_null_array(&target, array.len()))),
-            (from, _) if is_variant(from) => self.from_variant(to),
+            (from, _) if is_variant(from) => self.variants(to),
             (_, to) if is_variant(to) => Arc::new(from_array),
             (_, DataType::Utf8) => show::converter(&self.zone),
             (DataType::List(_) | DataType::Map(..) | DataType::Struct(_), _) => {
@@ -128,7 +128,7 @@ impl Caster {
 
 impl Caster {
     /// The function that looks for values of type `to` in VARIANT.
-    fn from_variant(&self, to: &DataType) -> Convert {
+    fn variants(&self, to: &DataType) -> Convert {
         let null_if_bad = self.mode == Mode::Try;
         let target = Target { data_type: to.clone(), null_if_bad, zone: self.zone.clone() };
         Arc::new(move |array| extract(&Variants::of(array)?.iter().collect::<Vec<_>>(), &target))
