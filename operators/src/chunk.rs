@@ -20,17 +20,24 @@ pub struct Chunk {
     pub ingest: u64,
     /// Number of the source partition the rows came from; watermarks are kept per partition.
     pub partition: u32,
+    /// Instead of rows: the partition has been idle for so long that watermarks need not wait for it.
+    pub quiet: bool,
 }
 
 impl Chunk {
     /// A chunk of these rows.
     pub fn new(rows: RecordBatch, ingest: u64, partition: u32) -> Self {
-        Chunk { rows: Some(rows), ingest, partition }
+        Chunk { rows: Some(rows), ingest, partition, quiet: false }
+    }
+
+    /// The news that a partition is idle. It travels as far as the next operator that keeps state.
+    pub fn quiet(partition: u32) -> Self {
+        Chunk { rows: None, ingest: 0, partition, quiet: true }
     }
 
     /// The same origin with other rows.
     pub fn with_rows(&self, rows: RecordBatch) -> Self {
-        Chunk { rows: Some(rows), ingest: self.ingest, partition: self.partition }
+        Chunk::new(rows, self.ingest, self.partition)
     }
 
     /// The rows, if there are any.
@@ -61,21 +68,23 @@ impl Chunk {
 
 impl Accountable for Chunk {
     fn record_count(&self) -> i64 {
-        i64::try_from(self.len()).expect("a batch has fewer than 2^63 rows")
+        // What counts nothing is not delivered.
+        i64::try_from(self.len().max(usize::from(self.quiet))).expect("a batch has fewer than 2^63 rows")
     }
 }
 
-/// Across processes: ingest, partition, then an Arrow IPC stream with the schema.
+/// Across processes: ingest, partition, quiet, then an Arrow IPC stream with the schema.
 impl ContainerBytes for Chunk {
     fn from_bytes(bytes: Bytes) -> Self {
-        let (head, body) = bytes.split_at(12);
+        let (head, body) = bytes.split_at(13);
         let ingest = u64::from_le_bytes(head[..8].try_into().expect("eight bytes"));
-        let partition = u32::from_le_bytes(head[8..].try_into().expect("four bytes"));
+        let partition = u32::from_le_bytes(head[8..12].try_into().expect("four bytes"));
+        let quiet = head[12] != 0;
         let rows = (!body.is_empty()).then(|| {
             let mut reader = StreamReader::try_new(body, None).expect("a peer of the same build wrote the stream");
             reader.next().expect("the stream holds one batch").expect("a peer of the same build wrote the batch")
         });
-        Chunk { rows, ingest, partition }
+        Chunk { rows, ingest, partition, quiet }
     }
 
     fn length_in_bytes(&self) -> usize {
@@ -88,6 +97,7 @@ impl ContainerBytes for Chunk {
         const WRITES: &str = "timely's buffer takes as many bytes as were announced";
         writer.write_all(&self.ingest.to_le_bytes()).expect(WRITES);
         writer.write_all(&self.partition.to_le_bytes()).expect(WRITES);
+        writer.write_all(&[u8::from(self.quiet)]).expect(WRITES);
         if let Some(rows) = &self.rows {
             let mut stream = StreamWriter::try_new(&mut *writer, &rows.schema()).expect(WRITES);
             stream.write(rows).expect(WRITES);

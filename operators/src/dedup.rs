@@ -13,7 +13,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef};
 
 use crate::driver::{Logic, StateMetrics};
-use crate::event_time::{EventTime, column, drop_late};
+use crate::event_time::{EventTime, column};
 use crate::expiry::Expiry;
 use crate::keys::KeyTable;
 use crate::time::NO_WATERMARK;
@@ -85,9 +85,9 @@ impl Dedup {
         })
     }
 
-    fn in_time(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+    fn in_time(&mut self, rows: RecordBatch, out: &mut Output) -> Result<RecordBatch> {
         let Some(event_time) = &self.event_time else { return Ok(rows) };
-        let (rows, dropped) = drop_late(rows, event_time, self.watermark)?;
+        let (rows, dropped) = out.drop_late(0, rows, event_time, self.watermark)?;
         self.metrics.rows_dropped += dropped;
         Ok(rows)
     }
@@ -151,7 +151,7 @@ impl Logic for Dedup {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let (ingest, partition) = (chunk.ingest, chunk.partition);
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
-        let rows = self.in_time(rows)?;
+        let rows = self.in_time(rows, out)?;
         let first = self.note(&rows)?;
         let count = first.count_set_bits();
         self.metrics.rows_updated += count as u64;

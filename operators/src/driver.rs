@@ -14,6 +14,9 @@
 //! raises it to `(epoch in progress, output_watermark)`. So an operator whose rows may be older than its input's watermark
 //! (a join with a time range, `withWatermark` itself) just says so, and timely holds the next operator's watermark back.
 //!
+//! Rows that a logic judges late leave through a second output, which exists only where somebody asked for them
+//! ([`Place::late`]); it carries epochs but no watermark.
+//!
 //! Invariants: epochs are absorbed in order; `on_watermark` only rises; nothing is sent below the own capability; after an
 //! error the capability stays where it is, so that no epoch with missing rows can complete anywhere downstream.
 
@@ -29,8 +32,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 use timely::progress::frontier::MutableAntichain;
-use timely::scheduling::Activator;
+use timely::scheduling::{Activator, SyncActivator};
 
+use crate::event_time::{EventTime, drop_late, split_late};
 use crate::exchange::{Route, pact};
 use crate::time::{NO_WATERMARK, Time};
 use crate::{Chunk, ChunkStream, Error, Result};
@@ -122,6 +126,21 @@ pub trait Logic: 'static {
     fn metrics(&mut self) -> StateMetrics {
         StateMetrics::default()
     }
+
+    /// Hears once, before everything else, how another thread can have this operator look at its promises again
+    /// ([`Logic::output_watermark`]) although no rows came.
+    fn wakes_by(&mut self, _activator: SyncActivator) {}
+}
+
+/// Rows that came too late at an operator.
+#[derive(Debug, Clone)]
+pub struct Late {
+    /// The input they came by.
+    pub port: usize,
+    /// The rows, with all columns of the input.
+    pub rows: RecordBatch,
+    /// The watermark that had passed them.
+    pub watermark: i64,
 }
 
 /// Collects what a [`Logic`] emits; the driver sends it.
@@ -130,12 +149,20 @@ pub struct Output {
     ready: Vec<Chunk>,
     /// Ingest instant for rows that no single input chunk caused: the oldest chunk since the last emission.
     ingest: u64,
+    /// Late rows, if somebody wants them.
+    late: Option<Vec<Late>>,
 }
 
 impl Output {
     /// An output of this pace; [`crate::harness`] and the driver make one per operator.
     pub fn new(pace: Pace) -> Self {
-        Output { pace, ready: Vec::new(), ingest: 0 }
+        Output { pace, ready: Vec::new(), ingest: 0, late: None }
+    }
+
+    /// The same output, which also collects late rows.
+    #[must_use]
+    pub fn with_late(self) -> Self {
+        Output { late: Some(Vec::new()), ..self }
     }
 
     /// Whether changed results should leave at once.
@@ -153,6 +180,43 @@ impl Output {
     /// Emits rows caused by the epoch so far.
     pub fn rows(&mut self, rows: RecordBatch) {
         self.chunk(Chunk::new(rows, self.ingest, 0));
+    }
+
+    /// True if late rows should be handed to [`Output::late`]; otherwise counting them is enough.
+    pub fn wants_late(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// Hands over rows of input `port` that came after `watermark` had passed them; forgotten unless somebody wants them.
+    pub fn late(&mut self, port: usize, rows: RecordBatch, watermark: i64) {
+        if let Some(late) = self.late.as_mut().filter(|_| rows.num_rows() > 0) {
+            late.push(Late { port, rows, watermark });
+        }
+    }
+
+    /// The rows of input `port` that are not late, and how many were; those are handed over if somebody wants them.
+    ///
+    /// # Errors
+    /// Whatever `time` fails with.
+    pub fn drop_late(
+        &mut self,
+        port: usize,
+        rows: RecordBatch,
+        time: &EventTime,
+        watermark: i64,
+    ) -> Result<(RecordBatch, u64)> {
+        if !self.wants_late() {
+            return drop_late(rows, time, watermark);
+        }
+        let (kept, late) = split_late(rows, time, watermark)?;
+        let dropped = late.as_ref().map_or(0, RecordBatch::num_rows) as u64;
+        late.into_iter().for_each(|late| self.late(port, late, watermark));
+        Ok((kept, dropped))
+    }
+
+    /// Takes the late rows.
+    pub fn take_late(&mut self) -> Vec<Late> {
+        self.late.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes what was emitted.
@@ -175,9 +239,22 @@ pub trait Observer {
     /// True if a snapshot is wanted for this epoch.
     fn wants_snapshot(&self, epoch: u64) -> bool;
 
-    /// State of operator `operator` on this worker after `epoch`, with the watermarks last delivered.
-    fn snapshot(&self, operator: &str, epoch: u64, state: Vec<RecordBatch>, metrics: StateMetrics);
+    /// State of operator `operator` on this worker after `epoch`.
+    fn snapshot(&self, operator: &str, epoch: u64, state: State);
 }
+
+/// An operator after an epoch, on one worker.
+pub struct State {
+    /// What it keeps, as [`Logic::snapshot`] gave it; empty if no snapshot was wanted.
+    pub batches: Vec<RecordBatch>,
+    /// The watermark of each input as last delivered: with the same ones it starts again ([`Place::watermarks`]).
+    pub watermarks: Vec<i64>,
+    /// Figures for reports.
+    pub metrics: StateMetrics,
+}
+
+/// Gives late rows the columns that their receiver expects.
+pub type LateShape = Box<dyn FnMut(Late) -> Result<RecordBatch>>;
 
 /// How an operator is put into the graph.
 pub struct Place {
@@ -187,10 +264,13 @@ pub struct Place {
     pub pace: Pace,
     /// The epoch that rows start with.
     pub epoch: u64,
-    /// The watermark taken as delivered before the first row (after a restart: the recovered one).
-    pub watermark: i64,
+    /// The watermark of each input taken as delivered before the first row (after a restart: the recovered ones). Inputs
+    /// without an entry start with [`NO_WATERMARK`].
+    pub watermarks: Vec<i64>,
     /// Listens to failures and snapshots.
     pub observer: Rc<dyn Observer>,
+    /// Somebody wants the late rows ([`drive_late`]), in this shape.
+    pub late: Option<LateShape>,
 }
 
 /// Puts `logic` behind its inputs, each with its route (`None`: rows stay on their worker).
@@ -202,6 +282,15 @@ pub fn drive<'scope, L: Logic>(
     drive_boxed(place, inputs, Box::new(logic))
 }
 
+/// [`drive_boxed`], with the stream of late rows beside the results if the place's `late` asks for one.
+pub fn drive_late<'scope>(
+    place: Place,
+    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
+    logic: Box<dyn Logic>,
+) -> (ChunkStream<'scope>, Option<ChunkStream<'scope>>) {
+    build(place, inputs, logic)
+}
+
 type Pull<'a> = Box<dyn FnMut(&mut dyn FnMut(Time, Chunk)) + 'a>;
 
 /// [`drive`] for a logic chosen at run time.
@@ -210,8 +299,17 @@ pub fn drive_boxed<'scope>(
     inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
     logic: Box<dyn Logic>,
 ) -> ChunkStream<'scope> {
+    build(place, inputs, logic).0
+}
+
+fn build<'scope>(
+    place: Place,
+    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
+    mut logic: Box<dyn Logic>,
+) -> (ChunkStream<'scope>, Option<ChunkStream<'scope>>) {
     let scope = inputs[0].0.scope();
     let mut builder = OperatorBuilder::new(place.name.clone(), scope);
+    logic.wakes_by(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     let mut pulls: Vec<Pull<'static>> = Vec::new();
     for (stream, route) in inputs {
         pulls.push(match route {
@@ -219,21 +317,36 @@ pub fn drive_boxed<'scope>(
             None => input(&mut builder, stream, Pipeline),
         });
     }
-    let (output, stream) =
-        builder.new_output_connection::<Chunk, _>(std::iter::empty::<(usize, Antichain<_>)>().collect::<Vec<_>>());
-    let mut output: OutputBuilder<Time, CapacityContainerBuilder<Chunk>> = OutputBuilder::from(output);
+    let (mut output, stream) = output(&mut builder);
+    let (mut late_output, late_stream) = place.late.as_ref().map(|_| self::output(&mut builder)).unzip();
     let alarm = Alarm { activator: scope.worker().activator_for(builder.operator_info().address), set_for: None };
-    builder.build(move |mut capabilities| {
-        let capability = capabilities.pop().expect("one output, one capability");
-        let mut stepper = Stepper::new(place, logic, capability, pulls.len(), alarm);
+    builder.build(move |capabilities| {
+        let mut stepper = Stepper::new(place, logic, capabilities, pulls.len(), alarm);
         move |frontiers| {
             for (port, pull) in pulls.iter_mut().enumerate() {
                 pull(&mut |time, chunk| stepper.accept(port, time.epoch, chunk));
             }
-            stepper.step(frontiers, |capability, chunk| output.activate().session(capability).give_container(chunk));
+            stepper.step(frontiers, |way, capability, chunk| match (way, &mut late_output) {
+                (Way::Late, Some(output)) => output.activate().session(capability).give_container(chunk),
+                _ => output.activate().session(capability).give_container(chunk),
+            });
         }
     });
-    stream
+    (stream, late_stream)
+}
+
+type Outputs = OutputBuilder<Time, CapacityContainerBuilder<Chunk>>;
+
+/// An output whose capabilities the driver alone decides on.
+fn output<'scope>(builder: &mut OperatorBuilder<'scope, Time>) -> (Outputs, ChunkStream<'scope>) {
+    let (output, stream) = builder.new_output_connection::<Chunk, _>(Vec::<(usize, Antichain<_>)>::new());
+    (OutputBuilder::from(output), stream)
+}
+
+/// Which output something leaves by.
+enum Way {
+    Results,
+    Late,
 }
 
 fn input<'scope, P: ParallelizationContract<Time, Chunk>>(
@@ -273,6 +386,7 @@ struct Stepper {
     out: Output,
     /// `None` after a failure's report or once all inputs ended.
     capability: Option<Capability<Time>>,
+    late: Option<LatePort>,
     epoch: u64,
     /// What `on_watermark` was last called with.
     delivered: Vec<i64>,
@@ -284,17 +398,37 @@ struct Stepper {
     alarm: Alarm,
 }
 
+/// The output for late rows.
+struct LatePort {
+    shape: LateShape,
+    capability: Capability<Time>,
+}
+
 impl Stepper {
-    fn new(place: Place, logic: Box<dyn Logic>, capability: Capability<Time>, ports: usize, alarm: Alarm) -> Self {
+    /// `capabilities`: that of the results, then that of late rows if somebody wants them.
+    fn new(
+        place: Place,
+        logic: Box<dyn Logic>,
+        capabilities: Vec<Capability<Time>>,
+        ports: usize,
+        alarm: Alarm,
+    ) -> Self {
+        let mut capabilities = capabilities.into_iter();
+        let capability = capabilities.next();
+        let late = place.late.zip(capabilities.next()).map(|(shape, capability)| LatePort { shape, capability });
+        let out = Output::new(place.pace);
+        let mut delivered = place.watermarks;
+        delivered.resize(ports, NO_WATERMARK);
         Stepper {
             name: place.name,
             observer: place.observer,
             logic,
-            out: Output::new(place.pace),
-            capability: Some(capability),
+            out: if late.is_some() { out.with_late() } else { out },
+            capability,
+            late,
             epoch: place.epoch,
-            delivered: vec![place.watermark; ports],
-            started: place.watermark == NO_WATERMARK,
+            started: delivered.iter().all(|watermark| *watermark == NO_WATERMARK),
+            delivered,
             ready: Vec::new(),
             deferred: VecDeque::new(),
             failed: false,
@@ -310,7 +444,7 @@ impl Stepper {
         }
     }
 
-    fn step(&mut self, frontiers: &[MutableAntichain<Time>], mut send: impl FnMut(&Capability<Time>, &mut Chunk)) {
+    fn step(&mut self, frontiers: &[MutableAntichain<Time>], mut send: impl FnMut(Way, &Capability<Time>, &mut Chunk)) {
         if self.failed {
             self.ready.clear();
             self.deferred.clear();
@@ -325,35 +459,36 @@ impl Stepper {
     fn advance(
         &mut self,
         frontiers: &[MutableAntichain<Time>],
-        send: &mut impl FnMut(&Capability<Time>, &mut Chunk),
+        send: &mut impl FnMut(Way, &Capability<Time>, &mut Chunk),
     ) -> Result<()> {
         self.start()?;
         self.absorb()?;
-        self.send(send);
+        self.send(send)?;
         let Some(epoch) = frontiers.iter().flat_map(|f| f.frontier().to_owned()).map(|time| time.epoch).min() else {
             self.capability = None;
+            self.late = None;
             return Ok(());
         };
         let watermarks = watermarks(frontiers);
         if self.out.eager() {
             self.deliver(&watermarks)?;
-            self.send(send);
+            self.send(send)?;
         }
         while self.epoch < epoch {
             self.deliver(&watermarks)?;
             self.complete()?;
-            self.send(send);
+            self.send(send)?;
             self.epoch += 1;
             self.raise();
             self.undefer();
             self.absorb()?;
-            self.send(send);
+            self.send(send)?;
         }
         if self.out.eager() {
             // Rows that were deferred have been absorbed by now, and hold their input's watermark back no more.
             self.deliver(&watermarks)?;
             self.ring()?;
-            self.send(send);
+            self.send(send)?;
         }
         self.raise_to(&watermarks);
         Ok(())
@@ -412,21 +547,30 @@ impl Stepper {
             true => self.logic.snapshot()?,
             false => Vec::new(),
         };
-        let metrics = self.logic.metrics();
-        self.observer.snapshot(&self.name, self.epoch, state, metrics);
+        let state = State { batches: state, watermarks: self.delivered.clone(), metrics: self.logic.metrics() };
+        self.observer.snapshot(&self.name, self.epoch, state);
         Ok(())
     }
 
-    fn send(&mut self, send: &mut impl FnMut(&Capability<Time>, &mut Chunk)) {
+    fn send(&mut self, send: &mut impl FnMut(Way, &Capability<Time>, &mut Chunk)) -> Result<()> {
         let chunks = self.out.take();
         if let Some(capability) = &self.capability {
-            chunks.into_iter().for_each(|mut chunk| send(capability, &mut chunk));
+            chunks.into_iter().for_each(|mut chunk| send(Way::Results, capability, &mut chunk));
         }
+        let Some(late) = &mut self.late else { return Ok(()) };
+        for rows in self.out.take_late() {
+            let mut chunk = Chunk::new((late.shape)(rows)?, self.out.ingest, 0);
+            send(Way::Late, &late.capability, &mut chunk);
+        }
+        Ok(())
     }
 
-    /// Raises the own capability to the epoch in progress.
+    /// Raises the own capabilities to the epoch in progress.
     fn raise(&mut self) {
         let epoch = self.epoch;
+        if let Some(late) = &mut self.late {
+            late.capability.downgrade(&Time::new(epoch, NO_WATERMARK));
+        }
         if let Some(capability) = &mut self.capability {
             let watermark = capability.time().watermark;
             capability.downgrade(&Time::new(epoch, watermark));

@@ -63,6 +63,21 @@ pub fn drop_late(rows: RecordBatch, time: &EventTime, watermark: i64) -> Result<
     Ok((kept, dropped as u64))
 }
 
+/// The rows that are not late, and those that are, if there are any.
+///
+/// # Errors
+/// Whatever `time` fails with.
+pub fn split_late(rows: RecordBatch, time: &EventTime, watermark: i64) -> Result<(RecordBatch, Option<RecordBatch>)> {
+    let (kept, dropped) = drop_late(rows.clone(), time, watermark)?;
+    if dropped == 0 {
+        return Ok((kept, None));
+    }
+    let times = time(&rows)?;
+    let late = |row| times.is_valid(row) && times.value(row) <= watermark;
+    let late = BooleanArray::new(BooleanBuffer::collect_bool(times.len(), late), None);
+    Ok((kept, Some(filter_record_batch(&rows, &late)?)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -65,7 +65,11 @@ fn pick(batch: &RecordBatch, rows: &[u32], all: usize) -> RecordBatch {
 
 impl Distributor<Chunk> for Splitter {
     fn partition<T: Clone, P: Push<Message<T, Chunk>>>(&mut self, chunk: &mut Chunk, time: &T, pushers: &mut [P]) {
-        let chunk = std::mem::take(chunk);
+        let mut chunk = std::mem::take(chunk);
+        if chunk.quiet {
+            // It counts as a record, so it has to arrive somewhere.
+            return Message::push_at(&mut chunk, time.clone(), &mut pushers[0]);
+        }
         let Some(batch) = chunk.rows() else { return };
         for (worker, rows) in self.split(batch) {
             Message::push_at(&mut chunk.with_rows(rows), time.clone(), &mut pushers[worker]);

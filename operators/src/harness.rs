@@ -15,7 +15,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Arra
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type};
 
-use crate::driver::StateMetrics;
+use crate::driver::{Late, StateMetrics};
 use crate::exchange::Route;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Logic, Output, Pace, Result, keys, snapshot};
@@ -36,6 +36,7 @@ pub struct Harness<L> {
     delivered: Vec<i64>,
     pending: Vec<i64>,
     emitted: Vec<RecordBatch>,
+    late: Vec<Late>,
 }
 
 impl<L: Logic> Harness<L> {
@@ -59,6 +60,7 @@ impl<L: Logic> Harness<L> {
             delivered: vec![NO_WATERMARK; ports],
             pending: vec![NO_WATERMARK; ports],
             emitted: Vec::new(),
+            late: Vec::new(),
         };
         harness.instances = harness.start(instances).expect("the operator can be made");
         assert!(!harness.instances.is_empty(), "a harness needs an instance");
@@ -66,7 +68,9 @@ impl<L: Logic> Harness<L> {
     }
 
     fn start(&self, instances: usize) -> Result<Vec<Instance<L>>> {
-        (0..instances).map(|_| Ok(Instance { logic: (self.make)()?, out: Output::new(self.pace) })).collect()
+        (0..instances)
+            .map(|_| Ok(Instance { logic: (self.make)()?, out: Output::new(self.pace).with_late() }))
+            .collect()
     }
 
     /// Rows arrive at input `port`.
@@ -115,6 +119,11 @@ impl<L: Logic> Harness<L> {
         std::mem::take(&mut self.emitted)
     }
 
+    /// Takes the rows that came too late since the last call.
+    pub fn take_late(&mut self) -> Vec<Late> {
+        std::mem::take(&mut self.late)
+    }
+
     /// The state of all instances; call it after [`Harness::close`].
     pub fn state(&mut self) -> Result<Vec<RecordBatch>> {
         let states: Result<Vec<_>> = self.instances.iter_mut().map(|instance| instance.logic.snapshot()).collect();
@@ -153,6 +162,7 @@ impl<L: Logic> Harness<L> {
     fn collect(&mut self) {
         let emitted = self.instances.iter_mut().flat_map(|instance| instance.out.take());
         self.emitted.extend(emitted.filter_map(Chunk::into_rows));
+        self.late.extend(self.instances.iter_mut().flat_map(|instance| instance.out.take_late()));
     }
 }
 

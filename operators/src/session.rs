@@ -110,6 +110,7 @@ impl Sessions {
     fn admit(
         &mut self,
         rows: RecordBatch,
+        out: &mut Output,
     ) -> Result<(RecordBatch, TimestampMicrosecondArray, TimestampMicrosecondArray)> {
         let (start, end) = self.spec.bounds;
         let (starts, ends) = (times(rows.column(start))?, times(rows.column(end))?);
@@ -122,6 +123,10 @@ impl Sessions {
         self.metrics.rows_dropped += (exists.count_set_bits() - kept) as u64;
         if kept == rows.num_rows() {
             return Ok((rows, starts, ends));
+        }
+        if out.wants_late() {
+            let late = BooleanArray::new(&exists & &!&keep, None);
+            out.late(0, filter_record_batch(&rows, &late)?, late_below);
         }
         let rows = filter_record_batch(&rows, &BooleanArray::new(keep, None))?;
         let (starts, ends) = (times(rows.column(start))?, times(rows.column(end))?);
@@ -277,7 +282,7 @@ fn timestamps(values: impl Iterator<Item = i64>, field: &Field) -> Result<ArrayR
 impl Logic for Sessions {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
-        let (rows, starts, ends) = self.admit(rows)?;
+        let (rows, starts, ends) = self.admit(rows, out)?;
         self.absorb(&rows, starts.values(), ends.values())?;
         if out.eager() { self.flush(out) } else { Ok(()) }
     }

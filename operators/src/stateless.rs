@@ -31,9 +31,12 @@ pub fn stateless<'scope, T: Timestamp>(
     stream.unary::<CapacityContainerBuilder<Chunk>, _, _, _>(Pipeline, name, move |_, _| {
         move |input, output| {
             input.for_each(|time, chunk| {
-                let chunk = std::mem::take(chunk);
+                let mut chunk = std::mem::take(chunk);
                 if failed {
                     return;
+                }
+                if chunk.quiet {
+                    return output.session(&time).give_container(&mut chunk);
                 }
                 match run(&mut steps, chunk) {
                     Ok(chunk) => give(chunk, |mut piece| output.session(&time).give_container(&mut piece)),

@@ -2,117 +2,131 @@
 //!
 //! Under [`Pace::Epoch`] the driver of the query fixes the watermark of each epoch ([`EventClock::assign`]) from the event
 //! times of the epochs before; under [`Pace::Eager`] it moves with the data: per source partition the largest event time minus
-//! the delay, minimum over the partitions that are not idle. Either way it never falls. Null event times do not move it.
+//! the delay, minimum over the partitions that are not idle; when all are idle, their maximum. Each worker promises the
+//! minimum of its own partitions and the frontier joins the workers' promises; a worker whose partitions are all idle promises
+//! what the others have reached. Either way a watermark never falls, and null event times do not move it.
+//!
+//! A row that is further ahead than the allowed skew, of the others and of the wall clock, goes on but moves nothing.
 //!
 //! The watermark has millisecond precision, as Spark's.
 
+mod clock;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::{max, min, sum};
+use arrow::compute::max;
+use timely::scheduling::SyncActivator;
+
+pub use clock::{ClockReport, EventClock, EventTimes};
 
 use crate::driver::Logic;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Pace, Result};
 
-/// What all workers' `withWatermark` operators of one place in the plan share with the query's driver.
-#[derive(Debug)]
-pub struct EventClock {
-    max: AtomicI64,
-    min: AtomicI64,
-    sum: AtomicI64,
-    count: AtomicI64,
-    assigned: AtomicI64,
-}
-
-/// Event times seen, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventTimes {
-    /// The largest.
-    pub max: i64,
-    /// The smallest.
-    pub min: i64,
-    /// Their mean, rounded towards the smaller.
-    pub avg: i64,
-}
-
-impl Default for EventClock {
-    fn default() -> Self {
-        EventClock {
-            max: AtomicI64::new(i64::MIN),
-            min: AtomicI64::new(i64::MAX),
-            sum: AtomicI64::new(0),
-            count: AtomicI64::new(0),
-            assigned: AtomicI64::new(NO_WATERMARK),
-        }
-    }
-}
-
-impl EventClock {
-    /// Fixes the watermark for the next epoch (only used under [`Pace::Epoch`]).
-    pub fn assign(&self, watermark: i64) {
-        self.assigned.store(watermark, Ordering::Release);
-    }
-
-    /// The watermark last assigned.
-    pub fn assigned(&self) -> i64 {
-        self.assigned.load(Ordering::Acquire)
-    }
-
-    /// Takes the event times seen since the last call; `None` without a row.
-    pub fn take(&self) -> Option<EventTimes> {
-        let count = self.count.swap(0, Ordering::AcqRel);
-        let sum = self.sum.swap(0, Ordering::AcqRel);
-        let times = EventTimes {
-            max: self.max.swap(i64::MIN, Ordering::AcqRel),
-            min: self.min.swap(i64::MAX, Ordering::AcqRel),
-            avg: if count == 0 { 0 } else { sum.div_euclid(count).saturating_mul(1000) },
-        };
-        (count > 0).then_some(times)
-    }
-
-    /// Sums are kept in milliseconds, so that they do not overflow.
-    fn note(&self, times: &TimestampMicrosecondArray) -> Option<i64> {
-        let largest = max(times)?;
-        self.max.fetch_max(largest, Ordering::AcqRel);
-        self.min.fetch_min(min(times)?, Ordering::AcqRel);
-        let millis = times.unary::<_, arrow::datatypes::Int64Type>(|micros| micros.div_euclid(1000));
-        self.sum.fetch_add(sum(&millis)?, Ordering::AcqRel);
-        self.count.fetch_add((times.len() - times.null_count()) as i64, Ordering::AcqRel);
-        Some(largest)
-    }
+/// What a [`Watermark`] does.
+pub struct WatermarkSpec {
+    /// The timestamp column with the event time.
+    pub column: usize,
+    /// Microseconds the watermark stays behind the largest event time.
+    pub delay: i64,
+    /// Whether the watermark moves with the data.
+    pub pace: Pace,
+    /// The source partitions that this worker reads; one without rows yet holds the watermark back.
+    pub partitions: Vec<u32>,
+    /// How far, in microseconds, a row may be ahead of the others and of the wall clock and still move the watermark.
+    pub skew: Option<i64>,
+    /// The wall clock in microseconds since 1970; asked only for rows that are far ahead of the others.
+    pub now: Box<dyn Fn() -> i64>,
 }
 
 /// The operator behind `withWatermark`.
 pub struct Watermark {
-    column: usize,
-    delay: i64,
-    pace: Pace,
+    spec: WatermarkSpec,
     clock: Arc<EventClock>,
-    /// Largest event time per source partition of this worker.
-    partitions: BTreeMap<u32, i64>,
+    /// This worker's partitions.
+    partitions: BTreeMap<u32, Partition>,
+    /// True while all of them are idle, and other workers' rows decide.
+    follows: bool,
+    promised: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Partition {
+    /// Largest event time.
+    max: i64,
+    idle: bool,
+}
+
+impl Default for Partition {
+    fn default() -> Self {
+        Partition { max: i64::MIN, idle: false }
+    }
 }
 
 impl Watermark {
-    /// A watermark on timestamp column `column`, `delay` microseconds behind the largest event time. `partitions` are the
-    /// source partitions this worker reads; a partition without rows yet holds the watermark back.
-    pub fn new(column: usize, delay: i64, pace: Pace, clock: Arc<EventClock>, partitions: &[u32]) -> Self {
-        let partitions = partitions.iter().map(|&partition| (partition, i64::MIN)).collect();
-        Watermark { column, delay, pace, clock, partitions }
+    /// One worker's operator; `clock` is shared by those of all workers.
+    pub fn new(spec: WatermarkSpec, clock: Arc<EventClock>) -> Self {
+        let partitions = spec.partitions.iter().map(|partition| (*partition, Partition::default())).collect();
+        Watermark { spec, clock, partitions, follows: false, promised: NO_WATERMARK }
     }
 
     fn note(&mut self, chunk: &Chunk) -> Result<()> {
         let Some(rows) = chunk.rows() else { return Ok(()) };
-        let times = rows.column(self.column).as_any().downcast_ref::<TimestampMicrosecondArray>();
-        let times = times.ok_or_else(|| Error::Internal("event time is not a microsecond timestamp".into()))?;
-        if let Some(largest) = self.clock.note(times) {
-            let known = self.partitions.entry(chunk.partition).or_insert(i64::MIN);
-            *known = largest.max(*known);
-        }
+        let times = times(rows, self.spec.column)?;
+        let Some(largest) = max(times) else { return Ok(()) };
+        let known = self.partitions.entry(chunk.partition).or_default();
+        known.idle = false;
+        let reached = match self.spec.skew {
+            Some(skew) if self.clock.is_ahead(largest, skew) => {
+                self.clock.note_plausible(times, skew, (self.spec.now)(), known.max)
+            }
+            _ => self.clock.note(times, known.max),
+        };
+        known.max = known.max.max(reached.unwrap_or(i64::MIN));
+        self.clock.set_partition(chunk.partition, known.max, false);
         Ok(())
     }
+
+    fn rest(&mut self, partition: u32) {
+        let known = self.partitions.entry(partition).or_default();
+        known.idle = true;
+        self.clock.set_partition(partition, known.max, true);
+    }
+
+    /// The minimum over this worker's partitions that are not idle.
+    fn own(&self) -> Option<i64> {
+        let active = self.partitions.values().filter(|partition| !partition.idle);
+        active.map(|partition| watermark_for(partition.max, self.spec.delay)).min()
+    }
+
+    fn promise(&self) -> i64 {
+        match self.own() {
+            Some(own) => own,
+            None if self.partitions.is_empty() => i64::MAX,
+            None => self.clock.reached(self.spec.delay),
+        }
+    }
+
+    /// Lets workers that follow this one know what has changed here.
+    fn tell(&mut self) {
+        let follows = !self.partitions.is_empty() && self.own().is_none();
+        if follows != self.follows {
+            self.follows = follows;
+            self.clock.follow(follows);
+        }
+        let promise = self.promise();
+        if promise != self.promised || follows {
+            self.promised = promise;
+            self.clock.wake_followers();
+        }
+    }
+}
+
+fn times(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {
+    let times = rows.columns().get(column).and_then(|c| c.as_any().downcast_ref::<TimestampMicrosecondArray>());
+    times.ok_or_else(|| Error::Internal("event time is not a microsecond timestamp".into()))
 }
 
 /// The watermark for a largest event time: whole milliseconds, `delay` behind.
@@ -125,7 +139,14 @@ pub fn watermark_for(max: i64, delay: i64) -> i64 {
 
 impl Logic for Watermark {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
-        self.note(&chunk)?;
+        if chunk.quiet {
+            self.rest(chunk.partition);
+        } else {
+            self.note(&chunk)?;
+        }
+        if self.spec.pace == Pace::Eager {
+            self.tell();
+        }
         out.chunk(chunk);
         Ok(())
     }
@@ -139,11 +160,9 @@ impl Logic for Watermark {
     }
 
     fn output_watermark(&self, _: &[i64]) -> i64 {
-        match self.pace {
+        match self.spec.pace {
             Pace::Epoch => self.clock.assigned(),
-            Pace::Eager => {
-                self.partitions.values().map(|max| watermark_for(*max, self.delay)).min().unwrap_or(i64::MAX)
-            }
+            Pace::Eager => self.promise(),
         }
     }
 
@@ -154,4 +173,11 @@ impl Logic for Watermark {
     fn restore(&mut self, _: Vec<RecordBatch>) -> Result<()> {
         Ok(())
     }
+
+    fn wakes_by(&mut self, activator: SyncActivator) {
+        self.clock.add_waker(activator);
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ use crate::{Error, Result};
 
 pub(crate) use self::lease::Applicant;
 pub(crate) use self::operators::StatefulOperator;
-pub(crate) use self::record::{CommitRecord, OffsetMetadata, OffsetRecord, StateRef};
+pub(crate) use self::record::{CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, StateRef};
 pub(crate) use self::state::States;
 pub use self::tools::{EpochReport, Finding, Removal, Report, repair, rewind, show, verify};
 

@@ -44,6 +44,9 @@ pub(crate) struct CommitRecord {
     /// What the sink needs to finish the commit after a crash; ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sink: Vec<serde_json::Value>,
+    /// The same of the sink for late rows; ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late_sink: Vec<serde_json::Value>,
     /// The state after the epoch; ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateRef>,
@@ -57,7 +60,13 @@ pub(crate) struct StateRef {
     pub folder: String,
     /// The files in it, one an operator that has state.
     pub files: Vec<String>,
+    /// Watermarks of operators that differ from that of the epoch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watermarks: OperatorWatermarks,
 }
+
+/// Per operator, the watermark of each input in microseconds; none if nothing was promised.
+pub(crate) type OperatorWatermarks = BTreeMap<String, Vec<Option<i64>>>;
 
 impl OffsetRecord {
     /// The text of the file.

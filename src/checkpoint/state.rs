@@ -39,7 +39,7 @@ impl StateFiles {
             files.push(operator.clone());
         }
         files.sort_unstable();
-        Ok(StateRef { folder: name, files })
+        Ok(StateRef { folder: name, files, ..StateRef::default() })
     }
 
     /// Reads a state that was committed.

@@ -4,6 +4,7 @@
 //! runs here. Invariant: `id`s are unique within a plan and depend only on the plan (an operator keeps its state across
 //! restarts by its name).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +31,19 @@ pub struct DataflowPlan {
     /// Static sides of joins, by the number that [`Kind::StaticJoin`] carries; run as batch queries when the query starts.
     pub statics: Vec<LogicalPlan>,
     /// The last operator.
+    pub root: Node,
+    /// The branch for late rows, if somebody wants them.
+    pub late: Option<LatePlan>,
+}
+
+/// The branch of a query that gets the rows which operators drop because the watermark has passed them.
+#[derive(Clone)]
+pub struct LatePlan {
+    /// The columns of late rows, as [`Kind::Late`] gives them.
+    pub schema: SchemaRef,
+    /// Per operator whose late rows are wanted, and per input: where each column of `schema` stands in the input's rows.
+    pub taps: HashMap<String, Vec<Vec<Option<usize>>>>,
+    /// The last operator of the branch.
     pub root: Node,
 }
 
@@ -64,6 +78,8 @@ pub struct Node {
 pub enum Kind {
     /// Reads source `n`.
     Scan(usize),
+    /// Reads the late rows of all operators ([`DataflowPlan::late`]).
+    Late,
     /// Stateless steps, fused into one operator.
     Map(Vec<Step>),
     /// `withWatermark` number `n` on a column.
@@ -285,6 +301,7 @@ impl DataflowPlan {
     pub fn nodes(&self) -> Vec<&Node> {
         let mut nodes = Vec::new();
         self.root.walk(&mut |node| nodes.push(node));
+        self.late.iter().for_each(|late| late.root.walk(&mut |node| nodes.push(node)));
         nodes
     }
 
@@ -339,7 +356,7 @@ impl Node {
             Kind::Watermark { clock, column } => {
                 format!("column={}, delay={}us", self.schema.field(*column).name(), plan.watermarks[*clock])
             }
-            Kind::Union => String::new(),
+            Kind::Union | Kind::Late => String::new(),
             Kind::Group(group) => describe_group(group),
             Kind::Session(session) => format!("mode={:?}", session.mode),
             Kind::Dedup(dedup) => format!("keys={:?}", dedup.keys),
@@ -417,7 +434,12 @@ impl Step {
 
 impl fmt::Display for DataflowPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_node(&self.root, self, 0, f)
+        write_node(&self.root, self, 0, f)?;
+        let Some(late) = &self.late else { return Ok(()) };
+        let mut operators: Vec<&str> = late.taps.keys().map(String::as_str).collect();
+        operators.sort_unstable();
+        writeln!(f, "late rows of {}:", operators.join(", "))?;
+        write_node(&late.root, self, 1, f)
     }
 }
 

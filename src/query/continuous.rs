@@ -53,14 +53,15 @@ impl Continuous {
         for scan in 0..execution.sources.len() {
             let from = execution.offsets[scan].clone();
             let opened = execution.sources[scan].read(from.as_ref(), None)?;
+            let idle_timeout = execution.setup.event_time.idle_timeouts[scan];
             let lanes = execution.graph.take_lanes(scan);
             self.counts.push(opened.len());
             let wait = if execution.sources.len() + opened.len() > 2 { WAIT_TOGETHER } else { WAIT_ALONE };
             self.readers.push(Vec::new());
             for (n, (reader, lanes)) in opened.into_iter().zip(deal(lanes, self.counts[scan])).enumerate() {
                 let clock = execution.setup.clock.clone();
-                let running =
-                    Running::start(reader, (scan, n), lanes, self.signals.clone(), clock, sender.clone(), wait)?;
+                let (signals, sender) = (self.signals.clone(), sender.clone());
+                let running = Running::start(reader, (scan, n), lanes, signals, clock, sender, wait, idle_timeout)?;
                 self.readers[scan].push(running);
             }
         }

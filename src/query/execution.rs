@@ -4,27 +4,29 @@
 //! Order at the start: checks → lowering → sources → restart point from the checkpoint → static tables → sink → graph. Order of
 //! an epoch: see [`super::micro_batch`] and [`super::continuous`], which share [`Execution::finish_epoch`].
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::datatypes::SchemaRef;
 use thalweg_operators::Pace;
 use thalweg_operators::time::NO_WATERMARK;
-use thalweg_operators::watermark::{EventClock, EventTimes, watermark_for};
+use thalweg_operators::watermark::{EventTimes, watermark_for};
 
-use super::graph::{EpochResult, Graph};
+use super::event_time::{self, EventTimeRules, Standing};
+use super::graph::{EpochResult, Graph, Outlet};
 use super::listener::Listeners;
 use super::progress::Progress;
 use super::report;
 use super::state::QueryState;
 use super::trigger::Trigger;
-use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, StateRef, States};
+use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, StateRef, States};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::functions::datetime::now::BatchTime;
 use crate::plan::dataflow::DataflowPlan;
 use crate::render::Shared;
-use crate::sinks::{Guarantee, OutputMode, Sink};
+use crate::sinks::{Guarantee, OutputMode, Prepared, Sink};
 use crate::sources::{Offset, Source, SourceContext, Wake};
 use crate::{Error, Result};
 
@@ -32,16 +34,14 @@ use crate::{Error, Result};
 pub(crate) struct Setup {
     /// The query.
     pub plan: DataflowPlan,
-    /// Its output columns.
-    pub schema: SchemaRef,
+    /// Where its results go, and behind it where its late rows go, if somebody wants them.
+    pub outlets: Vec<OutletPlan>,
     /// Static sides of joins, as rows.
     pub statics: Vec<arrow::array::RecordBatch>,
     /// What `current_timestamp` reads: the time of each batch, or the wall clock under the continuous driver.
     pub batch_time: BatchTime,
     /// Settings, fixed for the query's life.
     pub conf: Conf,
-    /// Output mode.
-    pub mode: OutputMode,
     /// When epochs close.
     pub trigger: Trigger,
     /// Name, if one was given.
@@ -56,10 +56,23 @@ pub(crate) struct Setup {
     pub clock: SharedClock,
     /// Number of workers.
     pub workers: usize,
-    /// The sink's guarantee, which decides when it is committed.
-    pub guarantee: Guarantee,
+    /// Rules of event time.
+    pub event_time: EventTimeRules,
     /// Who hears of progress.
     pub listeners: Listeners,
+}
+
+/// What is fixed about one sink of a query.
+#[derive(Clone)]
+pub(crate) struct OutletPlan {
+    /// Columns of its rows.
+    pub schema: SchemaRef,
+    /// Which rows come.
+    pub mode: OutputMode,
+    /// What the sink calls the query, if not by its own name.
+    pub name: Option<String>,
+    /// The sink's guarantee, which decides when it is committed.
+    pub guarantee: Guarantee,
 }
 
 impl Setup {
@@ -89,7 +102,8 @@ pub(crate) struct Execution {
     pub setup: Setup,
     pub state: Arc<QueryState>,
     pub sources: Vec<Box<dyn Source>>,
-    pub sink: Box<dyn Sink>,
+    /// As [`Setup::outlets`].
+    pub sinks: Vec<Box<dyn Sink>>,
     pub graph: Graph,
     /// What has been read so far, per source.
     pub offsets: Vec<Option<Offset>>,
@@ -102,6 +116,8 @@ pub(crate) struct Execution {
     pub watermarks: Vec<Option<i64>>,
     /// Names the state after the last epoch.
     pub state_ref: Option<StateRef>,
+    /// Since when each stands where it stands.
+    pub standing: Vec<Standing>,
     /// A batch that was planned before a restart and not committed.
     pub replay: Option<Batch>,
     /// The processing time at which an operator wants an epoch though no row may come (microseconds since 1970).
@@ -121,26 +137,27 @@ struct Start {
     replay: Option<Batch>,
     state: States,
     state_ref: Option<StateRef>,
-    /// Sink notes of a committed epoch that the sink may not have finished.
-    finish: Option<(u64, Vec<serde_json::Value>)>,
+    /// Notes per sink of a committed epoch that the sinks may not have finished.
+    finish: Option<(u64, Vec<Vec<serde_json::Value>>)>,
 }
 
 impl Execution {
     /// Connects everything and starts the graph; nothing is read yet.
     pub fn start(
         setup: Setup,
-        connect_sink: impl FnOnce(&Setup) -> Result<Box<dyn Sink>>,
+        connect_sinks: impl FnOnce(&Setup) -> Result<Vec<Box<dyn Sink>>>,
         state: Arc<QueryState>,
     ) -> Result<Execution> {
         let mut sources = connect_sources(&setup, &state)?;
-        let mut sink = connect_sink(&setup)?;
-        believe_sink(&setup, sink.as_mut())?;
+        let mut sinks = connect_sinks(&setup)?;
+        believe_sinks(&setup, &mut sinks)?;
         let start = Start::find(&setup, sources.len())?;
         let readers = readers(&setup, &mut sources, &start)?;
         if let Some((epoch, notes)) = &start.finish {
-            finish_sink(sink.as_mut(), *epoch, notes)?;
+            let unfinished = sinks.iter_mut().zip(notes).filter(|(_, notes)| !notes.is_empty());
+            unfinished.into_iter().try_for_each(|(sink, notes)| finish_sink(sink.as_mut(), *epoch, notes))?;
         }
-        let graph = start_graph(&setup, &sources, &readers, sink.as_mut(), &start)?;
+        let graph = start_graph(&setup, &sources, &readers, &mut sinks, &start)?;
         // Timers that a former run left are known to the workers only: a first epoch tells.
         let wakes_at = (start.epoch > 0 && setup.plan.wants_epochs_in_time()).then_some(i64::MIN);
         let watermarks = vec![None; setup.plan.watermarks.len()];
@@ -148,7 +165,7 @@ impl Execution {
             setup,
             state,
             sources,
-            sink,
+            sinks,
             graph,
             offsets: start.offsets,
             epoch: start.epoch,
@@ -156,6 +173,7 @@ impl Execution {
             watermark: start.watermark,
             watermarks,
             state_ref: start.state_ref,
+            standing: Vec::new(),
             replay: start.replay,
             wakes_at,
             times: report::Phases::default(),
@@ -172,7 +190,7 @@ impl Execution {
         self.graph.shut_down(ran.is_ok());
         // Whoever read the rows has gone: that is an end, not a failure.
         let error = ran.err().filter(|error| error.condition() != Some(crate::sinks::CLOSED));
-        self.sink.close(error.as_ref());
+        self.sinks.iter_mut().for_each(|sink| sink.close(error.as_ref()));
         error
     }
 
@@ -180,12 +198,12 @@ impl Execution {
     /// second, then releases its writers.
     pub fn wait(&mut self, epoch: u64) -> Result<EpochResult> {
         const PATIENCE: u32 = 20;
-        let (state, sink) = (&self.state, &mut self.sink);
+        let (state, sinks) = (&self.state, &mut self.sinks);
         let mut waited = 0;
         self.graph.wait(epoch, &mut || {
             waited += u32::from(state.stopping());
             if waited == PATIENCE || state.aborting() {
-                sink.close(None);
+                sinks.iter_mut().for_each(|sink| sink.close(None));
             }
             state.aborting().then(aborted)
         })
@@ -210,7 +228,7 @@ impl Execution {
     pub fn finish_epoch(&mut self, batch: &Batch, mut result: EpochResult) -> Result<()> {
         let event_times = self.move_watermark();
         let prepared = std::mem::take(&mut result.prepared);
-        self.commit(batch.epoch, prepared, &result)?;
+        self.commit(batch, prepared, &result)?;
         for (source, end) in self.sources.iter_mut().zip(&batch.ends) {
             end.as_ref().map_or(Ok(()), |end| source.commit(end))?;
         }
@@ -223,51 +241,62 @@ impl Execution {
         Ok(())
     }
 
-    /// Exactly-once sinks are committed after the log (the log decides); the others before it, as Spark does. A sink that
-    /// decides itself is committed between the state and the log; what the log will say is durable by then.
-    fn commit(&mut self, epoch: u64, prepared: Vec<crate::sinks::Prepared>, result: &EpochResult) -> Result<()> {
-        let log_first = self.setup.guarantee == Guarantee::ExactlyOnce;
-        if self.sink.decides() {
-            return self.commit_decided(epoch, prepared, result);
+    /// Commits each sink in its turn, the log among them.
+    fn commit(&mut self, batch: &Batch, prepared: Vec<(usize, Prepared)>, result: &EpochResult) -> Result<()> {
+        let mut of_sinks: Vec<Vec<Prepared>> = self.sinks.iter().map(|_| Vec::new()).collect();
+        prepared.into_iter().for_each(|(sink, prepared)| of_sinks[sink].push(prepared));
+        let turns = self.turns();
+        let notes = turns.iter().zip(&of_sinks).map(|(turn, prepared)| turn.notes(prepared)).collect();
+        self.commit_sinks(Turn::BeforeState, &turns, batch.epoch, &mut of_sinks)?;
+        let record = self.write_state(batch, notes, result)?;
+        if turns.contains(&Turn::BeforeLog) {
+            self.write_pending(batch.epoch, record.as_ref())?;
+            self.commit_sinks(Turn::BeforeLog, &turns, batch.epoch, &mut of_sinks)?;
         }
-        let notes = prepared.iter().map(|p| p.note.clone()).filter(|note| !note.is_null()).collect();
-        if !log_first {
-            self.sink.commit(epoch, prepared)?;
-            return self.write_commit(epoch, Vec::new(), result);
+        self.write_log(batch.epoch, record)?;
+        self.commit_sinks(Turn::AfterLog, &turns, batch.epoch, &mut of_sinks)
         }
-        self.write_commit(epoch, notes, result)?;
-        self.sink.commit(epoch, prepared)
+        self.write_commit(batch, notes, result)?;
+        let exactly_once = self.sinks.iter_mut().zip(log_first).zip(&self.setup.outlets);
+        exactly_once
+            .filter(|(_, outlet)| outlet.guarantee == Guarantee::ExactlyOnce)
+            .try_for_each(|((sink, prepared), _)| sink.commit(batch.epoch, prepared))
     }
 
-    fn commit_decided(
-        &mut self,
-        epoch: u64,
-        prepared: Vec<crate::sinks::Prepared>,
-        result: &EpochResult,
-    ) -> Result<()> {
-        let record = self.write_state(epoch, Vec::new(), result)?;
-        if let (Some(checkpoint), Some(record)) = (&self.setup.checkpoint, &record) {
-            checkpoint.write_pending(epoch, record)?;
-        }
-        self.sink.commit(epoch, prepared)?;
-        self.write_log(epoch, record)
+    fn turns(&self) -> Vec<Turn> {
+        self.sinks.iter().zip(&self.setup.outlets).map(|(sink, outlet)| Turn::of(sink.as_ref(), outlet)).collect()
     }
 
-    fn write_commit(&mut self, epoch: u64, sink: Vec<serde_json::Value>, result: &EpochResult) -> Result<()> {
-        let record = self.write_state(epoch, sink, result)?;
-        self.write_log(epoch, record)
+    /// Commits the sinks whose turn it is.
+    fn commit_sinks(&mut self, turn: Turn, turns: &[Turn], epoch: u64, prepared: &mut [Vec<Prepared>]) -> Result<()> {
+        let of_turn = self.sinks.iter_mut().zip(prepared).zip(turns).filter(|(_, of)| **of == turn);
+        of_turn.map(|(sink, _)| sink).try_for_each(|(sink, prepared)| sink.commit(epoch, std::mem::take(prepared)))
+    }
+
+    fn write_pending(&self, epoch: u64, record: Option<&CommitRecord>) -> Result<()> {
+        match (&self.setup.checkpoint, record) {
+            (Some(checkpoint), Some(record)) => checkpoint.write_pending(epoch, record),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the state durable; what `commits/N` will say, if there is a checkpoint.
     fn write_state(
         &self,
-        epoch: u64,
-        sink: Vec<serde_json::Value>,
+        batch: &Batch,
+        notes: Vec<Vec<serde_json::Value>>,
         result: &EpochResult,
     ) -> Result<Option<CommitRecord>> {
         let Some(checkpoint) = &self.setup.checkpoint else { return Ok(None) };
-        let state = Some(checkpoint.write_state(epoch, &result.state)?);
-        Ok(Some(CommitRecord { next_batch_watermark_ms: millis(self.watermark), sink, state }))
+        let mut state = checkpoint.write_state(batch.epoch, &result.state)?;
+        state.watermarks = operator_watermarks(&result.watermarks, batch.watermark);
+        let mut notes = notes.into_iter();
+        Ok(Some(CommitRecord {
+            next_batch_watermark_ms: millis(self.watermark),
+            sink: notes.next().unwrap_or_default(),
+            late_sink: notes.next().unwrap_or_default(),
+            state: Some(state),
+        }))
     }
 
     fn write_log(&mut self, epoch: u64, record: Option<CommitRecord>) -> Result<()> {
@@ -284,9 +313,15 @@ impl Execution {
         let delays = self.setup.plan.watermarks.clone();
         for (i, (clock, delay)) in self.graph.shared().clocks.iter().zip(delays).enumerate() {
             if let Some(times) = clock.take() {
-                let reached = watermark_for(times.max, delay).max(0);
-                self.watermarks[i] = self.watermarks[i].max(Some(reached));
                 seen.get_or_insert(times);
+                if self.setup.pace() == Pace::Epoch {
+                    self.watermarks[i] = self.watermarks[i].max(Some(watermark_for(times.max, delay).max(0)));
+                }
+            }
+            // The continuous driver's is that of the graph, which waits for every partition.
+            let reached = Some(clock.reached(delay)).filter(|reached| *reached != NO_WATERMARK);
+            if let (Pace::Eager, Some(reached)) = (self.setup.pace(), reached) {
+                self.watermarks[i] = self.watermarks[i].max(Some(reached.max(0)));
             }
         }
         if !self.watermarks.is_empty() {
@@ -310,6 +345,41 @@ impl Execution {
 /// The end of a query that was told not to finish its epoch.
 pub(crate) fn aborted() -> Error {
     crate::sinks::closed("the query's epoch in progress was given up; its sink")
+}
+
+/// When a sink is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// First, as Spark does: it may be given rows again.
+    BeforeState,
+    /// When the state is durable: it decides by itself, and what the log will say is known by then.
+    BeforeLog,
+    /// Last: the log decides.
+    AfterLog,
+}
+
+impl Turn {
+    fn of(sink: &dyn Sink, outlet: &OutletPlan) -> Self {
+        match outlet.guarantee {
+            _ if sink.decides() => Turn::BeforeLog,
+            Guarantee::ExactlyOnce => Turn::AfterLog,
+            _ => Turn::BeforeState,
+        }
+    }
+
+    /// What the log keeps, so that the commit can be finished after a crash.
+    fn notes(self, prepared: &[Prepared]) -> Vec<serde_json::Value> {
+        let all = prepared.iter().filter(|_| self == Turn::AfterLog).map(|prepared| &prepared.note);
+        all.filter(|note| !note.is_null()).cloned().collect()
+    }
+}
+
+/// Per operator with state the watermarks of its inputs, in microseconds, where one is another than that of the whole query.
+fn operator_watermarks(all: &BTreeMap<String, Vec<i64>>, whole: i64) -> OperatorWatermarks {
+    let differs = |(_, watermarks): &(&String, &Vec<i64>)| watermarks.iter().any(|watermark| *watermark != whole);
+    let known = |watermark: &i64| (*watermark != NO_WATERMARK).then_some(*watermark);
+    let differing = all.iter().filter(differs);
+    differing.map(|(operator, watermarks)| (operator.clone(), watermarks.iter().map(known).collect())).collect()
 }
 
 /// Milliseconds of a watermark for the log; without event time 0.
@@ -336,8 +406,14 @@ fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn
 }
 
 /// The record of a sink that decides may be an epoch ahead of the log, after a crash between the two: the log follows.
-fn believe_sink(setup: &Setup, sink: &mut dyn Sink) -> Result<()> {
-    let Some(checkpoint) = setup.checkpoint.as_ref().filter(|_| sink.decides()) else { return Ok(()) };
+fn believe_sinks(setup: &Setup, sinks: &mut [Box<dyn Sink>]) -> Result<()> {
+    let mut deciding = sinks.iter_mut().filter(|sink| sink.decides());
+    let (Some(sink), Some(checkpoint)) = (deciding.next(), setup.checkpoint.as_ref()) else { return Ok(()) };
+    if let Some(other) = deciding.next() {
+        let (one, other) = (sink.description(), other.description());
+        return Err(Error::unsupported(format!("{one} and {other} cannot both decide whether an epoch is committed"))
+            .hint("Write late rows to a sink of another kind, or at least once."));
+    }
     let Some(committed) = sink.last_committed()? else { return Ok(()) };
     let planned = checkpoint.last_offsets()?;
     if planned.is_none_or(|planned| planned < committed) {
@@ -373,42 +449,48 @@ fn start_graph(
     setup: &Setup,
     sources: &[Box<dyn Source>],
     readers: &[usize],
-    sink: &mut dyn Sink,
+    sinks: &mut [Box<dyn Sink>],
     start: &Start,
 ) -> Result<Graph> {
-    let writers = (0..setup.workers).map(|worker| sink.writer(worker)).collect::<Result<Vec<_>>>()?;
-    let clocks: Vec<Arc<EventClock>> = setup.plan.watermarks.iter().map(|_| Arc::default()).collect();
+    let outlet = |(sink, plan): (&mut Box<dyn Sink>, &OutletPlan)| {
+        let writers = (0..setup.workers).map(|worker| sink.writer(worker)).collect::<Result<Vec<_>>>()?;
+        Ok(Outlet { writers, schema: plan.schema.clone() })
+    };
+    let outlets = sinks.iter_mut().zip(&setup.outlets).map(outlet).collect::<Result<Vec<_>>>()?;
+    let lanes = lanes(setup, readers);
     let shared = Shared {
         plan: setup.plan.clone(),
         pace: setup.pace(),
         epoch: start.epoch,
         watermark: start.delivered,
-        clocks,
+        watermarks: start.operator_watermarks(),
+        clocks: event_time::clocks(&setup.plan, &lanes),
+        skews: setup.event_time.skews.clone(),
         statics: setup.statics.clone(),
-        lanes: lanes(setup, readers),
+        lanes,
         state: start.state.clone(),
         clock: setup.clock.clone(),
         batch_time: setup.batch_time.clone(),
     };
     let snapshots = setup.checkpoint.is_some();
-    let graph = Graph::start(shared, sources, writers, setup.schema.clone(), snapshots)?;
+    let graph = Graph::start(shared, setup.workers, sources, outlets, snapshots)?;
     let first = start.epoch;
     graph.broadcast(|| crate::render::Message::Epoch(first));
     Ok(graph)
 }
 
-/// One lane a source and worker; one in all where the order of rows matters or watermarks move with the data; at least one a
-/// reader where several run side by side, so that each carries its own epochs and, as a partition, its own watermark.
+/// The lanes of each source: `(lane number, worker)`. One a worker where rows may be spread. Where their order matters or
+/// watermarks move with the data, one a reader, so that a partition stays in order; partitions are spread over the workers.
 fn lanes(setup: &Setup, readers: &[usize]) -> Vec<Vec<(u32, usize)>> {
     let eager = setup.pace() == Pace::Eager;
-    let single = setup.plan.depends_on_order() || (eager && !setup.plan.watermarks.is_empty());
-    let shared = if single { 1 } else { setup.workers };
-    let mut numbers = 0u32..;
-    let per_scan = |(scan, readers): (usize, &usize)| {
-        let count = if *readers > 1 && single { *readers } else { shared.max(*readers) };
-        numbers.by_ref().take(count).enumerate().map(|(i, lane)| (lane, (scan + i) % setup.workers)).collect()
+    let ordered = setup.plan.depends_on_order() || (eager && !setup.plan.watermarks.is_empty());
+    let mut numbers = 0..;
+    let of_scan = |(scan, readers): (usize, &usize)| {
+        let wanted = if ordered { 1 } else { setup.workers };
+        let lanes = numbers.by_ref().take(wanted.max(*readers)).enumerate();
+        lanes.map(|(i, number)| (number, (scan + i) % setup.workers)).collect()
     };
-    readers.iter().enumerate().map(per_scan).collect()
+    readers.iter().enumerate().map(of_scan).collect()
 }
 
 impl Start {
@@ -444,7 +526,7 @@ impl Start {
             self.watermark_used = self.delivered;
             self.watermark = watermark(commit.next_batch_watermark_ms).max(self.watermark_used);
             self.restore(checkpoint, commit.state)?;
-            self.finish = (!commit.sink.is_empty()).then_some((planned, commit.sink));
+            self.finish = Some((planned, vec![commit.sink, commit.late_sink]));
             return Ok(());
         }
         self.epoch = planned;
@@ -470,6 +552,12 @@ impl Start {
         self.state = state.as_ref().map_or(Ok(States::new()), |state| checkpoint.read_state(state))?;
         self.state_ref = state;
         Ok(())
+    }
+
+    fn operator_watermarks(&self) -> HashMap<String, Vec<i64>> {
+        let known = |watermarks: &Vec<Option<i64>>| watermarks.iter().map(|w| w.unwrap_or(NO_WATERMARK)).collect();
+        let all = self.state_ref.iter().flat_map(|state| &state.watermarks);
+        all.map(|(operator, all)| (operator.clone(), known(all))).collect()
     }
 
     fn check_sources(&self, record: &OffsetRecord) -> Result<()> {

@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use hdrhistogram::Histogram;
 use thalweg_operators::Time;
 use thalweg_operators::driver::StateMetrics;
+use thalweg_operators::time::NO_WATERMARK;
 use timely::communication::WorkerGuards;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker as TimelyWorker;
@@ -33,7 +35,8 @@ pub(crate) struct Graph {
     shared: Arc<Shared>,
     events: Receiver<Event>,
     pending: BTreeMap<u64, EpochResult>,
-    workers: usize,
+    /// Writers: one a worker and sink.
+    writers: usize,
     abort: Arc<AtomicBool>,
     wakers: Arc<Mutex<Vec<SyncActivator>>>,
     guards: Option<WorkerGuards<()>>,
@@ -42,14 +45,16 @@ pub(crate) struct Graph {
 /// Everything that came back for one epoch.
 #[derive(Default)]
 pub(crate) struct EpochResult {
-    /// What the writers have ready.
-    pub prepared: Vec<Prepared>,
+    /// What the writers have ready, by the number of their sink.
+    pub prepared: Vec<(usize, Prepared)>,
     /// State per operator, all workers'.
     pub state: HashMap<String, Vec<RecordBatch>>,
+    /// Per operator, the watermark that each input had when the epoch was complete; the greatest of all workers'.
+    pub watermarks: BTreeMap<String, Vec<i64>>,
     /// Metrics per operator, summed over workers, in the order of their names.
     pub metrics: BTreeMap<String, StateMetrics>,
-    /// Rows written.
-    pub rows: u64,
+    /// Rows written, by sink.
+    pub rows: BTreeMap<usize, u64>,
     /// Ingest to sink, in nanoseconds.
     pub latency: Option<Histogram<u64>>,
 }
@@ -57,21 +62,33 @@ pub(crate) struct EpochResult {
 /// What a worker thread takes with it.
 struct Parcel {
     lanes: HashMap<u32, Lane>,
-    writer: Option<Box<dyn Writer>>,
+    writers: Vec<Box<dyn Writer>>,
+}
+
+/// A sink as the graph needs it.
+pub(crate) struct Outlet {
+    /// One writer a worker.
+    pub writers: Vec<Box<dyn Writer>>,
+    /// What the sink was promised.
+    pub schema: SchemaRef,
 }
 
 impl Graph {
-    /// Starts the workers. `sources[scan]` gives decoders; `writers` has one writer a worker.
+    /// Starts the workers. `sources[scan]` gives decoders; `outlets` are the sinks of the results and of late rows.
     pub fn start(
         shared: Shared,
+        workers: usize,
         sources: &[Box<dyn Source>],
-        writers: Vec<Box<dyn Writer>>,
-        schema: arrow::datatypes::SchemaRef,
+        outlets: Vec<Outlet>,
         snapshots: bool,
     ) -> Result<Graph> {
-        let workers = writers.len();
+        let schemas: Vec<SchemaRef> = outlets.iter().map(|outlet| outlet.schema.clone()).collect();
+        let writers = outlets.iter().map(|outlet| outlet.writers.len()).sum();
         let mut parcels: Vec<Parcel> =
-            writers.into_iter().map(|writer| Parcel { lanes: HashMap::new(), writer: Some(writer) }).collect();
+            (0..workers).map(|_| Parcel { lanes: HashMap::new(), writers: Vec::new() }).collect();
+        for outlet in outlets {
+            parcels.iter_mut().zip(outlet.writers).for_each(|(parcel, writer)| parcel.writers.push(writer));
+        }
         let gauges: Vec<Arc<Gauge>> = sources.iter().map(|_| Arc::default()).collect();
         let lanes = open_lanes(&shared, sources, &gauges, &mut parcels)?;
         let shared = Arc::new(shared);
@@ -84,7 +101,7 @@ impl Graph {
             events: sender,
             abort: abort.clone(),
             wakers: wakers.clone(),
-            schema,
+            schemas,
             snapshots,
         };
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
@@ -95,7 +112,7 @@ impl Graph {
             shared,
             events,
             pending: BTreeMap::new(),
-            workers,
+            writers,
             abort,
             wakers,
             guards: Some(guards),
@@ -114,7 +131,7 @@ impl Graph {
 
     /// Waits until every worker's sink has all rows of `epoch`; `give_up` is asked now and then.
     pub fn wait(&mut self, epoch: u64, give_up: &mut dyn FnMut() -> Option<Error>) -> Result<EpochResult> {
-        while self.pending.get(&epoch).is_none_or(|result| result.prepared.len() < self.workers) {
+        while self.pending.get(&epoch).is_none_or(|result| result.prepared.len() < self.writers) {
             match self.events.recv_timeout(Duration::from_millis(50)) {
                 Ok(event) => self.accept(event)?,
                 Err(RecvTimeoutError::Timeout) => give_up().map_or(Ok(()), Err)?,
@@ -138,16 +155,17 @@ impl Graph {
         match event {
             Event::Failed(error) => Err(error),
             Event::Ended => Ok(()),
-            Event::State { operator, epoch, state, metrics } => {
+            Event::State { operator, epoch, state } => {
                 let result = self.pending.entry(epoch).or_default();
-                *result.metrics.entry(operator.clone()).or_default() += metrics;
-                result.state.entry(operator).or_default().extend(state);
+                *result.metrics.entry(operator.clone()).or_default() += state.metrics;
+                raise(result.watermarks.entry(operator.clone()).or_default(), &state.watermarks);
+                result.state.entry(operator).or_default().extend(state.batches);
                 Ok(())
             }
             Event::Prepared(outcome) => {
                 let result = self.pending.entry(outcome.epoch).or_default();
-                result.rows += outcome.rows;
-                result.prepared.push(outcome.prepared);
+                *result.rows.entry(outcome.sink).or_default() += outcome.rows;
+                result.prepared.push((outcome.sink, outcome.prepared));
                 match &mut result.latency {
                     Some(latency) => latency.add(&outcome.latency).map_err(|e| Error::internal(e.to_string())),
                     none => {
@@ -192,6 +210,12 @@ impl Drop for Graph {
     }
 }
 
+/// Raises watermarks to those of another worker.
+fn raise(all: &mut Vec<i64>, more: &[i64]) {
+    all.resize(more.len(), NO_WATERMARK);
+    all.iter_mut().zip(more).for_each(|(all, more)| *all = *more.max(all));
+}
+
 fn open_lanes(
     shared: &Shared,
     sources: &[Box<dyn Source>],
@@ -218,7 +242,7 @@ struct Crew {
     events: Sender<Event>,
     abort: Arc<AtomicBool>,
     wakers: Arc<Mutex<Vec<SyncActivator>>>,
-    schema: arrow::datatypes::SchemaRef,
+    schemas: Vec<SchemaRef>,
     snapshots: bool,
 }
 
@@ -237,16 +261,19 @@ impl Crew {
         let index = worker.index();
         let peers = worker.peers();
         let taken = self.parcels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index].take();
-        let mut parcel = taken.ok_or_else(|| Error::internal("a worker started twice"))?;
-        let mut writer = parcel.writer.take().ok_or_else(|| Error::internal("a worker has no writer"))?;
-        writer.begin(self.shared.epoch)?;
-        let sink = SinkLogic::new(writer, self.schema.clone(), observer.clone(), self.shared.clock.clone());
+        let parcel = taken.ok_or_else(|| Error::internal("a worker started twice"))?;
+        let mut sinks = Vec::new();
+        for (number, (mut writer, schema)) in parcel.writers.into_iter().zip(&self.schemas).enumerate() {
+            writer.begin(self.shared.epoch)?;
+            let clock = self.shared.clock.clone();
+            sinks.push(SinkLogic::new(number, writer, schema.clone(), observer.clone(), clock));
+        }
         let mut own = Worker { shared: self.shared.clone(), index, peers, lanes: parcel.lanes, observer };
         let wakers = self.wakers.clone();
         worker.dataflow::<Time, _, _>(|scope| {
             let waker = scope.worker().sync_activator_for(scope.addr().to_vec());
             wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(waker);
-            own.build(scope, sink)
+            own.build(scope, sinks)
         })?;
         self.step(worker);
         Ok(())

@@ -113,13 +113,15 @@ impl Running {
         clock: SharedClock,
         reports: Sender<Report>,
         wait: Duration,
+        idle_timeout: Option<Duration>,
     ) -> Result<Self> {
         let interrupt = reader.interrupt();
         let idle = Arc::new(AtomicU64::new(0));
         // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
         let epoch = signals.epoch.load(Ordering::Acquire);
+        let activity = Activity::new(idle_timeout);
         let mut pump =
-            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch };
+            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch, activity };
         let name = format!("thalweg-read-{}-{}", number.0, number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
         Ok(Running { thread: Some(thread), interrupt, idle })
@@ -153,6 +155,36 @@ struct Pump {
     wait: Duration,
     idle: Arc<AtomicU64>,
     epoch: u64,
+    activity: Activity,
+}
+
+/// How long a partition has had nothing, on a clock that runs only while it could have been read: not while the lane is full,
+/// and of a time in which nobody looked (the process was stopped, the machine slept) at most a quarter of the timeout.
+struct Activity {
+    /// Nanoseconds after which the partition is idle; `None` for never.
+    timeout: Option<u64>,
+    rested: u64,
+    told: bool,
+}
+
+impl Activity {
+    fn new(timeout: Option<Duration>) -> Self {
+        let timeout = timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(4));
+        Activity { timeout, rested: 0, told: false }
+    }
+
+    fn found(&mut self) {
+        self.rested = 0;
+        self.told = false;
+    }
+
+    /// Nothing was found for so long; true if the partition is idle from now on.
+    fn rest(&mut self, nanos: u64) -> bool {
+        let Some(timeout) = self.timeout.filter(|_| !self.told) else { return false };
+        self.rested += nanos.min(timeout / 4);
+        self.told = self.rested >= timeout - timeout % 4;
+        self.told
+    }
 }
 
 impl Pump {
@@ -171,19 +203,34 @@ impl Pump {
         let mut ended = false;
         while !self.signals.stop.load(Ordering::Acquire) {
             self.follow_epoch();
+            let before = self.clock.nanos();
             if ended {
-                self.idle.fetch_add(1, Ordering::AcqRel);
                 std::thread::park_timeout(self.wait);
+                self.rest(before);
                 continue;
             }
             match self.reader.next(self.wait)? {
-                Read::Idle => drop(self.idle.fetch_add(1, Ordering::AcqRel)),
+                Read::Idle => self.rest(before),
                 Read::End => ended = true,
-                read => self.send(read),
+                read => {
+                    self.activity.found();
+                    self.send(read);
+                }
             }
         }
         self.follow_epoch();
         Ok(())
+    }
+
+    /// There was nothing since `before`.
+    fn rest(&mut self, before: u64) {
+        if self.activity.rest(self.clock.nanos().saturating_sub(before)) {
+            let stopped = || self.signals.stop.load(Ordering::Acquire);
+            self.lanes.iter().for_each(|lane| {
+                lane.send(Message::Quiet, &stopped);
+            });
+        }
+        self.idle.fetch_add(1, Ordering::AcqRel);
     }
 
     fn send(&mut self, read: Read) {

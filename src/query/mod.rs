@@ -10,6 +10,7 @@
 
 mod active;
 mod continuous;
+mod event_time;
 mod execution;
 mod fingerprint;
 mod graph;
@@ -18,6 +19,7 @@ mod ingest;
 mod items;
 #[cfg(test)]
 mod kills;
+mod late;
 mod listener;
 mod manager;
 mod micro_batch;
@@ -31,6 +33,7 @@ mod writer;
 
 pub use handle::StreamingQuery;
 pub use items::Items;
+pub use late::LateWriter;
 pub use listener::{ListenerId, QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
 pub use manager::StreamingQueryManager;
 pub use start::StartRequest;

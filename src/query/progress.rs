@@ -29,16 +29,46 @@ pub struct Progress {
     pub duration_ms: Map<String, Value>,
     /// Largest, smallest and mean event time, and the watermark that held in this epoch; empty without event time.
     pub event_time: Map<String, Value>,
+    /// How each watermark stands, and what holds it there. Not in Spark.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub watermarks: Vec<WatermarkProgress>,
     /// What each stateful operator keeps.
     pub state_operators: Vec<StateOperator>,
     /// What was read from each source.
     pub sources: Vec<SourceProgress>,
     /// What was written.
     pub sink: SinkProgress,
+    /// Late rows that were written, if they have a sink of their own. Not in Spark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_sink: Option<SinkProgress>,
     /// Metrics of `observe()`.
     pub observed_metrics: Map<String, Value>,
     /// End-to-end latency, from a record's entry into the engine to the sink. Not in Spark.
     pub latency: Latency,
+}
+
+/// How a watermark stands after an epoch. Times are ISO 8601 UTC with milliseconds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatermarkProgress {
+    /// The event-time column.
+    pub column: String,
+    /// The delay of `withWatermark`, in milliseconds.
+    pub delay_ms: i64,
+    /// What it has reached; none while a partition has no rows yet.
+    pub watermark: Option<String>,
+    /// Since when it has been there (wall clock, as far as epochs tell).
+    pub since: String,
+    /// Continuous driver: the source partition that is furthest behind of those that are not idle.
+    pub held_by: Option<String>,
+    /// Continuous driver: partitions that have been idle for longer than `idleTimeout`, so that it does not wait for them.
+    pub idle_partitions: Vec<String>,
+    /// Rows so far that were too far ahead to move it (`maxFutureSkew`); they are processed as any other.
+    pub num_rows_ahead: u64,
+    /// Event time of the first of them.
+    pub first_row_ahead: Option<String>,
+    /// The delay, in milliseconds, with which 99 % of the rows so far would not have been late.
+    pub delay_ms_for_99_percent: Option<u64>,
 }
 
 /// End-to-end latency of an epoch's rows, in microseconds.
@@ -106,7 +136,7 @@ pub struct SourceProgress {
 }
 
 /// What was written.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkProgress {
     /// The sink.

@@ -58,6 +58,7 @@ pub(crate) fn progress(
     let between = seconds(now.saturating_sub(std::mem::replace(&mut execution.times.before, now)));
     let sources = sources(execution, batch, processing, between);
     let rows: u64 = sources.iter().map(|source| source.num_input_rows).sum();
+    let watermarks = super::event_time::report(execution);
     let setup = &execution.setup;
     Progress {
         id: setup.id.clone(),
@@ -71,13 +72,11 @@ pub(crate) fn progress(
         processed_rows_per_second: rows as f64 / processing,
         duration_ms: execution.times.durations(now),
         event_time: event_time(batch, event_times),
+        watermarks,
         state_operators: state_operators(result, setup.workers as u64),
         sources,
-        sink: SinkProgress {
-            description: execution.sink.description(),
-            num_output_rows: result.rows,
-            metrics: Map::new(),
-        },
+        sink: sink(execution, result, 0).unwrap_or_default(),
+        late_sink: sink(execution, result, 1),
         observed_metrics: Map::new(),
         latency: latency(result),
     }
@@ -101,6 +100,14 @@ fn sources(execution: &mut Execution, batch: &Batch, processing: f64, between: f
         }
     };
     (0..count).map(one).collect()
+}
+
+fn sink(execution: &Execution, result: &EpochResult, number: usize) -> Option<SinkProgress> {
+    Some(SinkProgress {
+        description: execution.sinks.get(number)?.description(),
+        num_output_rows: result.rows.get(&number).copied().unwrap_or_default(),
+        metrics: Map::new(),
+    })
 }
 
 fn event_time(batch: &Batch, seen: Option<EventTimes>) -> Map<String, Value> {

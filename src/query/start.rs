@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
 
-use super::execution::{Execution, Setup};
+use super::event_time::EventTimeRules;
+use super::execution::{Execution, OutletPlan, Setup};
 use super::handle::{Parts, StreamingQuery};
+use super::late::{LateBranch, LateWriter};
 use super::manager::StreamingQueryManager;
 use super::state::QueryState;
 use super::trigger::Trigger;
@@ -18,7 +20,7 @@ use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, WALL_CLOCK};
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
-use crate::sinks::{self, OutputMode, Sink, SinkContext, SinkProvider, SinkSpec};
+use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkProvider, SinkSpec};
 use crate::{Error, Result};
 
 /// What a writer has collected.
@@ -41,6 +43,8 @@ pub struct StartRequest {
     pub name: Option<String>,
     /// Sink.
     pub sink: SinkSpec,
+    /// Where late rows go, if anywhere.
+    pub late: Option<LateWriter>,
     /// Folder of the checkpoint, if one was given.
     pub checkpoint: Option<PathBuf>,
     /// The clocks; the machine's by default.
@@ -56,28 +60,36 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     request.manager.check_name(request.name.as_deref())?;
     check::check(&request.plan, request.mode, check::Rules::of(&request.conf)?)?;
     check_mode(provider, request.mode)?;
-    let optimized = optimize::optimize(request.plan.clone())?;
+    let mut outlets = vec![Outlet::of(&request, provider)];
+    let late = request.late.as_ref().map(|late| LateBranch::plan(&request, late)).transpose()?;
+    let optimized = optimize::optimize(late.as_ref().map_or(&request.plan, |late| &late.plan).clone())?;
     let batch_time = BatchTime::new(WALL_CLOCK.into());
+    let fixed = now::fix(optimized.clone(), &batch_time)?;
     let wanted = lower::Wanted { mode: request.mode, changelog: request.changelog };
-    let plan = lower::lower(&now::fix(optimized.clone(), &batch_time)?, wanted)?;
+    let plan = match &late {
+        Some(late) => late.lower(&fixed, wanted, &batch_time)?,
+        None => lower::lower(&fixed, wanted)?,
+    };
+    outlets.extend(late.map(|late| late.outlet));
     let explained = format!(
         "== Logical Plan ==\n{}\n\n== Optimized Plan ==\n{}\n\n== Dataflow Plan ==\n{plan}",
         request.plan.display_indent(),
         optimized.display_indent()
     );
-    check_paths(&request.sink, &plan)?;
+    outlets.iter().try_for_each(|outlet| check_paths(&outlet.spec, &plan))?;
     let statics = collect_statics(&plan.statics, &request.conf)?;
     let run_id = new_id();
     let keep = request.conf.number("spark.sql.streaming.numRecentProgressUpdates", 100)?;
     let state = QueryState::new(usize::try_from(keep).unwrap_or(100));
     let checkpoint = open_checkpoint(&request, &run_id, &plan, &state)?;
     let conf = recorded::fixed(&request.conf, checkpoint.as_ref())?;
+    let pace = if matches!(request.trigger, Trigger::Continuous(_)) { Pace::Eager } else { Pace::Epoch };
     let setup = Setup {
-        schema: output_schema(&request),
+        event_time: EventTimeRules::of(&plan, &request.conf, pace)?,
+        outlets: outlets.iter().map(|outlet| outlet.plan.clone()).collect(),
         plan,
         statics,
         batch_time,
-        mode: request.mode,
         trigger: request.trigger,
         name: request.name.clone(),
         id: checkpoint.as_ref().map_or_else(new_id, |checkpoint| checkpoint.id().to_owned()),
@@ -85,11 +97,25 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         checkpoint,
         clock: request.clock.clone().unwrap_or_else(SystemClock::shared),
         workers: workers(&request.conf)?,
-        guarantee: provider.guarantee(),
         listeners: request.manager.listeners(),
         conf,
     };
-    launch(request, setup, provider, explained, state)
+    launch(request, setup, outlets, explained, state)
+}
+
+/// A sink that is going to be connected.
+pub(super) struct Outlet {
+    pub provider: &'static dyn SinkProvider,
+    pub spec: SinkSpec,
+    pub plan: OutletPlan,
+}
+
+impl Outlet {
+    fn of(request: &StartRequest, provider: &'static dyn SinkProvider) -> Self {
+        let schema = output_schema(request);
+        let plan = OutletPlan { schema, mode: request.mode, name: None, guarantee: provider.guarantee() };
+        Outlet { provider, spec: request.sink.clone(), plan }
+    }
 }
 
 /// The columns that the sink is given.
@@ -111,7 +137,7 @@ fn workers(conf: &Conf) -> Result<usize> {
     }
 }
 
-fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Result<()> {
+pub(super) fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Result<()> {
     if provider.modes().contains(&mode) {
         return Ok(());
     }
@@ -175,19 +201,20 @@ fn open_checkpoint(
 fn launch(
     request: StartRequest,
     setup: Setup,
-    provider: &'static dyn SinkProvider,
+    outlets: Vec<Outlet>,
     explained: String,
     state: Arc<QueryState>,
 ) -> Result<StreamingQuery> {
     let (id, run_id, name) = (setup.id.clone(), setup.run_id.clone(), setup.name.clone());
     let stop_timeout = active::stop_timeout(&request.conf)?;
     let (connected, connecting) = crossbeam_channel::bounded(1);
-    let StartRequest { session, manager, sink, .. } = request;
+    let StartRequest { session, manager, .. } = request;
     let thread = {
         let (state, manager) = (state.clone(), manager.clone());
         let label = format!("thalweg-{}", name.as_deref().unwrap_or(&run_id));
         let body = move || {
-            let connect = |setup: &Setup| connect_sink(provider, &sink, setup, session);
+            let connect =
+                |setup: &Setup| outlets.iter().map(|outlet| connect_sink(outlet, setup, session.clone())).collect();
             run(setup, connect, &state, &manager, &connected);
         };
         std::thread::Builder::new().name(label).spawn(body)?
@@ -198,18 +225,14 @@ fn launch(
     Ok(query)
 }
 
-fn connect_sink(
-    provider: &dyn SinkProvider,
-    spec: &SinkSpec,
-    setup: &Setup,
-    session: Session,
-) -> Result<Box<dyn Sink>> {
+fn connect_sink(outlet: &Outlet, setup: &Setup, session: Session) -> Result<Box<dyn Sink>> {
+    let own_name = outlet.plan.name.clone().or_else(|| setup.name.clone());
     let context = SinkContext {
-        schema: setup.schema.clone(),
-        mode: setup.mode,
+        schema: outlet.plan.schema.clone(),
+        mode: outlet.plan.mode,
         pace: setup.pace(),
         workers: setup.workers,
-        query: setup.name.clone().unwrap_or_else(|| setup.id.clone()),
+        query: own_name.unwrap_or_else(|| setup.id.clone()),
         checkpoint: setup.checkpoint.as_ref().map(|checkpoint| checkpoint.id().to_owned()),
         interval: match setup.trigger {
             Trigger::Continuous(interval) => Some(interval),
@@ -220,13 +243,13 @@ fn connect_sink(
         session,
         clock: setup.clock.clone(),
     };
-    provider.connect(spec, context)
+    outlet.provider.connect(&outlet.spec, context)
 }
 
 /// The driver thread.
 fn run(
     setup: Setup,
-    connect: impl FnOnce(&Setup) -> Result<Box<dyn Sink>>,
+    connect: impl FnOnce(&Setup) -> Result<Vec<Box<dyn Sink>>>,
     state: &Arc<QueryState>,
     manager: &StreamingQueryManager,
     connected: &crossbeam_channel::Sender<Result<()>>,

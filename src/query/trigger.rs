@@ -67,7 +67,7 @@ fn unknown(name: &str) -> Error {
 }
 
 /// A positive interval such as `5 seconds`, `1 minute 30 seconds`, `100 ms`.
-fn interval_of(text: &str) -> Result<Duration> {
+pub(crate) fn interval_of(text: &str) -> Result<Duration> {
     let text = text.trim().trim_matches('\'');
     let wrong =
         || Error::query("CANNOT_PARSE_INTERVAL", format!("'{text}' is no interval")).hint("Write e.g. '5 seconds'.");

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::LogicalPlan;
 use serde::de::DeserializeOwned;
 
 use super::handle::StreamingQuery;
 use super::items::Items;
+use super::late::{LateWriter, belongs_to_the_query};
 use super::start::{StartRequest, start};
 use super::trigger::Trigger;
 use crate::clock::SharedClock;
@@ -23,7 +25,7 @@ use crate::sinks::{OutputMode, SinkSpec};
 use crate::{Error, Result};
 
 /// Options of the query itself, which the sink never sees.
-const QUERY_OPTIONS: [&str; 5] = ["checkpointLocation", "queryName", "outputMode", "changelog", "trigger"];
+const QUERY_OPTIONS: [&str; 6] = ["checkpointLocation", "queryName", "outputMode", "changelog", "trigger", "lateRows"];
 
 /// Collects how a streaming DataFrame is written.
 #[derive(Clone)]
@@ -36,15 +38,24 @@ pub struct DataStreamWriter {
     name: Option<String>,
     checkpoint: Option<PathBuf>,
     clock: Option<SharedClock>,
+    late: Option<LateWriter>,
+}
+
+/// What a writer of late rows says.
+pub(super) struct LateParts {
+    pub plan: LogicalPlan,
+    pub sink: SinkSpec,
+    pub mode: OutputMode,
+    pub name: Option<String>,
 }
 
 impl DataStreamWriter {
     /// A writer of `frame`: append mode, as soon as possible, no sink yet.
     pub fn new(frame: DataFrame) -> Self {
         let (mode, trigger) = (Ok(OutputMode::Append), Ok(Trigger::default()));
-        let changelog = Ok(false);
+        let (changelog, late) = (Ok(false), None);
         let sink = SinkSpec::default();
-        DataStreamWriter { frame, sink, mode, changelog, trigger, name: None, checkpoint: None, clock: None }
+        DataStreamWriter { frame, sink, mode, changelog, trigger, name: None, checkpoint: None, clock: None, late }
     }
 
     /// The sink: `console`, `memory`, `csv`, `parquet`, `noop`, ...
@@ -54,7 +65,8 @@ impl DataStreamWriter {
         self
     }
 
-    /// An option of the query (`checkpointLocation`, `queryName`, `outputMode`, `changelog`, `trigger`) or of the sink.
+    /// An option of the query (`checkpointLocation`, `queryName`, `outputMode`, `changelog`, `trigger`, `lateRows`) or of the
+    /// sink.
     ///
     /// `changelog` = `true` gives the sink the changelog of the result instead of the rows that changed: a last column `_change`
     /// (TINYINT) is 1 for a row that is now part of the result and -1 for one that no longer is.
@@ -66,7 +78,8 @@ impl DataStreamWriter {
             Some(1) => self.name = Some(value),
             Some(2) => self.mode = parse_mode(&value),
             Some(3) => self.changelog = parse_flag(name, &value),
-            Some(_) => self.trigger = Trigger::parse(&value),
+            Some(4) => self.trigger = Trigger::parse(&value),
+            Some(_) => return self.late_rows(move |late| late.write_stream().writing_to(&value)),
             None => self.sink.options.set(name, value),
         }
         self
@@ -104,6 +117,46 @@ impl DataStreamWriter {
     pub fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.sink.partition_by = columns.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// Writes the rows that operators drop because the watermark has passed them, too: `write` gets them as a streaming
+    /// DataFrame and says, by a writer that is not started, what becomes of them. They have all columns of the operator's
+    /// input (of several operators: by name), then `_operator`, its name in [`StreamingQuery::explain`], and `_watermark`, which
+    /// had passed them. They belong to the same query: to its epochs, its checkpoint, its life. A row is late at most once
+    /// for each operator: one of sliding windows drops it when its last window is closed.
+    ///
+    /// ```no_run
+    /// # fn f(windows: thalweg::frame::DataFrame) -> thalweg::Result<()> {
+    /// let writer = windows.write_stream().format("console");
+    /// let query = writer.late_rows(|late| Ok(late.write_stream().format("json").option("path", "late"))).start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// In a job, the option `lateRows` of a sink table names the sink table of late rows.
+    #[must_use]
+    pub fn late_rows(mut self, write: impl Fn(DataFrame) -> Result<DataStreamWriter> + Send + Sync + 'static) -> Self {
+        self.late = Some(LateWriter::new(write));
+        self
+    }
+
+    /// What it says as a writer of late rows.
+    ///
+    /// # Errors
+    /// Settings that belong to the query.
+    pub(super) fn late_parts(self) -> Result<LateParts> {
+        require_sink(&self.sink)?;
+        let foreign = [
+            (self.checkpoint.is_some(), "a checkpoint"),
+            (self.trigger? != Trigger::default(), "a trigger"),
+            (self.clock.is_some(), "a clock"),
+            (self.late.is_some(), "late rows of its own"),
+            (self.changelog?, "a changelog"),
+        ];
+        if let Some((_, setting)) = foreign.iter().find(|(set, _)| *set) {
+            return Err(belongs_to_the_query(setting));
+        }
+        Ok(LateParts { plan: self.frame.plan().clone(), sink: self.sink, mode: self.mode?, name: self.name })
     }
 
     /// Other clocks than the machine's, for tests.
@@ -152,11 +205,7 @@ impl DataStreamWriter {
     /// Whatever is wrong with the query, its options, its checkpoint, or the systems it connects to.
     pub fn start(self) -> Result<StreamingQuery> {
         let session = self.frame.session().clone();
-        if self.sink.format.is_empty() {
-            return Err(
-                Error::invalid("the stream has no sink").hint("Choose one with .format(\"console\"), for example.")
-            );
-        }
+        require_sink(&self.sink)?;
         start(StartRequest {
             plan: self.frame.plan().clone(),
             conf: session.conf(),
@@ -167,6 +216,7 @@ impl DataStreamWriter {
             trigger: self.trigger?,
             name: self.name,
             sink: self.sink,
+            late: self.late,
             checkpoint: self.checkpoint,
             clock: self.clock,
         })
@@ -207,11 +257,21 @@ impl DataStreamWriter {
     /// # Errors
     /// `TABLE_OR_VIEW_NOT_FOUND`, or as [`DataStreamWriter::start`].
     pub fn to_table(self, name: &str) -> Result<StreamingQuery> {
-        let session = self.frame.session().clone();
-        let table = session.sink_table(name)?;
-        let writer = self.format(&table.format);
-        writer.options(table.options.iter()).start()
+        self.writing_to(name)?.start()
     }
+
+    /// The same writer, with the sink of a table.
+    fn writing_to(self, name: &str) -> Result<Self> {
+        let table = self.frame.session().sink_table(name)?;
+        Ok(self.format(&table.format).options(table.options.iter()))
+    }
+}
+
+fn require_sink(sink: &SinkSpec) -> Result<()> {
+    if !sink.format.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("the stream has no sink").hint("Choose one with .format(\"console\"), for example."))
 }
 
 /// What [`DataStreamWriter::output_mode`] takes.

@@ -28,6 +28,8 @@ const DEPTH: usize = 16;
 pub(crate) enum Message {
     /// Something read, and when it was (nanoseconds of the query's clock).
     Data(Read, u64),
+    /// The partition has been idle for so long that watermarks need not wait for it.
+    Quiet,
     /// Everything before this epoch has been sent.
     Epoch(u64),
     /// Nothing will follow.
@@ -147,6 +149,7 @@ impl Feed for Lane {
                         return Ok(Fed::Rows(chunk));
                     }
                 }
+                Ok(Message::Quiet) => return Ok(Fed::Rows(Chunk::quiet(self.number))),
                 Ok(Message::Epoch(epoch)) => return Ok(Fed::Epoch(epoch)),
                 Ok(Message::End) | Err(TryRecvError::Disconnected) => return Ok(Fed::End),
                 Err(TryRecvError::Empty) => return Ok(Fed::Idle),

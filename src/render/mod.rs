@@ -6,6 +6,7 @@
 mod arbitrary;
 mod join;
 mod lane;
+mod late;
 mod observer;
 mod region;
 mod sink;
@@ -18,12 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
-use thalweg_operators::driver::{Observer, Place, drive};
-use thalweg_operators::exchange::Route;
+use thalweg_operators::driver::{Observer, Place, drive, drive_late};
 use thalweg_operators::source::source;
 use thalweg_operators::stateless::stateless;
-use thalweg_operators::watermark::{EventClock, Watermark};
-use thalweg_operators::{ChunkStream, Logic, Output, Pace, Time};
+use thalweg_operators::watermark::{EventClock, Watermark, WatermarkSpec};
+use thalweg_operators::{ChunkStream, Output, Pace, Time};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
@@ -31,6 +31,7 @@ use crate::clock::SharedClock;
 use crate::functions::datetime::now::{BatchTime, WALL_CLOCK};
 use crate::plan::dataflow::{DataflowPlan, Kind, Node};
 use crate::{Error, Result};
+use late::LateStreams;
 
 pub(crate) use lane::{Gauge, Lane, LaneSender, Message, lane};
 pub(crate) use observer::{Event, EventObserver};
@@ -45,10 +46,14 @@ pub(crate) struct Shared {
     pub pace: Pace,
     /// The first epoch.
     pub epoch: u64,
-    /// The watermark taken as delivered before it.
+    /// The watermark taken as delivered before it, at operators that have none of their own in `watermarks`.
     pub watermark: i64,
+    /// Per operator, the watermarks of its inputs taken as delivered.
+    pub watermarks: HashMap<String, Vec<i64>>,
     /// One per `withWatermark`.
     pub clocks: Vec<Arc<EventClock>>,
+    /// Per `withWatermark`, how far ahead a row may be and still move it, in microseconds.
+    pub skews: Vec<Option<i64>>,
     /// Static sides of joins.
     pub statics: Vec<RecordBatch>,
     /// Lanes of each scan: `(lane number, worker)`.
@@ -87,25 +92,36 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Builds the graph, ending in `sink`.
-    pub fn build(&mut self, scope: Scope<'_, Time>, sink: SinkLogic) -> Result<()> {
+    /// Builds the graph, ending in the first of `sinks`; the branch for late rows, if there is one, ends in the second.
+    pub fn build(&mut self, scope: Scope<'_, Time>, sinks: Vec<SinkLogic>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let rows = self.node(scope, &shared.plan.root)?;
-        let place = self.place("sink");
-        drive(place, vec![(rows, None)], sink);
+        let late_root = shared.plan.late.as_ref().map(|late| &late.root);
+        let mut late = LateStreams::default();
+        for ((n, sink), root) in sinks.into_iter().enumerate().zip([&shared.plan.root].into_iter().chain(late_root)) {
+            let rows = self.node(scope, root, &mut late)?;
+            let name = if n == 0 { "sink" } else { "late-sink" };
+            drive(self.place(name, 1), vec![(rows, None)], sink);
+        }
         Ok(())
     }
 
-    fn node<'scope>(&mut self, scope: Scope<'scope, Time>, node: &Node) -> Result<ChunkStream<'scope>> {
-        if let Kind::Scan(scan) = node.kind {
-            return self.scan(scope, node, scan);
+    fn node<'scope>(
+        &mut self,
+        scope: Scope<'scope, Time>,
+        node: &Node,
+        late: &mut LateStreams<'scope>,
+    ) -> Result<ChunkStream<'scope>> {
+        match node.kind {
+            Kind::Scan(scan) => return self.scan(scope, node, scan),
+            Kind::Late => return Ok(late.take(scope)),
+            _ => {}
         }
         if node.is_differential() {
             return self.region(scope, node);
         }
         let mut inputs = Vec::new();
         for input in &node.inputs {
-            inputs.push(self.node(scope, input)?);
+            inputs.push(self.node(scope, input, late)?);
         }
         match &node.kind {
             Kind::Map(steps) => {
@@ -119,7 +135,7 @@ impl Worker {
             }
             Kind::Union => Ok(scope.concatenate(inputs)),
             Kind::Watermark { clock, column } => Ok(self.watermark(node, *clock, *column, first(inputs)?)),
-            _ => self.stateful(node, inputs),
+            _ => self.stateful(node, inputs, late),
         }
     }
 
@@ -140,11 +156,17 @@ impl Worker {
         column: usize,
         input: ChunkStream<'scope>,
     ) -> ChunkStream<'scope> {
-        let delay = self.shared.plan.watermarks[clock];
-        let partitions = self.partitions(node);
-        let clock = Arc::clone(&self.shared.clocks[clock]);
-        let logic = Watermark::new(column, delay, self.shared.pace, clock, &partitions);
-        drive(self.place(&node.id), vec![(input, None)], logic)
+        let wall = self.shared.clock.clone();
+        let spec = WatermarkSpec {
+            column,
+            delay: self.shared.plan.watermarks[clock],
+            pace: self.shared.pace,
+            partitions: self.partitions(node),
+            skew: self.shared.skews[clock],
+            now: Box::new(move || wall.wall_micros()),
+        };
+        let logic = Watermark::new(spec, Arc::clone(&self.shared.clocks[clock]));
+        drive(self.place(&node.id, 1), vec![(input, None)], logic)
     }
 
     /// Lanes on this worker of the scans below a node.
@@ -158,39 +180,43 @@ impl Worker {
         }
     }
 
-    fn stateful<'scope>(&self, node: &Node, inputs: Vec<ChunkStream<'scope>>) -> Result<ChunkStream<'scope>> {
+    fn stateful<'scope>(
+        &self,
+        node: &Node,
+        inputs: Vec<ChunkStream<'scope>>,
+        late: &mut LateStreams<'scope>,
+    ) -> Result<ChunkStream<'scope>> {
         let context = stateful::Context { index: self.index, peers: self.peers, shared: &self.shared };
         let (mut logic, routes) = stateful::logic(node, &context)?;
+        let mut place = self.place(&node.id, routes.len());
         // What was delivered before a restart holds before the state comes back, so that nothing is closed twice.
-        logic.on_watermark(&vec![self.shared.watermark; routes.len()], &mut Output::new(self.shared.pace))?;
+        logic.on_watermark(&place.watermarks, &mut Output::new(self.shared.pace))?;
         if let Some(state) = self.shared.state.get(&node.id) {
             logic.restore(stateful::own_groups(state, self.index, self.peers, &routes)?).map_err(Error::from)?;
         }
         let routes = routes.into_iter().map(|route| if self.peers > 1 { Some(route) } else { None });
-        Ok(drive_boxed(self.place(&node.id), inputs.into_iter().zip(routes).collect(), logic))
+        place.late = self.shared.plan.late.as_ref().and_then(|late| late::shape(late, &node.id));
+        let (rows, late_rows) = drive_late(place, inputs.into_iter().zip(routes).collect(), logic);
+        late.add(late_rows);
+        Ok(rows)
     }
 
-    fn place(&self, name: &str) -> Place {
+    /// The place of an operator with this number of inputs.
+    fn place(&self, name: &str, inputs: usize) -> Place {
+        let shared = &self.shared;
         Place {
             name: name.to_owned(),
-            pace: self.shared.pace,
-            epoch: self.shared.epoch,
-            watermark: self.shared.watermark,
+            pace: shared.pace,
+            epoch: shared.epoch,
+            watermarks: shared.watermarks.get(name).cloned().unwrap_or_else(|| vec![shared.watermark; inputs]),
             observer: self.observer(),
+            late: None,
         }
     }
 
     fn observer(&self) -> Rc<dyn Observer> {
         self.observer.clone()
     }
-}
-
-fn drive_boxed<'scope>(
-    place: Place,
-    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
-    logic: Box<dyn Logic>,
-) -> ChunkStream<'scope> {
-    thalweg_operators::driver::drive_boxed(place, inputs, logic)
 }
 
 fn first<T>(inputs: Vec<T>) -> Result<T> {

@@ -1,9 +1,8 @@
 //! What a worker tells the query's driver: failures, state after an epoch, what the sink has prepared.
 
-use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
-use thalweg_operators::driver::{Observer, StateMetrics};
+use thalweg_operators::driver::{Observer, State};
 
 use crate::Error;
 use crate::sinks::Prepared;
@@ -18,10 +17,8 @@ pub(crate) enum Event {
         operator: String,
         /// The epoch that is complete.
         epoch: u64,
-        /// Its state; empty if no snapshot was wanted.
-        state: Vec<RecordBatch>,
-        /// What it keeps.
-        metrics: StateMetrics,
+        /// What it is then.
+        state: State,
     },
     /// All rows of an epoch have reached this worker's sink.
     Prepared(Outcome),
@@ -31,6 +28,8 @@ pub(crate) enum Event {
 
 /// An epoch at one worker's sink.
 pub(crate) struct Outcome {
+    /// Which of the query's sinks.
+    pub sink: usize,
     /// The epoch.
     pub epoch: u64,
     /// What the writer has ready.
@@ -68,7 +67,7 @@ impl Observer for EventObserver {
         self.snapshots
     }
 
-    fn snapshot(&self, operator: &str, epoch: u64, state: Vec<RecordBatch>, metrics: StateMetrics) {
-        self.send(Event::State { operator: operator.to_owned(), epoch, state, metrics });
+    fn snapshot(&self, operator: &str, epoch: u64, state: State) {
+        self.send(Event::State { operator: operator.to_owned(), epoch, state });
     }
 }

@@ -13,6 +13,7 @@ use crate::sinks::Writer;
 
 /// The sink operator of one worker.
 pub(crate) struct SinkLogic {
+    number: usize,
     writer: Box<dyn Writer>,
     schema: SchemaRef,
     observer: Rc<EventObserver>,
@@ -29,9 +30,15 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl SinkLogic {
-    /// `schema`: what the sink was promised; rows are relabelled to it.
-    pub fn new(writer: Box<dyn Writer>, schema: SchemaRef, observer: Rc<EventObserver>, clock: SharedClock) -> Self {
-        SinkLogic { writer, schema, observer, clock, rows: 0, latency: histogram() }
+    /// `number`: which of the query's sinks it is. `schema`: what the sink was promised; rows are relabelled to it.
+    pub fn new(
+        number: usize,
+        writer: Box<dyn Writer>,
+        schema: SchemaRef,
+        observer: Rc<EventObserver>,
+        clock: SharedClock,
+    ) -> Self {
+        SinkLogic { number, writer, schema, observer, clock, rows: 0, latency: histogram() }
     }
 
     fn write(&mut self, chunk: Chunk) -> crate::Result<()> {
@@ -61,7 +68,7 @@ impl Logic for SinkLogic {
         let prepared = self.writer.prepare(epoch).map_err(OperatorError::outside)?;
         let latency = std::mem::replace(&mut self.latency, histogram());
         let rows = std::mem::take(&mut self.rows);
-        self.observer.send(Event::Prepared(Outcome { epoch, prepared, rows, latency }));
+        self.observer.send(Event::Prepared(Outcome { sink: self.number, epoch, prepared, rows, latency }));
         Ok(())
     }
 

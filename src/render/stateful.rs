@@ -39,7 +39,7 @@ pub(super) fn logic(node: &Node, context: &Context<'_>) -> Result<Made> {
         Kind::Arbitrary(state) => super::arbitrary::arbitrary(node, state, context),
         Kind::Net(view) => self::net(node, *view),
         Kind::Table => self::table(node),
-        Kind::Scan(_) | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
+        Kind::Scan(_) | Kind::Late | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
             Err(Error::internal(format!("'{}' keeps no state", node.id)))
         }
         Kind::Reduce(_) | Kind::TableJoin(_) | Kind::Rank(_) => {

@@ -32,7 +32,7 @@ use arrow::datatypes::SchemaRef;
 use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::formats::{Decoder, Frames};
-use crate::options::{OptionSpec, Options, nearest};
+use crate::options::{OptionSpec, Options, nearest, option};
 use crate::store::Folder;
 use crate::{Error, Result};
 
@@ -225,10 +225,31 @@ fn not_found(name: &str) -> Error {
     }
 }
 
+/// The option that says after which time without rows a partition holds watermarks back no more.
+pub(crate) const IDLE_TIMEOUT: &str = "idleTimeout";
+/// The option that says how far ahead a row may be and still move a watermark.
+pub(crate) const MAX_FUTURE_SKEW: &str = "maxFutureSkew";
+
+/// Options that every source accepts because the query reads them.
+pub const QUERY_OPTIONS: &[OptionSpec] = &[
+    option(
+        IDLE_TIMEOUT,
+        "1 minute",
+        "continuous trigger: a partition without rows for so long holds no watermark back; or off",
+    ),
+    option(
+        MAX_FUTURE_SKEW,
+        "1 hour",
+        "a row further ahead, of the others and of the clock, moves no watermark; or off",
+    ),
+];
+
 /// Refuses options that the source does not have.
 pub(crate) fn check_options(provider: &dyn SourceProvider, spec: &SourceSpec) -> Result<()> {
     let what = format!("source '{}'", provider.names().first().copied().unwrap_or_default());
-    spec.options.check(&what, &provider.options())
+    let mut known = provider.options();
+    known.push(QUERY_OPTIONS);
+    spec.options.check(&what, &known)
 }
 
 /// Refuses a schema given by the user where the source has its own.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::TimestampMicrosecondType;
 
 use super::table::{Table, buckets};
@@ -49,13 +50,16 @@ impl Keyed {
         })
     }
 
-    fn drop_late(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+    fn drop_late(&mut self, rows: RecordBatch, out: &mut Output) -> Result<RecordBatch> {
         let (Some(time), true) = (self.time, self.spec.mode.closes()) else { return Ok(rows) };
         if self.watermark == NO_WATERMARK {
             return Ok(rows);
         }
         let times = micros(&rows, time)?;
         let keep: BooleanArray = times.iter().map(|at| Some(at.is_none_or(|at| at > self.watermark))).collect();
+        if out.wants_late() && keep.false_count() > 0 {
+            out.late(0, filter_record_batch(&rows, &not(&keep)?)?, self.watermark);
+        }
         let (rows, dropped) = keep_rows(rows, &keep)?;
         self.metrics.rows_dropped += dropped;
         Ok(rows)
@@ -114,7 +118,7 @@ fn micros(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArra
 impl Logic for Keyed {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
-        let rows = self.drop_late(rows)?;
+        let rows = self.drop_late(rows, out)?;
         self.table.update(&self.spec, &rows, &mut self.groups)?;
         self.file(&rows)?;
         if out.eager() && self.spec.mode.emits_changes() {

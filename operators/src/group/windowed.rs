@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StructArray, TimestampMicrosecondArray,
+    UInt32Array,
 };
-use arrow::compute::take_record_batch;
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Fields, TimestampMicrosecondType};
 
 use super::table::{Table, buckets};
@@ -105,7 +107,7 @@ impl Windowed {
     }
 
     /// Adds each row to the `back`-th cell before its last one.
-    fn add(&mut self, rows: &RecordBatch, back: i64) -> Result<()> {
+    fn add(&mut self, rows: &RecordBatch, back: i64, out: &mut Output) -> Result<()> {
         let times = times(rows, self.window.column)?;
         let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
         let cells = self.cells;
@@ -122,10 +124,24 @@ impl Windowed {
         let cells_of_rows = partition(&starts, rows.num_rows(), fits);
         let added: usize = cells_of_rows.iter().map(|(_, picked)| picked.len()).sum();
         self.starts = starts;
-        if back == 0 {
-            self.metrics.rows_dropped += (rows.num_rows() - times.null_count() - added) as u64;
+        let late_rows = rows.num_rows() - times.null_count() - added;
+        if back == 0 && late_rows > 0 {
+            self.metrics.rows_dropped += late_rows as u64;
+            self.hand_over_late(rows, times, out)?;
         }
         cells_of_rows.into_iter().try_for_each(|(start, picked)| self.update(start, rows, picked))
+    }
+
+    /// A row is late when the last of its windows is closed.
+    fn hand_over_late(&self, rows: &RecordBatch, times: &TimestampMicrosecondArray, out: &mut Output) -> Result<()> {
+        if !out.wants_late() {
+            return Ok(());
+        }
+        let end = |row| self.window.end(self.window.last_start(times.value(row)));
+        let late = |row| times.is_valid(row) && end(row) <= self.watermark;
+        let late = BooleanArray::new(BooleanBuffer::collect_bool(rows.num_rows(), late), None);
+        out.late(0, filter_record_batch(rows, &late)?, self.watermark);
+        Ok(())
     }
 
     fn update(&mut self, start: i64, rows: &RecordBatch, picked: Vec<u32>) -> Result<()> {
@@ -272,7 +288,7 @@ impl Logic for Windowed {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
         for back in 0..self.cells.overlap() {
-            self.add(&rows, back)?;
+            self.add(&rows, back, out)?;
         }
         if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;

@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{ActivateCapability, Probe};
 use timely::worker::Worker;
 
-use crate::driver::{Observer, Place, StateMetrics, drive};
+use crate::driver::{Observer, Place, State, drive};
 use crate::exchange::Route;
 use crate::{Chunk, ChunkStream, Error, Logic, Pace, Time};
 
@@ -101,8 +101,8 @@ impl Observer for Listener {
         true
     }
 
-    fn snapshot(&self, operator: &str, epoch: u64, state: Vec<RecordBatch>, _: StateMetrics) {
-        self.send(Event::Snapshot(self.worker, operator.to_owned(), epoch, state));
+    fn snapshot(&self, operator: &str, epoch: u64, state: State) {
+        self.send(Event::Snapshot(self.worker, operator.to_owned(), epoch, state.batches));
     }
 }
 
@@ -178,8 +178,9 @@ impl Runner {
             name: "logic".to_owned(),
             pace: script.pace,
             epoch: 0,
-            watermark: script.watermark,
+            watermarks: vec![script.watermark; script.routes.len()],
             observer: listener.clone(),
+            late: None,
         };
         let events = listener.clone();
         let (inputs, probe) = worker.dataflow::<Time, _, _>(|scope| {

@@ -31,7 +31,6 @@ use super::{Condition, holds, joined, nullable, pick, with_nulls};
 use crate::change::{INSERT, RETRACT, append};
 use crate::chunk::MAX_ROWS;
 use crate::driver::{Logic, StateMetrics};
-use crate::event_time::drop_late;
 use crate::expiry::Expiry;
 use crate::keys::{ABSENT, KeyTable};
 use crate::time::NO_WATERMARK;
@@ -99,7 +98,7 @@ impl Join {
         let rows = match &input.event_time {
             None => rows,
             Some(event_time) => {
-                let (rows, dropped) = drop_late(rows, event_time, self.watermarks[port])?;
+                let (rows, dropped) = out.drop_late(port, rows, event_time, self.watermarks[port])?;
                 self.metrics.rows_dropped += dropped;
                 rows
             }

@@ -6,11 +6,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
+use datafusion::physical_expr::expressions::Column;
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 
 use super::super::dataflow::{Group, Kind, Node, Reduce, Session, Step};
 use super::super::grouping_sets::{self, event_time_key};
 use super::super::nodes::{SessionAggregate, TimeWindow};
+use super::late::{TapColumns, below_tap, tap_columns};
 use super::{Lowering, arrow_schema, expression};
 use crate::functions::aggregate::as_stream_aggregate;
 use crate::{Error, Result};
@@ -40,7 +42,8 @@ impl Lowering {
         let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
         let time = closing.map(|closing| columns.add(&closing)).transpose()?;
         let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
-        Ok(self.group(input, columns, group, schema))
+        let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(tap));
+        Ok(self.group(input, columns, group, schema, tap))
     }
 
     /// The operator computes the windows itself, so that rows are not multiplied.
@@ -52,24 +55,28 @@ impl Lowering {
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
         let column = columns.add(&window.time)?;
         let (length, slide, start) = (window.length, window.slide, window.start);
-        let window = WindowSpec { column, length, slide, start, position };
-        let group = Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window) };
-        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema)))
+        let window_spec = WindowSpec { column, length, slide, start, position };
+        let group = Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window_spec) };
+        // The tap is above the window; below, its columns stand first.
+        let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(TapColumns { first: 0, ..tap }));
+        Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema), tap))
     }
 
-    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef) -> Node {
+    fn group(&mut self, input: Node, columns: Columns<'_>, group: Group, schema: SchemaRef, tap: Tap) -> Node {
         let input = self.project(input, columns);
-        self.grouped(input, group, schema)
+        self.grouped(input, group, schema, tap)
     }
 
     /// The operator behind its projected input: of the differential lane, if later rows may correct the input's.
-    pub(super) fn grouped(&mut self, input: Node, group: Group, schema: SchemaRef) -> Node {
+    pub(super) fn grouped(&mut self, input: Node, group: Group, schema: SchemaRef, tap: Tap) -> Node {
         if input.changelog {
             let kind = Kind::Reduce(Reduce { keys: group.keys, aggregates: group.aggregates });
             return self.add_signed("reduce", kind, vec![input], schema, true);
         }
         let changelog = group.mode.is_changelog();
-        self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog)
+        let node = self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog);
+        self.tap(&node.id, vec![tap]);
+        node
     }
 
     pub(super) fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {
@@ -88,9 +95,13 @@ impl Lowering {
         let aggregates = columns.calls(&node.aggregates)?;
         let position = node.keys.len();
         let session = Session { keys, bounds: (start, end), aggregates, position, mode: self.session_mode() };
+        let tap = tap_columns(&node.input).map(|tap| columns.tapped(tap));
         let input = self.project(input, columns);
         let changelog = session.mode.is_changelog();
-        Ok(self.add_signed("session", Kind::Session(session), vec![input], arrow_schema(plan.schema()), changelog))
+        let schema = arrow_schema(plan.schema());
+        let node = self.add_signed("session", Kind::Session(session), vec![input], schema, changelog);
+        self.tap(&node.id, vec![tap]);
+        Ok(node)
     }
 }
 
@@ -103,6 +114,9 @@ impl Lowering {
         }
     }
 }
+
+/// The tap's columns and where they stand in an operator's input.
+pub(super) type Tap = Option<(TapColumns, Vec<usize>)>;
 
 /// Columns of the projection below a stateful operator; equal expressions share a column.
 pub(super) struct Columns<'a> {
@@ -128,6 +142,20 @@ impl<'a> Columns<'a> {
         self.physical.push(expression::physical(&expr, self.schema)?);
         self.exprs.push(expr);
         Ok(self.exprs.len() - 1)
+    }
+
+    /// Adds the columns of a tap, as they stand in the rows that come in.
+    pub(super) fn tapped(&mut self, tap: TapColumns) -> (TapColumns, Vec<usize>) {
+        let places = tap.range().zip(&tap.fields).map(|(index, field)| self.plain(index, field)).collect();
+        (tap, places)
+    }
+
+    /// Adds the column with this index of the rows that come in, which the logical plan need not know; after all others.
+    fn plain(&mut self, index: usize, field: &Field) -> usize {
+        let name = format!("c{}", self.fields.len());
+        self.physical.push(Arc::new(Column::new(field.name(), index)));
+        self.fields.push(Field::new(name, field.data_type().clone(), true));
+        self.fields.len() - 1
     }
 
     fn add_all(&mut self, exprs: &[Expr]) -> Result<Vec<usize>> {
@@ -156,7 +184,7 @@ impl<'a> Columns<'a> {
 
 /// The window node right below, if the window is one of the keys and nothing else refers to it.
 fn fusible_window(aggregate: &Aggregate) -> Option<(usize, &TimeWindow)> {
-    let LogicalPlan::Extension(extension) = aggregate.input.as_ref() else { return None };
+    let LogicalPlan::Extension(extension) = below_tap(&aggregate.input) else { return None };
     let window = extension.node.as_any().downcast_ref::<TimeWindow>()?;
     let column = datafusion::common::Column::new(window.qualifier.clone(), window.field.name());
     let is_window = |expr: &Expr| *expr == Expr::Column(column.clone());

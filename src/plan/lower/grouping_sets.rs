@@ -15,6 +15,7 @@ use super::super::batch::kernels::Expand;
 use super::super::dataflow::{Group, Node, Step};
 use super::super::grouping_sets::{event_time_key, keys, numbers};
 use super::aggregate::{Columns, event_time};
+use super::late::tap_columns;
 use super::{Lowering, arrow_schema};
 use crate::Result;
 
@@ -27,6 +28,7 @@ impl Lowering {
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
         let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
         let time = closing.map(|closing| columns.add(&closing)).transpose()?;
+        let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(tap));
         let input = self.project(input, columns);
         let bare = if input.changelog { without_change(&input.schema) } else { input.schema.clone() };
         let width = bare.fields().len();
@@ -34,7 +36,7 @@ impl Lowering {
         let schema = DFSchema::try_from(kernel.schema.as_ref().clone())?;
         let input = self.step(input, Step::Expand(Arc::new(kernel)), &schema);
         let group = Group { keys: key_columns(width, &keys), aggregates, mode: self.group_mode(), time, window: None };
-        Ok(self.grouped(input, group, arrow_schema(&aggregate.schema)))
+        Ok(self.grouped(input, group, arrow_schema(&aggregate.schema), tap))
     }
 }
 

@@ -16,6 +16,7 @@ use super::super::nodes::{QualifiedField, qualified_fields};
 use super::super::scan::is_streaming;
 use super::super::time_range::JoinTimes;
 use super::aggregate::event_time;
+use super::late::{TapColumns, tap_columns};
 use super::{Lowering, arrow_schema, expression};
 use crate::functions::conditional;
 use crate::sinks::OutputMode;
@@ -27,13 +28,42 @@ struct Side {
     extra: Vec<Expr>,
     schema: DFSchema,
     width: usize,
+    /// Where the columns of late rows stand in what comes in, if somebody wants them; hidden ones are appended to the side.
+    tap: Option<TapColumns>,
     /// Tells its helper columns from those of the other side.
     label: &'static str,
 }
 
 impl Side {
     fn new(schema: &DFSchema, label: &'static str) -> Self {
-        Side { extra: Vec::new(), width: schema.fields().len(), schema: schema.clone(), label }
+        Side { extra: Vec::new(), width: schema.fields().len(), tap: None, schema: schema.clone(), label }
+    }
+
+    /// Takes the columns of late rows along; after all others.
+    fn tapped(&mut self, plan: &LogicalPlan) -> Result<()> {
+        self.tap = tap_columns(plan);
+        let Some(tap) = self.tap.as_ref().filter(|tap| tap.hidden) else { return Ok(()) };
+        let mut fields = qualified_fields(&self.schema);
+        let named = |(i, field): (usize, &FieldRef)| {
+            let name = format!("_{}_late_{i}", self.label);
+            (None, Arc::new(Field::new(name, field.data_type().clone(), true)) as FieldRef)
+        };
+        fields.extend(tap.fields.iter().enumerate().map(named));
+        self.schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
+        Ok(())
+    }
+
+    /// Where the columns of late rows stand in the operator's input.
+    fn late_places(&self) -> Option<(TapColumns, Vec<usize>)> {
+        let tap = self.tap.clone()?;
+        let first = if tap.hidden { self.width + self.extra.len() } else { tap.first };
+        let places = (first..first + tap.fields.len()).collect();
+        Some((tap, places))
+    }
+
+    /// Number of hidden columns behind the helper columns.
+    fn hidden(&self) -> usize {
+        self.tap.as_ref().filter(|tap| tap.hidden).map_or(0, |tap| tap.fields.len())
     }
 
     /// Index of an expression's column; made if it is not a column of the side.
@@ -54,7 +84,7 @@ impl Side {
     }
 
     fn total(&self) -> usize {
-        self.width + self.extra.len()
+        self.width + self.extra.len() + self.hidden()
     }
 }
 
@@ -109,6 +139,8 @@ impl Lowering {
             event_times[i] =
                 times.columns[i].map(|column| time_column(&mut sides[i], schemas[i], column)).transpose()?;
         }
+        sides[0].tapped(&join.left)?;
+        sides[1].tapped(&join.right)?;
         let evictions = [0, 1].map(|i| eviction(&times, i, join, &sides[i], event_times));
         let [evict_left, evict_right] = evictions;
         let joined = joined_schema(&sides[0], &sides[1])?;
@@ -124,7 +156,10 @@ impl Lowering {
             holdback: times.holdback(join.join_type),
         }));
         let inputs = self.extended(inputs, &sides, join)?;
-        self.joined(join, kind, inputs, &sides[0], &sides[1])
+        let node = self.joined(join, kind, inputs, &sides[0], &sides[1])?;
+        let operator = if let Kind::Map(_) = node.kind { &node.inputs[0].id } else { &node.id };
+        self.tap(&operator.clone(), sides.iter().map(Side::late_places).collect());
+        Ok(node)
     }
 
     /// Whether a join is one of changing tables: because an input changes, or because its result does.
@@ -169,11 +204,14 @@ impl Lowering {
 
     /// Projects a side to its columns and helper columns.
     fn extend(&mut self, input: Node, side: &Side, base: &DFSchema) -> Result<Node> {
-        if side.extra.is_empty() {
+        if side.total() == side.width {
             return Ok(input);
         }
         let mut columns = expression::columns(base.as_arrow(), 0..side.width);
         columns.extend(expression::physical_all(&side.extra, base)?);
+        if let Some(tap) = side.tap.as_ref().filter(|tap| tap.hidden) {
+            columns.extend(expression::columns(&input.schema, tap.range()));
+        }
         let step = Step::Project(columns, arrow_schema(&side.schema));
         Ok(self.step(input, step, &side.schema))
     }
@@ -196,7 +234,7 @@ impl Lowering {
         let schema: SchemaRef =
             Arc::new(arrow::datatypes::Schema::new(shown.iter().map(|(_, f)| f.clone()).collect::<Vec<_>>()));
         let node = self.add_signed(name, kind, inputs, nullable(&schema), changelog);
-        if left.extra.is_empty() && right.extra.is_empty() {
+        if left.total() == left.width && right.total() == right.width {
             return Ok(Node { schema: super::signed_schema(arrow_schema(&join.schema), node.changelog), ..node });
         }
         let kept: Vec<usize> = kept_columns(join.join_type, left, right);

@@ -9,6 +9,7 @@ mod changes;
 mod expression;
 mod grouping_sets;
 mod join;
+mod late;
 mod rank;
 mod stateless;
 
@@ -23,7 +24,8 @@ use thalweg_operators::group::Mode;
 
 use super::dataflow::{DataflowPlan, Dedup, Kind, Node, Scan, Step};
 use super::nodes::{
-    self, ArbitraryState, Deduplicate, Generate, MapItems, SessionAggregate, SessionWindow, TimeWindow, Watermark,
+    self, ArbitraryState, Deduplicate, Generate, LateTap, MapItems, SessionAggregate, SessionWindow, TimeWindow,
+    Watermark,
 };
 use super::scan::scanned;
 use crate::sinks::OutputMode;
@@ -50,19 +52,24 @@ impl From<OutputMode> for Wanted {
 /// Nodes that no operator runs yet; they say so.
 pub fn lower(plan: &LogicalPlan, wanted: impl Into<Wanted>) -> Result<DataflowPlan> {
     let wanted = wanted.into();
-    let consumer = if wanted.changelog { Consumer::Operator } else { Consumer::Sink };
-    let mut lowering = Lowering {
-        mode: wanted.mode,
-        consumer,
-        scans: Vec::new(),
-        watermarks: Vec::new(),
-        statics: Vec::new(),
-        nodes: 0,
-    };
-    let root = lowering.node(plan)?;
-    let root = lowering.finish(root, wanted)?;
-    let Lowering { scans, watermarks, statics, .. } = lowering;
-    Ok(DataflowPlan { scans, watermarks, statics, root })
+    Ok(Lowering::new(wanted, None).plan(plan, wanted)?.0)
+}
+
+/// As [`lower`], with a branch for late rows: of a plan with taps ([`super::late::tap`]), the columns of late rows, and the
+/// branch's plan with its output mode.
+///
+/// # Errors
+/// As [`lower`], for both plans.
+pub(crate) fn lower_with_late(
+    plan: &LogicalPlan,
+    wanted: Wanted,
+    late: SchemaRef,
+    branch: &LogicalPlan,
+    branch_mode: OutputMode,
+) -> Result<DataflowPlan> {
+    let (mut lowered, lowering) = Lowering::new(wanted, Some(late)).plan(plan, wanted)?;
+    late::branch(&mut lowered, lowering, branch, branch_mode.into())?;
+    Ok(lowered)
 }
 
 /// Who reads a node's output.
@@ -81,9 +88,29 @@ struct Lowering {
     watermarks: Vec<i64>,
     statics: Vec<LogicalPlan>,
     nodes: usize,
+    late: late::Late,
 }
 
 impl Lowering {
+    fn new(wanted: Wanted, late: Option<SchemaRef>) -> Self {
+        Lowering {
+            mode: wanted.mode,
+            consumer: if wanted.changelog { Consumer::Operator } else { Consumer::Sink },
+            scans: Vec::new(),
+            watermarks: Vec::new(),
+            statics: Vec::new(),
+            nodes: 0,
+            late: late::Late { schema: late, ..late::Late::default() },
+        }
+    }
+
+    fn plan(mut self, plan: &LogicalPlan, wanted: Wanted) -> Result<(DataflowPlan, Lowering)> {
+        let root = self.node(plan)?;
+        let root = self.finish(root, wanted)?;
+        let (scans, watermarks, statics) = (self.scans.clone(), self.watermarks.clone(), self.statics.clone());
+        Ok((DataflowPlan { scans, watermarks, statics, root, late: None }, self))
+    }
+
     fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
@@ -118,6 +145,8 @@ impl Lowering {
             self.map_items(node, plan)
         } else if let Some(node) = node.downcast_ref::<ArbitraryState>() {
             self.arbitrary_state(node)
+        } else if let Some(node) = node.downcast_ref::<LateTap>() {
+            self.node(&node.input)
         } else {
             Err(unsupported(plan))
         }
@@ -128,6 +157,9 @@ impl Lowering {
             Error::unsupported(format!("static table '{}' is used where only a stream can run", scan.table_name))
                 .hint("Join it with a stream instead.")
         })?;
+        if super::late::is_late(&table) {
+            return self.late_rows(scan, table.schema);
+        }
         let projection = scan.projection.clone().unwrap_or_else(|| (0..table.schema.fields().len()).collect());
         let schema = Arc::new(table.schema.project(&projection)?);
         self.scans.push(Scan { table, projection, schema: schema.clone() });
@@ -158,7 +190,17 @@ impl Lowering {
         let delay = time.and_then(|i| nodes::watermark_delay_millis(node.input.schema().field(i)));
         let within = node.within_watermark.then_some(delay.unwrap_or(0) * 1000);
         let kind = Kind::Dedup(Dedup { keys, time, within });
-        Ok(self.add("dedup", kind, vec![input], arrow_schema(node.input.schema())))
+        let (schema, wide) = (arrow_schema(node.input.schema()), input.schema.clone());
+        let mut dedup = self.add("dedup", kind, vec![input], schema.clone());
+        let Some(columns) = late::tap_columns(&node.input) else { return Ok(dedup) };
+        let (places, hidden) = (columns.range().collect(), columns.hidden);
+        self.tap(&dedup.id, vec![Some((columns, places))]);
+        if !hidden {
+            return Ok(dedup);
+        }
+        dedup.schema = wide;
+        let shown = expression::columns(&dedup.schema, 0..schema.fields().len());
+        Ok(self.step(dedup, Step::Project(shown, schema), node.input.schema()))
     }
 
     fn union(&mut self, union: &Union) -> Result<Node> {

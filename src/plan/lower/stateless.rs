@@ -7,6 +7,7 @@ use datafusion::logical_expr::{Sort as LogicalSort, SortExpr};
 
 use super::super::dataflow::{Kind, Node, Sort, Step};
 use super::super::nodes::{Generate, MapItems, SessionWindow, TimeWindow};
+use super::late::tap_columns;
 use super::{Consumer, Lowering, arrow_schema, expression};
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
@@ -16,6 +17,9 @@ pub(super) type SortKeys = Vec<(usize, bool, bool)>;
 
 impl Lowering {
     pub(super) fn projection(&mut self, projection: &Projection) -> Result<Node> {
+        if let Some(below) = tap_columns(&projection.input) {
+            return self.hiding_projection(projection, below);
+        }
         let input = self.node(&projection.input)?;
         let exprs = expression::physical_all(&projection.expr, projection.input.schema())?;
         let step = Step::Project(exprs, arrow_schema(&projection.schema));

@@ -8,6 +8,7 @@
 mod arbitrary_state;
 mod deduplicate;
 mod generate;
+mod late_tap;
 mod map_items;
 mod merge_sessions;
 mod session_aggregate;
@@ -25,6 +26,7 @@ use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode};
 pub use arbitrary_state::ArbitraryState;
 pub use deduplicate::Deduplicate;
 pub use generate::Generate;
+pub use late_tap::LateTap;
 pub use map_items::{ItemFunction, MapItems};
 pub use merge_sessions::MergeSessions;
 pub use session_aggregate::SessionAggregate;

@@ -1,0 +1,265 @@
+//! What all workers' `withWatermark` operators of one place in the plan share with the query's driver.
+//!
+//! Everything here is a number that any thread may read; the only lock is taken to wake workers that follow others, which
+//! there are only while partitions are idle.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use arrow::array::{Array, TimestampMicrosecondArray};
+use arrow::compute::{max, min, sum};
+use timely::scheduling::SyncActivator;
+
+use super::watermark_for;
+use crate::time::NO_WATERMARK;
+
+/// Classes of delays: four for each power of two of milliseconds.
+const CLASSES: usize = 256;
+
+/// Event times as all workers have seen them.
+pub struct EventClock {
+    seen: Seen,
+    assigned: AtomicI64,
+    /// The largest event time of all partitions that was not too far ahead.
+    greatest: AtomicI64,
+    ahead: AtomicU64,
+    first_ahead: AtomicI64,
+    partitions: Vec<Slot>,
+    /// Rows by how far they were behind the largest event time of their partition.
+    delays: Vec<AtomicU64>,
+    followers: AtomicUsize,
+    wakers: Mutex<Vec<SyncActivator>>,
+}
+
+/// Since the last report.
+struct Seen {
+    max: AtomicI64,
+    min: AtomicI64,
+    sum: AtomicI64,
+    count: AtomicI64,
+}
+
+/// A source partition.
+struct Slot {
+    number: u32,
+    max: AtomicI64,
+    idle: AtomicBool,
+}
+
+/// Event times seen, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTimes {
+    /// The largest.
+    pub max: i64,
+    /// The smallest.
+    pub min: i64,
+    /// Their mean, rounded towards the smaller.
+    pub avg: i64,
+}
+
+/// How a watermark stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockReport {
+    /// What all partitions have reached, in microseconds; [`NO_WATERMARK`] while one has no rows yet.
+    pub watermark: i64,
+    /// The partition that holds it there: the one furthest behind of those that are not idle.
+    pub held_by: Option<u32>,
+    /// Partitions that are idle.
+    pub idle: Vec<u32>,
+    /// Rows so far that were too far ahead to move it.
+    pub ahead: u64,
+    /// Event time of the first of them, in microseconds.
+    pub first_ahead: Option<i64>,
+    /// The delay, in milliseconds, that would have kept 99 % of the rows; up to a quarter too large.
+    pub delay_for_99_percent: Option<u64>,
+}
+
+impl EventClock {
+    /// The clock of a place that rows of these source partitions reach.
+    pub fn new(partitions: &[u32]) -> Self {
+        let slot = |&number: &u32| Slot { number, max: AtomicI64::new(i64::MIN), idle: AtomicBool::new(false) };
+        EventClock {
+            seen: Seen {
+                max: AtomicI64::new(i64::MIN),
+                min: AtomicI64::new(i64::MAX),
+                sum: AtomicI64::new(0),
+                count: AtomicI64::new(0),
+            },
+            assigned: AtomicI64::new(NO_WATERMARK),
+            greatest: AtomicI64::new(i64::MIN),
+            ahead: AtomicU64::new(0),
+            first_ahead: AtomicI64::new(i64::MIN),
+            partitions: partitions.iter().map(slot).collect(),
+            delays: (0..CLASSES).map(|_| AtomicU64::new(0)).collect(),
+            followers: AtomicUsize::new(0),
+            wakers: Mutex::default(),
+        }
+    }
+
+    /// Fixes the watermark for the next epoch (only used under [`crate::Pace::Epoch`]).
+    pub fn assign(&self, watermark: i64) {
+        self.assigned.store(watermark, Ordering::Release);
+    }
+
+    /// The watermark last assigned.
+    pub fn assigned(&self) -> i64 {
+        self.assigned.load(Ordering::Acquire)
+    }
+
+    /// Takes the event times seen since the last call; `None` without a row.
+    pub fn take(&self) -> Option<EventTimes> {
+        let count = self.seen.count.swap(0, Ordering::AcqRel);
+        let sum = self.seen.sum.swap(0, Ordering::AcqRel);
+        let times = EventTimes {
+            max: self.seen.max.swap(i64::MIN, Ordering::AcqRel),
+            min: self.seen.min.swap(i64::MAX, Ordering::AcqRel),
+            avg: if count == 0 { 0 } else { sum.div_euclid(count).saturating_mul(1000) },
+        };
+        (count > 0).then_some(times)
+    }
+
+    /// The watermark that the partitions have reached together: the minimum over those that are not idle, or the maximum over
+    /// all if all are.
+    pub fn reached(&self, delay: i64) -> i64 {
+        let idle = |slot: &&Slot| slot.idle.load(Ordering::SeqCst);
+        let largest = |slot: &Slot| slot.max.load(Ordering::SeqCst);
+        let active = self.partitions.iter().filter(|slot| !idle(slot)).map(largest).min();
+        let reached = active.or_else(|| self.partitions.iter().map(largest).max());
+        watermark_for(reached.unwrap_or(i64::MIN), delay)
+    }
+
+    /// How the watermark stands.
+    pub fn report(&self, delay: i64) -> ClockReport {
+        let (idle, active): (Vec<&Slot>, Vec<&Slot>) =
+            self.partitions.iter().partition(|slot| slot.idle.load(Ordering::SeqCst));
+        let behind = active.iter().min_by_key(|slot| slot.max.load(Ordering::SeqCst));
+        let first = self.first_ahead.load(Ordering::Acquire);
+        ClockReport {
+            watermark: self.reached(delay),
+            held_by: behind.map(|slot| slot.number),
+            idle: idle.iter().map(|slot| slot.number).collect(),
+            ahead: self.ahead.load(Ordering::Acquire),
+            first_ahead: (first != i64::MIN).then_some(first),
+            delay_for_99_percent: self.delay_for_99_percent(),
+        }
+    }
+
+    /// Whether an event time is more than `skew` ahead of all others, so that it has to be looked at.
+    pub(super) fn is_ahead(&self, time: i64, skew: i64) -> bool {
+        let greatest = self.greatest.load(Ordering::Acquire);
+        greatest == i64::MIN || time > greatest.saturating_add(skew)
+    }
+
+    /// Notes event times of a partition whose largest was `before`; gives their largest. Sums are kept in milliseconds, so
+    /// that they do not overflow.
+    pub(super) fn note(&self, times: &TimestampMicrosecondArray, before: i64) -> Option<i64> {
+        let (largest, smallest) = (max(times)?, min(times)?);
+        self.greatest.fetch_max(largest, Ordering::AcqRel);
+        self.seen.max.fetch_max(largest, Ordering::AcqRel);
+        self.seen.min.fetch_min(smallest, Ordering::AcqRel);
+        let millis = times.unary::<_, arrow::datatypes::Int64Type>(|micros| micros.div_euclid(1000));
+        self.seen.sum.fetch_add(sum(&millis)?, Ordering::AcqRel);
+        let rows = times.len() - times.null_count();
+        self.seen.count.fetch_add(rows as i64, Ordering::AcqRel);
+        self.note_delays(times, rows, smallest, before);
+        Some(largest)
+    }
+
+    /// As [`EventClock::note`], without the times that are ahead by more than `skew`, of those before and of `now`.
+    pub(super) fn note_plausible(
+        &self,
+        times: &TimestampMicrosecondArray,
+        skew: i64,
+        now: i64,
+        before: i64,
+    ) -> Option<i64> {
+        let mut greatest = self.greatest.load(Ordering::Acquire);
+        let by_wall = now.saturating_add(skew);
+        let mut plausible = Vec::with_capacity(times.len());
+        for time in times.iter().flatten() {
+            let by_others = if greatest == i64::MIN { i64::MIN } else { greatest.saturating_add(skew) };
+            if time > by_wall.max(by_others) {
+                self.note_ahead(time);
+            } else {
+                greatest = greatest.max(time);
+                plausible.push(time);
+            }
+        }
+        self.note(&TimestampMicrosecondArray::from(plausible), before)
+    }
+
+    fn note_ahead(&self, time: i64) {
+        if self.ahead.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.first_ahead.store(time, Ordering::Release);
+        }
+    }
+
+    /// Rows that come in order cost one addition a chunk.
+    fn note_delays(&self, times: &TimestampMicrosecondArray, rows: usize, smallest: i64, before: i64) {
+        let mut in_order = rows as u64;
+        if smallest < before {
+            for time in times.iter().flatten().filter(|time| *time < before) {
+                self.delays[class(before.saturating_sub(time))].fetch_add(1, Ordering::Relaxed);
+                in_order -= 1;
+            }
+        }
+        self.delays[0].fetch_add(in_order, Ordering::Relaxed);
+    }
+
+    fn delay_for_99_percent(&self) -> Option<u64> {
+        let counts: Vec<u64> = self.delays.iter().map(|class| class.load(Ordering::Relaxed)).collect();
+        let all: u64 = counts.iter().sum();
+        let enough = all - all / 100;
+        let mut kept = 0;
+        let enough = |count: &u64| {
+            kept += count;
+            kept >= enough
+        };
+        (all > 0).then(|| counts.iter().position(enough).map(upper_bound)).flatten()
+    }
+
+    pub(super) fn set_partition(&self, number: u32, max: i64, idle: bool) {
+        let Some(slot) = self.partitions.iter().find(|slot| slot.number == number) else { return };
+        slot.max.store(max, Ordering::SeqCst);
+        slot.idle.store(idle, Ordering::SeqCst);
+    }
+
+    /// A worker begins to follow the others, or no longer does.
+    pub(super) fn follow(&self, follows: bool) {
+        if follows {
+            self.followers.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.followers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn wake_followers(&self) {
+        if self.followers.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // A worker that has ended follows nobody.
+            let _ = waker.activate();
+        }
+    }
+
+    pub(super) fn add_waker(&self, activator: SyncActivator) {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(activator);
+    }
+}
+
+/// The class of a delay in microseconds; class 0 is no delay.
+fn class(delay: i64) -> usize {
+    let millis = u64::try_from(delay).unwrap_or(0).div_ceil(1000).max(1);
+    let power = 63 - millis.leading_zeros() as usize;
+    let quarter = (millis << 2 >> power) as usize & 3;
+    (1 + 4 * power + quarter).min(CLASSES - 1)
+}
+
+/// The largest delay of a class, in milliseconds.
+fn upper_bound(class: usize) -> u64 {
+    let Some(place) = class.checked_sub(1) else { return 0 };
+    let (power, quarter) = (place / 4, place as u128 % 4);
+    let above = ((5 + quarter) << power) / 4;
+    u64::try_from(above.max(1)).unwrap_or(u64::MAX)
+}
