@@ -3,6 +3,8 @@
 //! In: chunks of 8192 rows made from a fixed seed. Out: Criterion's figures, rows per second among them. Whole queries are
 //! measured by the command `thalweg bench`. `cargo bench -- dedup` runs those whose name contains `dedup`.
 
+#![allow(missing_docs, reason = "what the macros of Criterion make has none")]
+
 mod data;
 mod formats;
 mod operators;

@@ -255,12 +255,6 @@ impl Execution {
         }
         self.write_log(batch.epoch, record)?;
         self.commit_sinks(Turn::AfterLog, &turns, batch.epoch, &mut of_sinks)
-        }
-        self.write_commit(batch, notes, result)?;
-        let exactly_once = self.sinks.iter_mut().zip(log_first).zip(&self.setup.outlets);
-        exactly_once
-            .filter(|(_, outlet)| outlet.guarantee == Guarantee::ExactlyOnce)
-            .try_for_each(|((sink, prepared), _)| sink.commit(batch.epoch, prepared))
     }
 
     fn turns(&self) -> Vec<Turn> {

@@ -117,7 +117,7 @@ impl Worker {
             _ => {}
         }
         if node.is_differential() {
-            return self.region(scope, node);
+            return self.region(scope, node, late);
         }
         let mut inputs = Vec::new();
         for input in &node.inputs {

@@ -19,18 +19,24 @@ use thalweg_operators::{ChunkStream, Time};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concat;
 
+use super::late::LateStreams;
 use super::{Shared, Worker, stateful, steps};
 use crate::plan::dataflow::{Kind, Node, Rank, Reduce, TableJoin};
 use crate::{Error, Result};
 
 impl Worker {
     /// The region that ends with `node`.
-    pub(super) fn region<'scope>(&mut self, scope: Scope<'scope, Time>, node: &Node) -> Result<ChunkStream<'scope>> {
+    pub(super) fn region<'scope>(
+        &mut self,
+        scope: Scope<'scope, Time>,
+        node: &Node,
+        late: &mut LateStreams<'scope>,
+    ) -> Result<ChunkStream<'scope>> {
         let mut entrances = Vec::new();
         collect(node, &mut entrances);
         let mut inputs = Vec::new();
         for (name, input) in &entrances {
-            let stream = self.node(scope, input)?;
+            let stream = self.node(scope, input, late)?;
             inputs.push(self.input(name, input, stream)?);
         }
         let shared = self.shared.clone();

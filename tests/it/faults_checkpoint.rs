@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use serde_json::{Value, json};
 use thalweg::checkpoint;
 use thalweg::prelude::*;
@@ -243,7 +243,7 @@ fn p05_a_sink_that_hangs_does_not_hold_up_the_stop() {
     let query = writer.foreach_rows(move |_, _, _| {
         arrived.lock().unwrap().send(()).unwrap();
         // Ends when the test lets go of its end.
-        drop(released.lock().unwrap().recv());
+        let _ = released.lock().unwrap().recv();
         Ok(())
     });
     let query = query.start().unwrap();

@@ -12,7 +12,6 @@ use super::exit::exit;
 use super::gate::gate;
 use super::{Fine, FineStream, Place};
 use crate::driver::{self, drive};
-use crate::time::NO_WATERMARK;
 use crate::{ChunkStream, Error, Logic, Result, Time};
 
 /// An input of a region.
@@ -61,8 +60,9 @@ fn enter<'scope>(place: &Place, input: Input<'scope>) -> Result<(ChunkStream<'sc
         name: input.name,
         pace: place.pace,
         epoch: place.epoch,
-        watermark: NO_WATERMARK,
+        watermarks: Vec::new(),
         observer: place.observer.clone(),
+        late: None,
     };
     Ok((drive(at, vec![(input.stream, None)], entrance), vec![held]))
 }
