@@ -18,6 +18,8 @@ mod continuous;
 mod embedded;
 mod faults_checkpoint;
 mod faults_time;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod keys;
 mod late;
 mod plans;
