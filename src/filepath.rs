@@ -107,7 +107,8 @@ pub fn check_apart(sink: &str, sources: &[&str]) -> Result<()> {
 pub(crate) fn resolved(path: &Path) -> PathBuf {
     for base in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (base.canonicalize(), path.strip_prefix(base)) {
-            return real.join(rest);
+            // Joining nothing would add a slash, and a folder would have two names.
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
         }
     }
     path.to_owned()

@@ -38,9 +38,7 @@ pub fn field(value: Expr, name: &str, context: Context<'_>) -> Result<Expr> {
         DataType::Struct(fields) => {
             let index = index_of(&fields, name)?;
             let result = fields[index].data_type().clone();
-            Ok(Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index))
-                .key(name.to_lowercase())
-                .call(vec![value]))
+            Ok(field_at(index, &name.to_lowercase(), result).call(vec![value]))
         }
         DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => {
             array_fields(value, item.data_type(), name)
@@ -84,6 +82,19 @@ fn with_nulls(array: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<ArrayRef> 
     let merged = NullBuffer::union(Some(nulls), array.logical_nulls().as_ref());
     let data = array.to_data().into_builder().nulls(merged).build()?;
     Ok(make_array(data))
+}
+
+/// The function that takes field `index` out of a struct.
+fn field_at(index: usize, name: &str, result: DataType) -> Kernel {
+    Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index)).key(name)
+}
+
+/// A field of a struct that is computed for nothing else, if its function knows how to ([`Kernel::part`]); else nothing.
+pub fn narrowed(expr: &Expr) -> Option<Expr> {
+    let (taking, args) = Kernel::of(expr).filter(|(kernel, _)| kernel.function_name() == GET_FIELD)?;
+    let (making, inputs) = Kernel::of(args.first()?)?;
+    let smaller = making.part(taking.parameters())?.call(inputs.to_vec());
+    Some(field_at(0, taking.parameters(), taking.result_type().clone()).call(vec![smaller]))
 }
 
 fn array_fields(value: Expr, item: &DataType, name: &str) -> Result<Expr> {

@@ -13,8 +13,10 @@ use datafusion::logical_expr::{Expr, lit};
 
 use super::arguments::{Compiled, coerced, constant, constant_options, constant_text};
 use super::json_path::{Found, LENIENT, Path};
+use super::kernel::Kernel;
 use super::rows::{Rows, over_rows, put};
 use super::{Call, Function, coerce, function, generator};
+use crate::conf::Conf;
 use crate::formats::json::scan::{Kind, Scanner, unescape};
 use crate::formats::json::{FromJson, ToJson, schema_of_json};
 use crate::options::Options;
@@ -56,15 +58,44 @@ pub fn schema(args: &[Expr], i: usize) -> Result<DataType> {
 
 fn from_json(mut call: Call<'_>) -> Result<Expr> {
     let args = call.values(2..=3)?;
-    let reader = FromJson::new(&schema(&args, 1)?, &options(&args, 2)?, call.conf)?;
+    let (schema, options) = (schema(&args, 1)?, options(&args, 2)?);
+    let kernel = parser(FromJson::new(&schema, &options, call.conf)?);
+    let kernel = match schema {
+        DataType::Struct(fields) if options.iter().next().is_none() && prunes(call.conf)? => {
+            pruned(kernel, fields, call.conf.clone())
+        }
+        _ => kernel,
+    };
     let text = args.into_iter().next().ok_or_else(|| Error::internal("from_json has no text"))?;
     let text = coerce::implicit(text, &STRING, call.schema, call.conf)?;
+    Ok(kernel.call(vec![text]))
+}
+
+/// The function that reads with `reader`.
+fn parser(reader: FromJson) -> Kernel {
     let key = format!("{reader:?}");
     let kernel = over_rows("from_json", reader.data_type().clone(), move |rows| {
         let text = rows.array(0)?;
         reader.convert(text.as_string::<i32>())
     });
-    Ok(kernel.key(key).call(vec![text]))
+    kernel.key(key)
+}
+
+/// Lets a parser read one field alone. As in Spark's OptimizeCsvJsonExprs, that decides what is kept of a broken text: a fault
+/// in a field that nobody asked for costs the record.
+fn pruned(kernel: Kernel, fields: Fields, conf: Conf) -> Kernel {
+    if fields.len() < 2 {
+        return kernel;
+    }
+    kernel.parts(move |name| {
+        let field = fields.iter().find(|field| field.name().eq_ignore_ascii_case(name))?;
+        let alone = DataType::Struct(vec![field.clone()].into());
+        FromJson::new(&alone, &Options::default(), &conf).ok().map(parser)
+    })
+}
+
+fn prunes(conf: &Conf) -> Result<bool> {
+    conf.flag("spark.sql.optimizer.enableJsonExpressionOptimization", true)
 }
 
 fn to_json(mut call: Call<'_>) -> Result<Expr> {

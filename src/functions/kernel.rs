@@ -24,6 +24,7 @@ use super::user::UserFunction;
 use crate::{Error, Result};
 
 type Run = dyn Fn(&[ColumnarValue], usize) -> Result<ColumnarValue> + Send + Sync;
+type Part = dyn Fn(&str) -> Option<Kernel> + Send + Sync;
 
 /// A scalar function under construction; [`Kernel::call`] makes the expression.
 #[derive(Clone)]
@@ -35,6 +36,7 @@ pub struct Kernel {
     lazy: bool,
     fallible: bool,
     run: Arc<Run>,
+    part: Option<Arc<Part>>,
 }
 
 impl Kernel {
@@ -59,6 +61,7 @@ impl Kernel {
             lazy: false,
             fallible: false,
             run: Arc::new(run),
+            part: None,
         }
     }
 
@@ -95,6 +98,17 @@ impl Kernel {
     pub fn fallible_if(mut self, fails: bool) -> Self {
         self.fallible = fails;
         self
+    }
+
+    /// Adds how to compute a struct with nothing but the named field of the result.
+    pub fn parts(mut self, part: impl Fn(&str) -> Option<Kernel> + Send + Sync + 'static) -> Self {
+        self.part = Some(Arc::new(part));
+        self
+    }
+
+    /// A function for where only the named field of the result is used; none if there is no cheaper one.
+    pub fn part(&self, field: &str) -> Option<Kernel> {
+        self.part.as_ref()?(field)
     }
 
     /// True if some part of `expr` may fail on some data.

@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use datafusion::common::Result as PlanResult;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -18,9 +21,10 @@ use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
 use crate::Result;
+use crate::functions::access;
 
 /// Optimizes a streaming plan.
 ///
@@ -33,6 +37,46 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?)
 }
 
+/// Replaces a function whose result is a struct by one that computes only the field that is taken of it, if there is such a
+/// function ([`Kernel::part`]). Stands behind the push-down of filters, as in Spark, so that a filter on one field reads that
+/// field.
+#[derive(Debug)]
+struct PartsOfStructs;
+
+impl OptimizerRule for PartsOfStructs {
+    fn name(&self) -> &str {
+        "parts_of_structs"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        let named = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = named.save(&expr);
+            expr.transform_up(|expr| Ok(part(expr))).map(|expr| expr.update_data(|expr| name.restore(expr)))
+        })
+    }
+}
+
+fn part(expr: Expr) -> Transformed<Expr> {
+    match access::narrowed(&expr) {
+        Some(narrowed) => Transformed::yes(narrowed),
+        None => Transformed::no(expr),
+    }
+}
+
+/// DataFusion's rules for finite inputs, and ours.
+pub fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let shared = CommonSubexprEliminate::new();
+    let before = rules.iter().position(|rule| rule.name() == shared.name()).unwrap_or(rules.len());
+    rules.insert(before, Arc::new(PartsOfStructs));
+    rules
+}
+
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(SimplifyExpressions::new()),
@@ -42,6 +86,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PushDownFilter::new()),
+        Arc::new(PartsOfStructs),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
     ]

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,7 +18,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::ClientConfig;
 use thalweg::prelude::*;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -113,7 +113,8 @@ fn copies(trigger: Trigger, guarantee: &str, workers: &str) {
     let session = Session::builder().config("thalweg.workers", workers).create();
     let start = || {
         let rows = stream(&session, &from).select_expr(["key", "value"]).unwrap();
-        let writer = rows.write_stream().format("kafka").option("kafka.bootstrap.servers", servers()).option("topic", &to);
+        let writer =
+            rows.write_stream().format("kafka").option("kafka.bootstrap.servers", servers()).option("topic", &to);
         let writer = writer.option("deliveryGuarantee", guarantee).trigger(trigger);
         writer.option("checkpointLocation", folder.path().to_string_lossy()).start().unwrap()
     };
@@ -236,11 +237,13 @@ fn lag_is_in_the_progress_and_in_the_group() {
     let session = Session::builder().create();
     let group = format!("{name}-group");
     let reader = session.read_stream().format("kafka").option("kafka.bootstrap.servers", servers());
-    let reader = reader.option("subscribe", &name).option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", 4);
+    let reader =
+        reader.option("subscribe", &name).option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", 4);
     let rows = reader.option("commitOffsetsToGroup", &group).load().unwrap();
     let query = rows.write_stream().format("noop").trigger(Trigger::AvailableNow).start().unwrap();
     query.await_termination().unwrap();
-    let lags: Vec<_> = query.recent_progress().iter().map(|p| p.sources[0].metrics["maxOffsetsBehindLatest"].clone()).collect();
+    let lags: Vec<_> =
+        query.recent_progress().iter().map(|p| p.sources[0].metrics["maxOffsetsBehindLatest"].clone()).collect();
     assert_eq!(lags, ["6", "2", "0"]);
     let consumer: BaseConsumer = config().set("group.id", &group).create().unwrap();
     let mut asked = TopicPartitionList::new();

@@ -142,7 +142,9 @@ fn what_is_misspelt_is_answered_with_the_nearest_name() {
 
 #[test]
 fn what_a_query_cannot_do_is_refused_with_a_condition() {
-    let modes = refused(|writer| writer.output_mode("complete"));
+    let strict = Session::builder().config("spark.sql.streaming.unsupportedOperationCheck", true).create();
+    let (_sender, stream) = numbers(&strict);
+    let modes = stream.write_stream().format("console").output_mode("complete").start().unwrap_err();
     assert_eq!(modes.condition(), Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION"));
     let unknown = refused(|writer| writer.output_mode("all of it"));
     assert_eq!(unknown.condition(), Some("STREAMING_OUTPUT_MODE.INVALID"));

@@ -32,6 +32,7 @@ pub fn context(conf: &Conf) -> SessionContext {
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_optimizer_rules(crate::plan::optimize::batch_rules())
         .with_query_planner(Arc::new(planner::Planner))
         .build();
     SessionContext::new_with_state(state)
