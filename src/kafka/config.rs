@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn error(pairs: &[(&str, &str)]) -> String {
-        client_config(&options(pairs), Side::Consumer).err().expect("refused").to_string()
+        client_config(&options(pairs), Side::Consumer).expect_err("refused").to_string()
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Health {
                 self.refuse(errors::error("talking to the Kafka cluster", error.clone()).at(text));
             }
             Verdict::Wait if errors::code(error) == Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) => {
-                self.down()
+                self.down();
             }
             _ => tracing::debug!("Kafka: {error}: {reason}"),
         }

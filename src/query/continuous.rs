@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 
 use super::execution::{Batch, Execution};
-use super::ingest::{Report, Running, Signals};
+use super::ingest::{Report, Running, Signals, Waiting};
 use super::micro_batch;
 use crate::sources::Offset;
 use crate::{Error, Result};
@@ -60,8 +60,9 @@ impl Continuous {
             self.readers.push(Vec::new());
             for (n, (reader, lanes)) in opened.into_iter().zip(deal(lanes, self.counts[scan])).enumerate() {
                 let clock = execution.setup.clock.clone();
+                let waiting = Waiting { clock, wait, idle_timeout };
                 let (signals, sender) = (self.signals.clone(), sender.clone());
-                let running = Running::start(reader, (scan, n), lanes, signals, clock, sender, wait, idle_timeout)?;
+                let running = Running::start(reader, (scan, n), lanes, signals, sender, waiting)?;
                 self.readers[scan].push(running);
             }
         }

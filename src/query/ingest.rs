@@ -95,6 +95,16 @@ pub(crate) struct Signals {
     pub stop: AtomicBool,
 }
 
+/// How a reader waits.
+pub(crate) struct Waiting {
+    /// The clock it looks at.
+    pub clock: SharedClock,
+    /// How long it waits for data before it looks at its signals.
+    pub wait: Duration,
+    /// After which time without rows it is idle, if ever.
+    pub idle_timeout: Option<Duration>,
+}
+
 /// A reader that runs on a thread of its own until the query stops.
 pub(crate) struct Running {
     thread: Option<JoinHandle<()>>,
@@ -110,11 +120,10 @@ impl Running {
         number: (usize, usize),
         lanes: Vec<LaneSender>,
         signals: Arc<Signals>,
-        clock: SharedClock,
         reports: Sender<Report>,
-        wait: Duration,
-        idle_timeout: Option<Duration>,
+        waiting: Waiting,
     ) -> Result<Self> {
+        let Waiting { clock, wait, idle_timeout } = waiting;
         let interrupt = reader.interrupt();
         let idle = Arc::new(AtomicU64::new(0));
         // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.

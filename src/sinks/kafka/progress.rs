@@ -67,7 +67,7 @@ pub(super) fn last_epoch(
     loop {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) if message.key() == Some(query.as_bytes()) => {
-                last = Some(parse(message.payload(), topic)?)
+                last = Some(parse(message.payload(), topic)?);
             }
             Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),

@@ -155,14 +155,14 @@ mod tests {
     }
 
     fn error(columns: &[(&str, DataType)], topic: Option<&str>) -> String {
-        Layout::of(&schema(columns), topic).err().expect("refused").to_string()
+        Layout::of(&schema(columns), topic).expect_err("refused").to_string()
     }
 
     #[test]
     fn columns_are_checked_as_spark_does() {
         let value = ("value", DataType::Utf8);
         assert!(error(&[("x", DataType::Utf8)], Some("t")).contains("required attribute 'value' not found"));
-        assert!(error(&[value.clone()], None).contains("topic option required"));
+        assert!(error(std::slice::from_ref(&value), None).contains("topic option required"));
         assert!(
             error(&[("value", DataType::Int64)], Some("t")).contains("value attribute type must be a string or binary")
         );

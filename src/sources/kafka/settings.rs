@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn error(pairs: &[(&str, &str)], streaming: bool) -> String {
-        settings(pairs, streaming).err().expect("refused").to_string()
+        settings(pairs, streaming).expect_err("refused").to_string()
     }
 
     #[test]
