@@ -4,6 +4,8 @@
 //! *continuous* (each record flows through the moment it arrives) and *micro-batch* (epochs are Spark's batches).
 
 pub(crate) mod blocking;
+#[cfg(feature = "cassandra")]
+mod cassandra;
 pub mod catalog;
 pub mod checkpoint;
 pub mod clock;

@@ -159,7 +159,9 @@ impl DataFrameWriter {
             let conf = self.frame.session().conf();
             self.spec.format = conf.get("spark.sql.sources.default").unwrap_or("parquet").to_string();
         }
-        if settle(self.mode?, &self.spec.options)? {
+        let mode = self.mode?;
+        let settled = sinks::lookup(&self.spec.format)?.settle(&self.spec, mode, &self.frame.session().conf())?;
+        if settled.map_or_else(|| settle(mode, &self.spec.options), Ok)? {
             write(&self.frame, &self.spec)?;
         }
         Ok(())

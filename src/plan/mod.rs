@@ -12,5 +12,6 @@ pub mod late;
 pub mod lower;
 pub mod nodes;
 pub mod optimize;
+pub(crate) mod pushdown;
 pub mod scan;
 pub mod time_range;

@@ -12,11 +12,14 @@ use datafusion::catalog::{MemTable, Session, TableFunctionArgs, TableFunctionImp
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableScan, TableType,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
-use crate::sources::SourceSpec;
+use super::pushdown;
+use crate::sources::{self, SourceSpec};
 
 /// A source with its schema: what a scan reads.
 #[derive(Debug, Clone)]
@@ -59,10 +62,21 @@ impl TableProvider for ScanTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        super::batch::scan::plan_scan(self, state, projection)
+        super::batch::scan::plan_scan(self, state, projection, filters)
+    }
+
+    /// Conditions go to sources that can use them, in batch queries; the query checks the rows again all the same.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let provider = sources::lookup(&self.source.format).ok().filter(|_| !self.is_streaming());
+        let uses = provider.is_some_and(|provider| provider.uses_filters());
+        let one = |filter: &&Expr| match uses && pushdown::predicate(filter, &self.schema).is_some() {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(one).collect())
     }
 }
 

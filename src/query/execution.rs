@@ -387,6 +387,7 @@ fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn
     let one = |(n, scan): (usize, &crate::plan::dataflow::Scan)| {
         let context = SourceContext {
             projection: scan.projection.clone(),
+            filters: Vec::new(),
             conf: setup.conf.clone(),
             log: setup.checkpoint.as_ref().map(|checkpoint| checkpoint.source_log(n)),
             clock: setup.clock.clone(),

@@ -7,6 +7,8 @@
 //!                                      Sink::commit(epoch, prepared) … finish, idempotent: may be repeated after a crash
 //! ```
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod channel;
 #[cfg(test)]
 mod conformance;
@@ -27,6 +29,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::clock::SharedClock;
 use crate::conf::Conf;
+use crate::io::SaveMode;
 use crate::options::{OptionSpec, Options, nearest, option};
 use crate::{Error, Result};
 
@@ -106,6 +109,11 @@ pub trait SinkProvider: Send + Sync {
     fn modes(&self) -> &'static [OutputMode];
     /// What it guarantees.
     fn guarantee(&self) -> Guarantee;
+    /// Makes room for a batch write as its mode says; false if nothing is to be written. `None` if what is there already lies in
+    /// a path, or nothing is ever in the way: the writer sees to paths.
+    fn settle(&self, _spec: &SinkSpec, _mode: SaveMode, _conf: &Conf) -> Result<Option<bool>> {
+        Ok(None)
+    }
     /// Connects for one query; checks options before anything runs.
     fn connect(&self, spec: &SinkSpec, context: SinkContext) -> Result<Box<dyn Sink>>;
 }
@@ -182,6 +190,8 @@ pub static ALL: &[&dyn SinkProvider] = &[
     &channel::Channel,
     #[cfg(feature = "kafka")]
     &kafka::Kafka,
+    #[cfg(feature = "cassandra")]
+    &cassandra::Cassandra,
 ];
 
 /// The sink of this name, in any case.
@@ -197,6 +207,9 @@ fn not_found(name: &str) -> Error {
     let error = Error::query("DATA_SOURCE_NOT_FOUND", format!("failed to find the data source '{name}'"));
     if name.eq_ignore_ascii_case("kafka") {
         return error.hint("This build has no Kafka: build with the Cargo feature 'kafka'.");
+    }
+    if crate::sources::is_cassandra(name) {
+        return error.hint(crate::sources::NO_CASSANDRA);
     }
     match nearest(name, ALL.iter().flat_map(|provider| provider.names().iter().copied())) {
         Some(near) => error.hint(format!("Did you mean '{near}'?")),

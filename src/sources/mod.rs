@@ -10,6 +10,8 @@
 //! Under the micro-batch driver each batch is one bounded `read`; under the continuous driver there is one unbounded `read`
 //! (`to: None`) whose readers hand over data the moment it arrives. A batch query is one bounded read.
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 #[cfg(test)]
 mod conformance;
 pub mod file;
@@ -18,6 +20,7 @@ pub mod items;
 pub mod kafka;
 pub mod memory;
 pub(crate) mod pause;
+pub mod predicate;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;
@@ -33,6 +36,7 @@ use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::formats::{Decoder, Frames};
 use crate::options::{OptionSpec, Options, nearest, option};
+use crate::sources::predicate::Predicate;
 use crate::store::Folder;
 use crate::{Error, Result};
 
@@ -64,6 +68,9 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct SourceContext {
     /// Which columns of the source's schema to deliver, as rising indexes.
     pub projection: Vec<usize>,
+    /// Conditions that all rows which the query wants fulfil; the source may leave out others, and need not. Only if
+    /// [`SourceProvider::uses_filters`] says so.
+    pub filters: Vec<Predicate>,
     /// Session settings as fixed for this query.
     pub conf: Conf,
     /// `sources/N` in the query's checkpoint: bookkeeping of this source. `None` for batch reads and in-memory checkpoints.
@@ -93,6 +100,10 @@ pub trait SourceProvider: Send + Sync {
     fn schema(&self, spec: &SourceSpec, conf: &Conf) -> Result<SchemaRef>;
     /// Connects for one query. `schema` is what [`SourceProvider::schema`] said.
     fn connect(&self, spec: &SourceSpec, schema: SchemaRef, context: SourceContext) -> Result<Box<dyn Source>>;
+    /// True if a batch read does less when it knows the query's conditions ([`SourceContext::filters`]).
+    fn uses_filters(&self) -> bool {
+        false
+    }
     /// True if it can be read by a batch query.
     fn batch(&self) -> bool {
         true
@@ -203,6 +214,8 @@ pub static ALL: &[&dyn SourceProvider] = &[
     &memory::Memory,
     #[cfg(feature = "kafka")]
     &kafka::Kafka,
+    #[cfg(feature = "cassandra")]
+    &cassandra::Cassandra,
 ];
 
 /// The source of this name, in any case.
@@ -219,11 +232,22 @@ fn not_found(name: &str) -> Error {
     if name.eq_ignore_ascii_case("kafka") {
         return error.hint("This build has no Kafka: build with the Cargo feature 'kafka'.");
     }
+    if is_cassandra(name) {
+        return error.hint(NO_CASSANDRA);
+    }
     match nearest(name, ALL.iter().flat_map(|provider| provider.names().iter().copied())) {
         Some(near) => error.hint(format!("Did you mean '{near}'?")),
         None => error,
     }
 }
+
+/// True for the names of Cassandra's source and sink, whether they are there or not.
+pub(crate) fn is_cassandra(name: &str) -> bool {
+    ["cassandra", "org.apache.spark.sql.cassandra"].iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// What to do about it when Cassandra is not there.
+pub(crate) const NO_CASSANDRA: &str = "This build has no Cassandra: build with the Cargo feature 'cassandra'.";
 
 /// The option that says after which time without rows a partition holds watermarks back no more.
 pub(crate) const IDLE_TIMEOUT: &str = "idleTimeout";

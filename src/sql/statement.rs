@@ -196,7 +196,7 @@ impl Reading<'_> {
 
     /// `fmt [OPTIONS (...)] [LOCATION '...'] [COMMENT '...'] ...` behind USING.
     fn add_source(&mut self, name: &str, columns: Option<String>, replace: bool) -> Result<DataFrame> {
-        let mut source = SourceSpec { format: plain(&self.parser.next_token().token), ..SourceSpec::default() };
+        let mut source = SourceSpec { format: self.format(), ..SourceSpec::default() };
         source.schema = columns.map(|columns| types::parse_ddl(&columns)).transpose()?;
         loop {
             if self.take(&["OPTIONS"]) || self.take(&["TBLPROPERTIES"]) {
@@ -211,6 +211,15 @@ impl Reading<'_> {
         }
         self.session.catalog().add_table(name, source, replace)?;
         self.nothing()
+    }
+
+    /// A format's name, which may have dots (`org.apache.spark.sql.cassandra`).
+    fn format(&mut self) -> String {
+        let mut name = plain(&self.parser.next_token().token);
+        while self.parser.consume_token(&Token::Period) {
+            name = format!("{name}.{}", plain(&self.parser.next_token().token));
+        }
+        name
     }
 
     /// `(key [=] value, ...)`, where a key may have dots.

@@ -7,6 +7,8 @@
 mod arbitrary;
 mod batch;
 mod case;
+#[cfg(feature = "cassandra")]
+mod cassandra;
 mod changelog;
 mod command;
 mod compare;

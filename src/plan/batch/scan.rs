@@ -12,6 +12,7 @@ use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
@@ -22,7 +23,9 @@ use datafusion::physical_plan::{
 use crate::clock::SystemClock;
 use crate::conf::Conf;
 use crate::formats::Decoder;
+use crate::plan::pushdown;
 use crate::plan::scan::ScanTable;
+use crate::sources::predicate::Predicate;
 use crate::sources::{self, Limit, Read, Reader, SourceContext};
 use crate::{Error, Result};
 
@@ -36,10 +39,11 @@ pub(crate) fn plan_scan(
     table: &ScanTable,
     state: &dyn Session,
     projection: Option<&Vec<usize>>,
+    filters: &[Expr],
 ) -> PlanResult<Arc<dyn ExecutionPlan>> {
     let wanted = projection.cloned().unwrap_or_else(|| (0..table.schema.fields().len()).collect());
     let conf = state.config().get_extension::<Conf>().map(|conf| conf.as_ref().clone()).unwrap_or_default();
-    Ok(Arc::new(ScanExec::new(table.clone(), wanted, conf)?))
+    Ok(Arc::new(ScanExec::new(table.clone(), wanted, filters, conf)?))
 }
 
 /// The bounded read of one static source.
@@ -47,12 +51,15 @@ pub(crate) fn plan_scan(
 struct ScanExec {
     table: ScanTable,
     wanted: Vec<usize>,
+    /// Conditions that the source may use, and their text.
+    filters: Vec<Predicate>,
+    pushed: String,
     conf: Conf,
     properties: Arc<PlanProperties>,
 }
 
 impl ScanExec {
-    fn new(table: ScanTable, wanted: Vec<usize>, conf: Conf) -> PlanResult<Self> {
+    fn new(table: ScanTable, wanted: Vec<usize>, filters: &[Expr], conf: Conf) -> PlanResult<Self> {
         let schema = Arc::new(table.schema.project(&wanted)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -60,7 +67,9 @@ impl ScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { table, wanted, conf, properties: Arc::new(properties) })
+        let pushed = filters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let filters = filters.iter().filter_map(|filter| pushdown::predicate(filter, &table.schema)).collect();
+        Ok(Self { table, wanted, filters, pushed, conf, properties: Arc::new(properties) })
     }
 
     /// The columns to read, rising and without repetition, and how to make the wanted ones of them.
@@ -75,7 +84,8 @@ impl ScanExec {
 
 impl DisplayAs for ScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "ScanExec: {}, format={}, columns={:?}", self.table.name, self.table.source.format, self.wanted)
+        write!(f, "ScanExec: {}, format={}, columns={:?}", self.table.name, self.table.source.format, self.wanted)?;
+        if self.pushed.is_empty() { Ok(()) } else { write!(f, ", filters=[{}]", self.pushed) }
     }
 }
 
@@ -106,10 +116,10 @@ impl ExecutionPlan for ScanExec {
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
         let mut rows = RecordBatchReceiverStream::builder(self.schema(), AHEAD);
         let (read, order) = self.reading();
-        let (table, conf, send) = (self.table.clone(), self.conf.clone(), rows.tx());
+        let (table, conf, filters, send) = (self.table.clone(), self.conf.clone(), self.filters.clone(), rows.tx());
         rows.spawn_blocking(move || {
             let deliver = |batch: RecordBatch| Ok(send.blocking_send(Ok(batch.project(&order)?)).is_ok());
-            Ok(read_all(&table, read, conf, deliver)?)
+            Ok(read_all(&table, read, filters, conf, deliver)?)
         });
         Ok(rows.build())
     }
@@ -119,11 +129,13 @@ impl ExecutionPlan for ScanExec {
 fn read_all(
     table: &ScanTable,
     projection: Vec<usize>,
+    filters: Vec<Predicate>,
     conf: Conf,
     mut deliver: impl FnMut(RecordBatch) -> Result<bool>,
 ) -> Result<()> {
     let provider = sources::lookup(&table.source.format)?;
-    let context = SourceContext { projection, conf, log: None, clock: SystemClock::shared(), wake: Arc::new(|| ()) };
+    let (clock, wake) = (SystemClock::shared(), Arc::new(|| ()));
+    let context = SourceContext { projection, filters, conf, log: None, clock, wake };
     let mut source = provider.connect(&table.source, Arc::clone(&table.schema), context)?;
     let Some(end) = source.latest(None, Limit::Everything)? else { return Ok(()) };
     let mut decoder = source.decoder()?;

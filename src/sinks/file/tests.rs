@@ -21,6 +21,7 @@ fn read(format: &str, path: &Path, schema: Option<SchemaRef>) -> Vec<RecordBatch
     let schema = provider.schema(&spec, &Conf::default()).unwrap();
     let context = SourceContext {
         projection: (0..schema.fields().len()).collect(),
+        filters: Vec::new(),
         conf: Conf::default(),
         log: None,
         clock: crate::clock::ManualClock::at(0),
