@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! eval "$(tests/services/kafka up)"; export KAFKA_BOOTSTRAP_SERVERS
-//! cargo run --features kafka --example kafka_to_kafka
+//! cargo run --example kafka_to_kafka
 //! ```
 //!
 //! Without a topic of yours the program first writes some readings of sensors into `readings`.

@@ -1,9 +1,10 @@
 //! Options of readers, writers and plugs: names are case-insensitive, unknown ones are refused with the nearest name.
 //!
 //! Every plug (source, sink, format) lists its options once, as [`OptionSpec`]s; the check, the documentation and the
-//! error text are made from that list.
+//! error text are made from that list. The value of an option whose name speaks of a secret is never shown.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::{Error, Result};
 
@@ -24,10 +25,32 @@ pub const fn option(name: &'static str, default: &'static str, help: &'static st
 }
 
 /// Options as the user gave them; lookups ignore case.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// lower-case name → (name as given, value)
     values: BTreeMap<String, (String, String)>,
+}
+
+/// Shown instead of a secret, as in Spark.
+const REDACTED: &str = "*********(redacted)";
+
+/// True if the value of an option of this name must not be shown.
+pub(crate) fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["secret", "password", "token", "accesskey", "access.key", "credential", "jaas", "ssl.key"];
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word))
+}
+
+/// The value as it may be shown.
+fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if is_secret(name) { REDACTED } else { value }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, shown(name, value)))).finish()
+    }
 }
 
 impl Options {
@@ -68,7 +91,8 @@ impl Options {
 
     /// The error for a value that does not fit.
     pub fn wrong(&self, name: &str, expected: &str) -> Error {
-        Error::invalid(format!("option '{name}' should be {expected} but is '{}'", self.get(name).unwrap_or_default()))
+        let value = shown(name, self.get(name).unwrap_or_default());
+        Error::invalid(format!("option '{name}' should be {expected} but is '{value}'"))
     }
 
     /// All options as given, in the order of their lower-case names.
@@ -120,7 +144,17 @@ pub fn parse_time(text: &str, default_unit: &str) -> Option<std::time::Duration>
 
 #[cfg(test)]
 mod tests {
-    use super::parse_time;
+    use super::{Options, parse_time};
+
+    #[test]
+    fn x05_values_of_secrets_are_not_shown() {
+        let mut options = Options::default();
+        options.set("topic", "t");
+        options.set("kafka.sasl.Password", "hunter2");
+        let text = format!("{options:?} {}", options.wrong("kafka.sasl.password", "longer"));
+        assert!(text.contains("\"topic\": \"t\"") && text.contains("(redacted)"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 
     #[test]
     fn a_time_has_a_unit() {

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn x6_unknown_names_are_refused_with_the_nearest() {
+    fn x06_unknown_names_are_refused_with_the_nearest() {
         assert!(error(&[("kafka.fetch.min.byte", "1")]).contains("'kafka.fetch.min.bytes'"));
         assert!(error(&[("kafka.sasl.login.class", "evil.Login")]).contains("not supported"));
     }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn n7_errors_hold_no_values() {
+    fn n07_errors_hold_no_values() {
         for name in ["kafka.sasl.jaas.config", "kafka.security.protocol", "kafka.fetch.min.bytes"] {
             let error = error(&[(name, "hunter2")]);
             assert!(!error.contains("hunter2"), "{error}");

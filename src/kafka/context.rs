@@ -3,8 +3,8 @@
 //! In: callbacks from the client's own threads or from whoever polls it. Out: tracing events, and [`Health`], which readers and
 //! the query's driver look at: is the cluster there, and if not, since when; has it refused us.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
@@ -89,6 +89,8 @@ pub(crate) struct PartitionFigures {
     pub queued: i64,
     /// The end of what may be read; -1 if unknown.
     pub end: i64,
+    /// Whether its leader is known and connected.
+    pub reachable: bool,
 }
 
 /// By topic and partition.
@@ -99,17 +101,28 @@ pub(crate) struct Reading {
     /// Whether the cluster answers.
     pub health: Arc<Health>,
     figures: Mutex<Figures>,
+    /// Whether some partition is not reachable.
+    holes: AtomicBool,
 }
 
 impl Reading {
     /// A context that keeps `health`.
     pub(crate) fn new(health: Arc<Health>) -> Reading {
-        Reading { health, figures: Mutex::default() }
+        Reading { health, figures: Mutex::default(), holes: AtomicBool::new(false) }
     }
 
     /// The newest statistics.
     pub(crate) fn figures(&self) -> Figures {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// False while a partition may hold records that cannot be read: its leader is away or not known.
+    pub(crate) fn reachable(&self, topic: &str, partition: i32) -> bool {
+        if !self.holes.load(Ordering::Relaxed) {
+            return true;
+        }
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.get(&(topic.to_owned(), partition)).is_none_or(|figure| figure.reachable)
     }
 }
 
@@ -123,7 +136,11 @@ impl ClientContext for Reading {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(figures) = parse_figures(statistics) {
+        if let Some((figures, connected)) = parse_figures(statistics) {
+            if connected {
+                self.health.up();
+            }
+            self.holes.store(figures.values().any(|figure| !figure.reachable), Ordering::Relaxed);
             *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
         }
     }
@@ -144,19 +161,34 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-fn parse_figures(statistics: &[u8]) -> Option<Figures> {
+/// The partitions' figures, and whether any broker is connected.
+fn parse_figures(statistics: &[u8]) -> Option<(Figures, bool)> {
     let all: serde_json::Value = serde_json::from_slice(statistics).ok()?;
+    let connected = connected(&all);
     let mut figures = Figures::new();
     for (topic, value) in all.get("topics")?.as_object()? {
         for (partition, value) in value.get("partitions")?.as_object()? {
-            let Ok(partition) = partition.parse::<i32>() else { continue };
+            // The client keeps records without a partition under -1.
+            let Some(partition) = partition.parse::<i32>().ok().filter(|partition| *partition >= 0) else { continue };
             let number = |name: &str| value.get(name).and_then(serde_json::Value::as_i64).unwrap_or(-1);
             let end = if number("ls_offset") >= 0 { number("ls_offset") } else { number("hi_offset") };
-            let of_partition = PartitionFigures { next: number("next_offset"), queued: number("fetchq_cnt"), end };
+            let reachable = connected.contains(&number("leader"));
+            let (next, queued) = (number("next_offset"), number("fetchq_cnt"));
+            let of_partition = PartitionFigures { next, queued, end, reachable };
             figures.insert((topic.clone(), partition), of_partition);
         }
     }
-    Some(figures)
+    Some((figures, !connected.is_empty()))
+}
+
+/// Numbers of the brokers that are connected.
+fn connected(statistics: &serde_json::Value) -> HashSet<i64> {
+    let brokers = statistics.get("brokers").and_then(serde_json::Value::as_object);
+    let up = brokers
+        .into_iter()
+        .flat_map(|brokers| brokers.values())
+        .filter(|broker| broker.get("state").and_then(serde_json::Value::as_str).is_some_and(|state| state == "UP"));
+    up.filter_map(|broker| broker.get("nodeid")?.as_i64()).filter(|number| *number >= 0).collect()
 }
 
 /// How many epochs' deliveries are told apart: the one that is being committed and the one that already flows, with room.
@@ -240,5 +272,32 @@ impl ProducerContext for Writing {
         if let Some(slot) = self.slots.get(slot) {
             slot.done.fetch_add(1, Ordering::AcqRel);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn statistics(state: &str) -> String {
+        format!(
+            r#"{{"brokers":{{"a:1/1":{{"nodeid":1,"state":"{state}"}},"b:1/2":{{"nodeid":2,"state":"UP"}},"boot":{{"nodeid":-1,"state":"UP"}}}},
+                "topics":{{"t":{{"partitions":{{"0":{{"leader":1,"next_offset":5,"fetchq_cnt":0,"hi_offset":9,"ls_offset":7}},
+                                             "1":{{"leader":2}},"-1":{{"leader":-1}}}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn n06_a_partition_without_its_leader_is_known() {
+        let clock = ManualClock::at(0);
+        let reading = Reading::new(Health::new(clock));
+        reading.health.down();
+        reading.stats_raw(statistics("UP").as_bytes());
+        assert!(reading.health.away().is_none(), "a broker is connected");
+        assert!(reading.reachable("t", 0) && reading.reachable("t", 1) && reading.reachable("other", 0));
+        assert_eq!(reading.figures()[&("t".to_owned(), 0)].end, 7);
+        reading.stats_raw(statistics("TRY_CONNECT").as_bytes());
+        assert!(!reading.reachable("t", 0) && reading.reachable("t", 1));
     }
 }

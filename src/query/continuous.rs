@@ -97,6 +97,7 @@ impl Continuous {
         let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
         loop {
             self.check(execution)?;
+            tell_status(execution);
             let passed = execution.setup.clock.nanos().saturating_sub(start);
             let asked = execution.state.asked() > execution.state.answered();
             if execution.stopping() || asked || passed >= interval || execution.sources_ended() {
@@ -168,6 +169,14 @@ impl Continuous {
             Ok(Some(source.join_offsets(parts.into_iter().flatten().collect())?).filter(|offset| !offset.is_null()))
         });
         joined.collect()
+    }
+}
+
+/// What the query is doing, for those who ask.
+fn tell_status(execution: &Execution) {
+    match execution.reconnecting() {
+        Some(message) => execution.state.set_status(&message, false, true),
+        None => execution.state.set_status("Processing new data", true, true),
     }
 }
 

@@ -579,6 +579,13 @@ impl Execution {
         !self.sources.is_empty() && self.sources.iter().all(|source| source.ended())
     }
 
+    /// What the status says while a source's system does not answer.
+    pub fn reconnecting(&self) -> Option<String> {
+        let away = |source: &Box<dyn Source>| Some((source.away()?, source.description()));
+        let (away, source) = self.sources.iter().find_map(away)?;
+        Some(format!("RECONNECTING to {source}, which has been away for {} s", away.as_secs()))
+    }
+
     /// Sequentially consistent read of a reader's idle count; see [`super::continuous`].
     pub fn idle_count(counter: &std::sync::atomic::AtomicU64) -> u64 {
         counter.load(Ordering::Acquire)

@@ -233,7 +233,7 @@ impl Pump {
 
     /// There was nothing since `before`.
     fn rest(&mut self, before: u64) {
-        if self.activity.rest(self.clock.nanos().saturating_sub(before)) {
+        if !self.reader.out_of_reach() && self.activity.rest(self.clock.nanos().saturating_sub(before)) {
             let stopped = || self.signals.stop.load(Ordering::Acquire);
             self.lanes.iter().for_each(|lane| {
                 lane.send(Message::Quiet, &stopped);

@@ -56,7 +56,10 @@ fn ends_when_idle(execution: &Execution) -> bool {
 
 /// Waits until something may have changed.
 fn idle(execution: &mut Execution, wakes: u64) -> Result<()> {
-    execution.state.set_status("Waiting for data to arrive", false, false);
+    match execution.reconnecting() {
+        Some(message) => execution.state.set_status(&message, false, false),
+        None => execution.state.set_status("Waiting for data to arrive", false, false),
+    }
     tell_idle(execution)?;
     if let Some(error) = execution.graph.failure() {
         return Err(error);

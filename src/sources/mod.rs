@@ -152,6 +152,11 @@ pub trait Source: Send {
         Ok(parts.pop().unwrap_or_default())
     }
 
+    /// For how long what it reads from has not answered, while it goes on trying; `None` if it is there. The query's status says so.
+    fn away(&self) -> Option<Duration> {
+        None
+    }
+
     /// What a progress report says about the source when an epoch has ended at `end`.
     fn report(&mut self, _end: Option<&Offset>) -> SourceReport {
         SourceReport::default()
@@ -192,6 +197,11 @@ pub trait Reader: Send {
 
     /// The place after what was handed over so far.
     fn offset(&self) -> Offset;
+
+    /// True while there may be more that cannot be read just now: the partition is not idle, and watermarks go on waiting for it.
+    fn out_of_reach(&self) -> bool {
+        false
+    }
 
     /// Something another thread can call, any time and often, to end one `next` that waits (when an epoch closes, at the
     /// query's stop). Nothing is lost by it.

@@ -10,8 +10,8 @@
 //!  sender thread ──TCP──► echo thread ──TCP──► this thread: answers
 //! ```
 
-mod answers;
-mod sender;
+pub(super) mod answers;
+pub(super) mod sender;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -4,6 +4,8 @@
 //! afterwards. Figures of a debug build say little: a note on standard error tells so.
 
 mod data;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod measure;
 mod peer;
@@ -30,6 +32,9 @@ pub(super) enum Bench {
     Dedup(throughput::EventArguments),
     /// Join impressions with their clicks within 10 s.
     Join(throughput::EventArguments),
+    /// From Kafka to Kafka: records per second of CPU and latency, next to a plain loop over the client library.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::KafkaArguments),
     /// Run one workload of a comparison with other engines, between @@START and @@END.
     Peer(peer::PeerArguments),
 }
@@ -49,6 +54,8 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         Bench::Sliding(arguments) => throughput::events(workload::Workload::Sliding, arguments)?,
         Bench::Dedup(arguments) => throughput::events(workload::Workload::Dedup, arguments)?,
         Bench::Join(arguments) => throughput::events(workload::Workload::Join, arguments)?,
+        #[cfg(feature = "kafka")]
+        Bench::Kafka(arguments) => kafka::run(arguments)?,
         Bench::Peer(arguments) => peer::run(arguments)?,
     }
     Ok(())

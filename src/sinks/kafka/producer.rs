@@ -15,7 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::progress;
+use super::progress::{self, ProgressTopic};
 use super::records::Records;
 use super::settings::Settings;
 use crate::clock::SharedClock;
@@ -39,9 +39,7 @@ struct Line {
 
 /// What makes a sink transactional.
 struct Transactions {
-    /// The query's id, the key of its progress records.
-    query: String,
-    progress_topic: String,
+    progress: ProgressTopic,
     /// The last committed epoch, [`NONE`] without one.
     committed: AtomicU64,
 }
@@ -87,19 +85,18 @@ impl Producers {
     fn connect_transactional(&mut self, spec: &SinkSpec, config: ClientConfig, context: &SinkContext) -> Result<()> {
         let query = context.checkpoint.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let plain = crate::kafka::config::client_config(&spec.options, crate::kafka::config::Side::Producer)?;
-        let (topic, timeout) = (self.settings.progress_topic.clone(), self.settings.api_timeout);
-        progress::create_topic(&plain, &topic, timeout)?;
+        let progress = ProgressTopic::open(&plain, &self.settings, query.clone())?;
         for turn in 0..2 {
             let id = format!("thalweg-{query}-{turn}");
             let line = self.line(&self.settings.transactional(config.clone(), context, &id)?)?;
-            let begun = line.producer.init_transactions(timeout);
+            let begun = line.producer.init_transactions(self.settings.api_timeout);
             begun.map_err(|cause| self.refused(transaction_error("starting transactions", cause)))?;
             self.lines.push(line);
         }
         // Only now: what an earlier run had open has been committed or aborted.
-        let committed = progress::last_epoch(&plain, &topic, &query, timeout, &self.clock)?;
+        let committed = progress.last_epoch(&plain, &self.clock)?;
         let committed = AtomicU64::new(committed.unwrap_or(NONE));
-        self.transactions = Some(Transactions { query, progress_topic: topic, committed });
+        self.transactions = Some(Transactions { progress, committed });
         Ok(())
     }
 
@@ -148,8 +145,9 @@ impl Producers {
             return Ok(());
         }
         let text = progress::record(epoch);
-        let record = BaseRecord::with_opaque_to(&transactions.progress_topic, Writing::mark(epoch));
-        let record = record.key(&transactions.query).payload(&text);
+        let progress = &transactions.progress;
+        let record = BaseRecord::with_opaque_to(&progress.name, Writing::mark(epoch)).partition(progress.partition);
+        let record = record.key(&progress.query).payload(&text);
         let sent = line.producer.send(record).map_err(|(cause, _)| errors::error("writing a progress record", cause));
         sent?;
         line.producer.context().sent(epoch, 1);

@@ -4,8 +4,8 @@
 //! partition is first assigned: what is fetched never goes to the consumer's common queue, which the watch thread reads
 //! for errors, log lines and statistics.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,12 +27,24 @@ use crate::options::Options;
 use crate::sources::pause::Pause;
 use crate::{Error, Result};
 
-/// How long one question may take while others could be asked.
-const ONE_TRY: Duration = Duration::from_secs(5);
+/// How long one question may take: as long as those wait who can ask again later.
+pub(super) const ONE_TRY: Duration = Duration::from_secs(5);
 /// How often the watch thread looks whether it should end.
 const WATCH: Duration = Duration::from_millis(100);
 /// Fetched and not yet taken: for all partitions together.
 const PREFETCH_KIB: usize = 128 << 10;
+
+/// Configured unless the user does: what the source asks of the client beyond its defaults.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("isolation.level", "read_uncommitted"),
+    ("allow.auto.create.topics", "false"),
+    // A queue that was full for a moment must not stay empty for a second.
+    ("fetch.queue.backoff.ms", "5"),
+    ("fetch.error.backoff.ms", "50"),
+];
+
+/// Time of the newest record taken from a partition, in milliseconds since 1970; `i64::MIN` without one.
+pub(super) type Newest = Arc<AtomicI64>;
 
 /// A partition's queue and the place in it.
 pub(super) struct Slot {
@@ -41,8 +53,8 @@ pub(super) struct Slot {
     pub next: Option<i64>,
     /// A record taken from the queue that belongs to a later range.
     pub held: Option<OwnedMessage>,
-    /// Time of the newest record taken, in milliseconds since 1970.
-    pub newest: Option<i64>,
+    /// Time of the newest record taken.
+    pub newest: Newest,
 }
 
 /// The connection. Shared by the source and its readers.
@@ -54,6 +66,9 @@ pub(super) struct Cluster {
     pub clock: SharedClock,
     /// Slots that no reader has.
     slots: Mutex<BTreeMap<Partition, Slot>>,
+    newest: Mutex<BTreeMap<Partition, Newest>>,
+    /// Partitions that had no leader when they were last listed.
+    leaderless: Mutex<BTreeSet<Partition>>,
     pause: Pause,
     stop: AtomicBool,
 }
@@ -75,7 +90,7 @@ impl Cluster {
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", "1000");
-        for (name, value) in [("isolation.level", "read_uncommitted"), ("allow.auto.create.topics", "false")] {
+        for (name, value) in DEFAULTS {
             if config.get(name).is_none() {
                 config.set(name, value);
             }
@@ -93,6 +108,8 @@ impl Cluster {
             settings,
             clock,
             slots: Mutex::default(),
+            newest: Mutex::default(),
+            leaderless: Mutex::default(),
             pause: Pause::default(),
             stop: AtomicBool::new(false),
         }))
@@ -130,21 +147,34 @@ impl Cluster {
 
     /// All partitions of what is subscribed to, in order.
     pub(super) fn partitions(&self) -> Result<Vec<Partition>> {
+        self.partitions_within(self.settings.api_timeout)
+    }
+
+    /// The same, with an error if there is no answer for so long.
+    pub(super) fn partitions_within(&self, patience: Duration) -> Result<Vec<Partition>> {
         match &self.settings.topics {
             Topics::Assign(partitions) => Ok(partitions.clone()),
             Topics::Subscribe(topics) => {
                 let mut all = Vec::new();
                 for topic in topics {
-                    all.extend(self.partitions_of(Some(topic), |_| true)?);
+                    all.extend(self.partitions_of(Some(topic), |_| true, patience)?);
                 }
                 Ok(all)
             }
-            Topics::Pattern(pattern) => self.partitions_of(None, |topic| pattern.is_match(topic)),
+            Topics::Pattern(pattern) => {
+                self.partitions_of(None, |topic| pattern.is_match(topic) && !is_internal(topic), patience)
+            }
         }
     }
 
-    fn partitions_of(&self, topic: Option<&str>, wanted: impl Fn(&str) -> bool) -> Result<Vec<Partition>> {
-        let metadata = self.ask("listing the partitions", |wait| self.consumer.fetch_metadata(topic, wait))?;
+    fn partitions_of(
+        &self,
+        topic: Option<&str>,
+        wanted: impl Fn(&str) -> bool,
+        patience: Duration,
+    ) -> Result<Vec<Partition>> {
+        let question = |wait| self.consumer.fetch_metadata(topic, wait);
+        let metadata = self.ask("listing the partitions", patience, question)?;
         let mut all: Vec<Partition> = Vec::new();
         for found in metadata.topics().iter().filter(|topic| wanted(topic.name())) {
             if let Some(cause) = found.error() {
@@ -155,24 +185,48 @@ impl Cluster {
                 return Err(errors::error(&format!("listing the partitions of topic '{}'", found.name()), cause));
             }
             let shared: Arc<str> = found.name().into();
-            all.extend(found.partitions().iter().map(|partition| (Arc::clone(&shared), partition.id())));
+            let mut leaderless = self.leaderless.lock().unwrap_or_else(PoisonError::into_inner);
+            for partition in found.partitions() {
+                let key = (Arc::clone(&shared), partition.id());
+                if partition.leader() < 0 {
+                    leaderless.insert(key.clone())
+                } else {
+                    leaderless.remove(&key)
+                };
+                all.push(key);
+            }
         }
         all.sort();
         Ok(all)
     }
 
+    /// Those that can answer: of them that had a leader when they were last listed.
+    pub(super) fn with_leader(&self, partitions: &[Partition]) -> Vec<Partition> {
+        let leaderless = self.leaderless.lock().unwrap_or_else(PoisonError::into_inner);
+        partitions.iter().filter(|partition| !leaderless.contains(*partition)).cloned().collect()
+    }
+
     /// The oldest or newest offset of each partition ([`EARLIEST`], [`LATEST`]).
     pub(super) fn ends(&self, partitions: &[Partition], end: i64) -> Result<Positions> {
-        self.offsets(&partitions.iter().map(|partition| (partition.clone(), end)).collect())
+        self.ends_within(partitions, end, self.settings.api_timeout)
+    }
+
+    /// The same, with an error if there is no answer for so long.
+    pub(super) fn ends_within(&self, partitions: &[Partition], end: i64, patience: Duration) -> Result<Positions> {
+        self.ask_offsets(&partitions.iter().map(|partition| (partition.clone(), end)).collect(), patience)
     }
 
     /// For each partition the offset of the first record of at least that time (milliseconds); [`EARLIEST`] and [`LATEST`]
     /// ask for the ends. [`LATEST`] in the answer: there is no such record.
     pub(super) fn offsets(&self, times: &Positions) -> Result<Positions> {
+        self.ask_offsets(times, self.settings.api_timeout)
+    }
+
+    fn ask_offsets(&self, times: &Positions, patience: Duration) -> Result<Positions> {
         if times.is_empty() {
             return Ok(Positions::new());
         }
-        let answer = self.ask("asking for offsets", |wait| {
+        let answer = self.ask("asking for offsets", patience, |wait| {
             let list = list(times)?;
             let found = self.consumer.offsets_for_times(list, wait)?;
             found.elements().iter().try_for_each(|element| element.error())?;
@@ -192,15 +246,15 @@ impl Cluster {
     }
 
     /// Asks until there is an answer: again `fetchOffset.numRetries` times after an answer that may change, and for
-    /// `kafka.default.api.timeout.ms` while there is none.
-    fn ask<T>(&self, what: &str, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
+    /// `patience` while there is none.
+    fn ask<T>(&self, what: &str, patience: Duration, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
         let begun = self.clock.nanos();
         let mut tries = 0;
         loop {
             if let Some(refusal) = self.health.refusal() {
                 return Err(refusal);
             }
-            let cause = match question(ONE_TRY.min(self.settings.api_timeout)) {
+            let cause = match question(ONE_TRY.min(patience)) {
                 Ok(answer) => {
                     self.health.up();
                     return Ok(answer);
@@ -208,8 +262,12 @@ impl Cluster {
                 Err(cause) => cause,
             };
             tries += 1;
-            let over = u128::from(self.clock.nanos().saturating_sub(begun)) >= self.settings.api_timeout.as_nanos();
-            let again = errors::judge(&cause) == Verdict::Wait || tries <= self.settings.retries;
+            let over = u128::from(self.clock.nanos().saturating_sub(begun)) >= patience.as_nanos();
+            let silent = errors::judge(&cause) == Verdict::Wait;
+            if silent {
+                self.health.down();
+            }
+            let again = silent || tries <= self.settings.retries;
             if over || !again || errors::judge(&cause) == Verdict::Refused || self.stop.load(Ordering::Acquire) {
                 return Err(self.health.refusal().unwrap_or_else(|| errors::error(what, cause)));
             }
@@ -224,7 +282,13 @@ impl Cluster {
         }
         let queue = self.consumer.split_partition_queue(&partition.0, partition.1);
         let queue = queue.ok_or_else(|| Error::outside(format!("partition {} has no queue", name(partition))))?;
-        Ok(Slot { queue, next: None, held: None, newest: None })
+        Ok(Slot { queue, next: None, held: None, newest: self.newest_of(partition) })
+    }
+
+    /// Where the time of a partition's newest record is kept.
+    pub(super) fn newest_of(&self, partition: &Partition) -> Newest {
+        let mut all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(partition.clone()).or_insert_with(|| Arc::new(AtomicI64::new(i64::MIN))))
     }
 
     /// Gives a slot back, for a later range.
@@ -248,6 +312,11 @@ impl Cluster {
         slot.next = Some(offset);
         slot.held = None;
         Ok(())
+    }
+
+    /// False while the partition's leader is away.
+    pub(super) fn reachable(&self, partition: &Partition) -> bool {
+        self.consumer.context().reachable(&partition.0, partition.1)
     }
 
     /// What the newest statistics say.
@@ -276,6 +345,19 @@ impl Cluster {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A partition was reported to be unknown: an error (or a warning, with `failOnDataLoss` false) if it really is gone.
+    /// Brokers that have just started say so, too, of partitions that they will know in a moment.
+    pub(super) fn check_gone(&self, partition: &Partition, read: i64) -> Result<bool> {
+        let known = match self.partitions_within(ONE_TRY) {
+            Ok(partitions) => partitions.contains(partition),
+            Err(error) => error.condition() != Some(UNKNOWN_TOPIC),
+        };
+        if !known {
+            self.lost("PARTITIONS_DELETED", &format!("{} is gone; it was read up to offset {read}", name(partition)))?;
+        }
+        Ok(!known)
     }
 
     /// Where to go on when records are gone: an error, or (with `failOnDataLoss` false) the nearest place that exists.
@@ -318,8 +400,16 @@ impl Drop for Watch {
     }
 }
 
+/// The condition of a topic that is not there.
+const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC_OR_PARTITION";
+
+/// Topics that the brokers keep for themselves; a pattern does not mean them.
+fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
 fn unknown_topic(topic: &str) -> Error {
-    Error::query("UNKNOWN_TOPIC_OR_PARTITION", format!("there is no topic '{topic}'"))
+    Error::query(UNKNOWN_TOPIC, format!("there is no topic '{topic}'"))
         .hint("Create it first, or check the name in option 'subscribe'.")
 }
 

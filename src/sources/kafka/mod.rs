@@ -21,7 +21,7 @@ mod settings;
 mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ use arrow::datatypes::SchemaRef;
 use rdkafka::consumer::CommitMode;
 use serde_json::{Map, Value};
 
-use self::cluster::{Cluster, Watch};
+use self::cluster::{Cluster, ONE_TRY, Watch};
 use self::offsets::{EARLIEST, LATEST, Partition, Positions, name};
 use self::plan::Patience;
 use self::range::{Range, RangeReader};
 use self::rows::Rows;
 use self::settings::{Bound, OPTIONS, Settings, Topics};
-use self::tail::{Inbox, Newest, TailReader};
+use self::tail::{Inbox, TailReader};
 use super::{Limit, Offset, Reader, Source, SourceContext, SourceProvider, SourceReport, SourceSpec};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
@@ -100,7 +100,7 @@ impl SourceProvider for Kafka {
 struct Tails {
     /// Known partitions with the reader that has each.
     known: BTreeMap<Partition, usize>,
-    readers: Vec<(Arc<Inbox>, Newest)>,
+    readers: Vec<Arc<Inbox>>,
 }
 
 impl Tails {
@@ -120,15 +120,9 @@ impl Tails {
         let reader = self.known.len() % self.readers.len().max(1);
         tracing::info!("partition {} has appeared; it is read from offset {from}", name(&partition));
         self.known.insert(partition.clone(), reader);
-        if let Some((inbox, _)) = self.readers.get(reader) {
+        if let Some(inbox) = self.readers.get(reader) {
             inbox.put(partition, from);
         }
-    }
-
-    /// Time of the newest record of any partition.
-    fn oldest_newest(&self) -> Option<i64> {
-        let times = self.readers.iter().map(|(_, newest)| newest.load(Ordering::Relaxed));
-        times.filter(|millis| *millis != i64::MIN).min()
     }
 }
 
@@ -238,7 +232,7 @@ impl KafkaSource {
 
     /// Where all partitions end now; `None` while the cluster is away.
     fn newest(&mut self, begins: &Positions) -> Result<Option<Positions>> {
-        match self.ask_newest() {
+        match self.ask_newest(begins) {
             Ok(ends) => {
                 self.check_loss(begins, &ends)?;
                 self.ends = Some(ends.clone());
@@ -252,19 +246,26 @@ impl KafkaSource {
         }
     }
 
-    /// The list of partitions is asked for again after a while, or when one of them is not there.
-    fn ask_newest(&mut self) -> Result<Positions> {
+    /// The list of partitions is asked for again after a while, or when one of them is not there. A partition without a leader
+    /// does not hold up the others: it has nothing new.
+    fn ask_newest(&mut self, begins: &Positions) -> Result<Positions> {
         let now = self.clock.nanos();
         if let Some((partitions, asked)) = &self.listed
             && u128::from(now.saturating_sub(*asked)) < LIST_AGAIN.as_nanos()
-            && let Ok(ends) = self.cluster.ends(partitions, LATEST)
+            && let Ok(ends) = self.cluster.ends_within(partitions, LATEST, ONE_TRY)
         {
             return Ok(ends);
         }
-        let partitions = self.cluster.partitions()?;
-        let ends = self.cluster.ends(&partitions, LATEST);
-        self.listed = Some((partitions, now));
-        ends
+        // At the first contact there is time; later the driver comes again soon, and must hear that it should stop.
+        let patience = if self.listed.is_some() { ONE_TRY } else { self.cluster.settings.api_timeout };
+        let partitions = self.cluster.partitions_within(patience)?;
+        let answering = self.cluster.with_leader(&partitions);
+        let mut ends = self.cluster.ends_within(&answering, LATEST, patience)?;
+        let silent = partitions.iter().filter(|partition| !answering.contains(partition));
+        ends.extend(silent.filter_map(|partition| Some((partition.clone(), *begins.get(partition)?))));
+        // With a silent one the list is asked for again at once.
+        self.listed = Some((partitions, if ends.len() == answering.len() { now } else { 0 }));
+        Ok(ends)
     }
 
     /// What was read must still be there.
@@ -322,9 +323,9 @@ impl KafkaSource {
         }
         let mut readers: Vec<Box<dyn Reader>> = Vec::new();
         for hand in hands {
-            let (inbox, newest) = (Arc::<Inbox>::default(), Arc::new(AtomicI64::new(i64::MIN)));
-            tails.readers.push((Arc::clone(&inbox), Arc::clone(&newest)));
-            readers.push(Box::new(TailReader::open(&self.cluster, hand, self.rows()?, inbox, newest)?));
+            let inbox = Arc::<Inbox>::default();
+            tails.readers.push(Arc::clone(&inbox));
+            readers.push(Box::new(TailReader::open(&self.cluster, hand, self.rows()?, inbox)?));
         }
         Ok(readers)
     }
@@ -334,24 +335,30 @@ impl KafkaSource {
     }
 
     /// Records between `end` and the newest, by partition. Offsets without records at the end of a partition do not count.
-    fn lags(&self, end: &Positions) -> (Positions, Vec<i64>) {
+    fn lags(&self, end: &Positions) -> (Positions, Positions) {
         let figures = self.cluster.figures();
         let mut latest = self.ends.clone().unwrap_or_default();
-        let mut lags = Vec::new();
+        let mut lags = Positions::new();
         for (partition, place) in end {
             let figure = figures.get(&(partition.0.to_string(), partition.1));
             let known = latest.entry(partition.clone()).or_insert(*place);
             *known = (*known).max(*place).max(figure.map_or(0, |figure| figure.end));
             let reached = figure.filter(|figure| figure.queued == 0).map_or(*place, |figure| figure.next.max(*place));
-            lags.push((*known - reached).max(0));
+            lags.insert(partition.clone(), (*known - reached).max(0));
         }
         (latest, lags)
     }
 
-    /// The time of the newest record read, against the clock.
-    fn seconds_behind(&self) -> Option<f64> {
-        let newest = self.tails.lock().unwrap_or_else(PoisonError::into_inner).oldest_newest()?;
-        Some((self.clock.wall_micros() / 1000).saturating_sub(newest).max(0) as f64 / 1000.0)
+    /// The age of the newest record read, in the partition where that is oldest of those with records left to read. `None` if
+    /// nothing has been read there.
+    fn seconds_behind(&self, lags: &Positions) -> Option<f64> {
+        let behind = lags.iter().filter(|(_, lag)| **lag > 0);
+        let times = behind.map(|(partition, _)| self.cluster.newest_of(partition).load(Ordering::Relaxed));
+        let oldest = match lags.values().any(|lag| *lag > 0) {
+            true => times.filter(|millis| *millis != i64::MIN).min()?,
+            false => return Some(0.0),
+        };
+        Some((self.clock.wall_micros() / 1000).saturating_sub(oldest).max(0) as f64 / 1000.0)
     }
 }
 
@@ -472,17 +479,20 @@ impl Source for KafkaSource {
         Some(Duration::from_millis(10))
     }
 
+    fn away(&self) -> Option<Duration> {
+        self.cluster.health.away().map(Duration::from_nanos)
+    }
+
     fn report(&mut self, end: Option<&Offset>) -> SourceReport {
         let Some(end) = end.and_then(|end| offsets::from_offset(end).ok()) else { return SourceReport::default() };
         let (latest, lags) = self.lags(&end);
         let mut metrics = Map::new();
-        if let (Some(least), Some(most)) = (lags.iter().min(), lags.iter().max()) {
-            let mean = lags.iter().sum::<i64>() as f64 / lags.len() as f64;
+        if let (Some(least), Some(most)) = (lags.values().min(), lags.values().max()) {
+            let mean = lags.values().sum::<i64>() as f64 / lags.len() as f64;
             metrics.insert("minOffsetsBehindLatest".into(), least.to_string().into());
             metrics.insert("maxOffsetsBehindLatest".into(), most.to_string().into());
             metrics.insert("avgOffsetsBehindLatest".into(), format!("{mean:?}").into());
-            let behind = if *most == 0 { Some(0.0) } else { self.seconds_behind() };
-            if let Some(seconds) = behind {
+            if let Some(seconds) = self.seconds_behind(&lags) {
                 metrics.insert("secondsBehindLatest".into(), format!("{seconds:?}").into());
             }
         }

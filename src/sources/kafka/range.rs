@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -97,7 +98,9 @@ impl Range {
             Some(Ok(message)) if message.offset() < self.to => {
                 rows.push(&message);
                 self.next = message.offset() + 1;
-                slot.newest = message.timestamp().to_millis().max(slot.newest);
+                if let Some(millis) = message.timestamp().to_millis() {
+                    slot.newest.store(millis, Ordering::Relaxed);
+                }
                 None
             }
             Some(Ok(message)) => {
@@ -134,9 +137,9 @@ impl Range {
             }
             Verdict::OutOfRange => self.go_on_after_loss(),
             Verdict::Unknown => {
-                let what = format!("{} is gone before offset {} was read", name(&self.partition), self.to);
-                self.cluster.lost("PARTITIONS_DELETED", &what)?;
-                self.next = self.to;
+                if self.cluster.check_gone(&self.partition, self.next)? {
+                    self.next = self.to;
+                }
                 Ok(())
             }
             _ => Err(errors::error("reading from Kafka", cause).at(self.position())),

@@ -104,7 +104,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Checks all options.
     pub(super) fn of(spec: &SourceSpec) -> Result<Settings> {
-        config::without_client(&spec.options).check("source 'kafka'", &[OPTIONS])?;
+        config::without_client(&spec.options).check("source 'kafka'", &[OPTIONS, crate::sources::QUERY_OPTIONS])?;
         config::client_config(&spec.options, config::Side::Consumer)?;
         let options = &spec.options;
         let (min_offsets, max_offsets) = limits(options)?;

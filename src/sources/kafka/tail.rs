@@ -3,7 +3,7 @@
 //! In: partitions (one, unless more appear while it runs) with the offsets to begin at. Out: rows, as many as are there. The
 //! client wakes it; so does the query's driver when an epoch closes.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,9 +40,6 @@ impl Inbox {
     }
 }
 
-/// Time of the newest record taken from a partition, in milliseconds since 1970; `i64::MIN` without one.
-pub(super) type Newest = Arc<AtomicI64>;
-
 struct Tail {
     partition: Partition,
     slot: Slot,
@@ -58,7 +55,6 @@ pub(super) struct TailReader {
     rows: Rows,
     pause: Pause,
     inbox: Arc<Inbox>,
-    newest: Newest,
 }
 
 impl TailReader {
@@ -68,11 +64,9 @@ impl TailReader {
         starts: Vec<(Partition, i64)>,
         rows: Rows,
         inbox: Arc<Inbox>,
-        newest: Newest,
     ) -> Result<Self> {
         let pause = Pause::default();
-        let mut reader =
-            TailReader { cluster: Arc::clone(cluster), tails: Vec::new(), turn: 0, rows, pause, inbox, newest };
+        let mut reader = TailReader { cluster: Arc::clone(cluster), tails: Vec::new(), turn: 0, rows, pause, inbox };
         starts.into_iter().try_for_each(|(partition, from)| reader.adopt(partition, from))?;
         Ok(reader)
     }
@@ -91,7 +85,7 @@ impl TailReader {
         let count = self.tails.len();
         for i in 0..count {
             let tail = &mut self.tails[(self.turn + i) % count];
-            while !self.rows.is_full() && tail.poll(&self.cluster, &mut self.rows, &self.newest)? {}
+            while !self.rows.is_full() && tail.poll(&self.cluster, &mut self.rows)? {}
         }
         self.turn = (self.turn + 1) % count.max(1);
         Ok(())
@@ -100,14 +94,15 @@ impl TailReader {
 
 impl Tail {
     /// Takes one thing from the queue; false if there was nothing.
-    fn poll(&mut self, cluster: &Cluster, rows: &mut Rows, newest: &Newest) -> Result<bool> {
+    fn poll(&mut self, cluster: &Cluster, rows: &mut Rows) -> Result<bool> {
         let cause = match self.slot.queue.poll(Duration::ZERO) {
             None => return Ok(false),
             Some(Ok(message)) => {
                 if message.offset() >= self.next {
                     rows.push(&message);
                     self.next = message.offset() + 1;
-                    newest.store(message.timestamp().to_millis().unwrap_or(i64::MIN), Ordering::Relaxed);
+                    let millis = message.timestamp().to_millis().unwrap_or(i64::MIN);
+                    self.slot.newest.store(millis, Ordering::Relaxed);
                 }
                 cluster.health.up();
                 return Ok(true);
@@ -131,10 +126,7 @@ impl Tail {
                 self.next = cluster.after_loss(&self.partition, self.next, None)?;
                 cluster.place(&self.partition, &mut self.slot, self.next)
             }
-            Verdict::Unknown => {
-                let what = format!("{} is gone; it was read up to offset {}", name(&self.partition), self.next);
-                cluster.lost("PARTITIONS_DELETED", &what)
-            }
+            Verdict::Unknown => cluster.check_gone(&self.partition, self.next).map(drop),
             _ => Err(self.at(errors::error("reading from Kafka", cause))),
         }
     }
@@ -164,6 +156,10 @@ impl Reader for TailReader {
     fn offset(&self) -> Offset {
         let positions: Positions = self.tails.iter().map(|tail| (tail.partition.clone(), tail.next)).collect();
         offsets::to_offset(&positions)
+    }
+
+    fn out_of_reach(&self) -> bool {
+        self.cluster.health.away().is_some() || self.tails.iter().any(|tail| !self.cluster.reachable(&tail.partition))
     }
 
     fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {

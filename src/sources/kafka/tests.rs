@@ -111,7 +111,7 @@ fn latest_begins_with_what_comes_next() {
 }
 
 #[test]
-fn n4_offsets_that_went_back_are_a_loss() {
+fn n04_offsets_that_went_back_are_a_loss() {
     let broker = Broker::new(1);
     broker.send(0, 0..3);
     let from = positions(r#"{"topic":{"0":50}}"#);
@@ -124,7 +124,7 @@ fn n4_offsets_that_went_back_are_a_loss() {
 }
 
 #[test]
-fn n3_a_range_that_is_gone_is_named() {
+fn n03_a_range_that_is_gone_is_named() {
     let broker = Broker::new(1);
     broker.send(0, 0..3);
     let (from, to) = (positions(r#"{"topic":{"0":7}}"#), positions(r#"{"topic":{"0":9}}"#));
@@ -143,7 +143,7 @@ fn offsets_in_options_must_name_what_is_read() {
 }
 
 #[test]
-fn n1_a_cluster_that_is_not_there_is_an_error_at_the_start() {
+fn n01_a_cluster_that_is_not_there_is_an_error_at_the_start() {
     let spec = spec(
         "kafka",
         &[("kafka.bootstrap.servers", "127.0.0.1:1"), ("subscribe", "t"), ("kafka.default.api.timeout.ms", "300")],

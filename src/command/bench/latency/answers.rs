@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::sender::{Schedule, Sent};
 
 /// The answers to a schedule's lines.
-pub(super) struct Answers {
+pub(in super::super) struct Answers {
     schedule: Schedule,
     start: u64,
     /// key → (its lines, how many are answered); lines without an answer are left out.
@@ -25,7 +25,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// `answered`: whether the line of this number gets an answer.
-    pub(super) fn new(schedule: Schedule, start: u64, answered: impl Fn(u64) -> bool) -> Self {
+    pub(in super::super) fn new(schedule: Schedule, start: u64, answered: impl Fn(u64) -> bool) -> Self {
         let mut by_key: BTreeMap<u64, (Vec<u64>, usize)> = BTreeMap::new();
         let (mut due, mut left) = (0, 0);
         for number in (0..schedule.total).filter(|number| answered(*number)) {
@@ -38,7 +38,7 @@ impl Answers {
     }
 
     /// The line of this number was answered at `now`.
-    pub(super) fn answer(&mut self, number: u64, now: u64) {
+    pub(in super::super) fn answer(&mut self, number: u64, now: u64) {
         self.left = self.left.saturating_sub(1);
         if number < self.schedule.warm {
             return;
@@ -51,7 +51,7 @@ impl Answers {
     }
 
     /// The first `count` lines of a key are answered.
-    pub(super) fn answer_key(&mut self, key: i64, count: i64, now: u64) {
+    pub(in super::super) fn answer_key(&mut self, key: i64, count: i64, now: u64) {
         let (Ok(key), Ok(count)) = (u64::try_from(key), usize::try_from(count)) else { return };
         let Some((lines, seen)) = self.by_key.get_mut(&key) else { return };
         let fresh: Vec<u64> = lines.get(*seen..count.min(lines.len())).unwrap_or_default().to_vec();
@@ -60,28 +60,28 @@ impl Answers {
     }
 
     /// True if no answer is missing.
-    pub(super) fn complete(&self) -> bool {
+    pub(in super::super) fn complete(&self) -> bool {
         self.left == 0
     }
 
     /// A quantile in microseconds; none if nothing was answered.
-    pub(super) fn micros(&self, quantile: f64) -> Option<u64> {
+    pub(in super::super) fn micros(&self, quantile: f64) -> Option<u64> {
         let histogram = self.histogram.as_ref().filter(|histogram| !histogram.is_empty())?;
         Some(histogram.value_at_quantile(quantile) / 1000)
     }
 
     /// Lines that count.
-    pub(super) fn due(&self) -> u64 {
+    pub(in super::super) fn due(&self) -> u64 {
         self.due
     }
 
     /// Lines that count and were answered.
-    pub(super) fn answered(&self) -> u64 {
+    pub(in super::super) fn answered(&self) -> u64 {
         self.histogram.as_ref().map_or(0, |histogram| histogram.len())
     }
 
     /// What the engine took; below the rate if it pushed back.
-    pub(super) fn sent_per_second(&self) -> Option<u64> {
+    pub(in super::super) fn sent_per_second(&self) -> Option<u64> {
         let seconds = self.sent.nanos as f64 / 1e9;
         (seconds > 0.0).then(|| (self.sent.lines as f64 / seconds).round() as u64)
     }

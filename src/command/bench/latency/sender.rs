@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::ops::Range;
 use std::time::Duration;
 
 use thalweg::clock::SharedClock;
@@ -14,13 +15,13 @@ use super::super::data::Random;
 
 const SECOND: u64 = 1_000_000_000;
 /// Different keys.
-pub(super) const KEYS: u64 = 100;
+pub(in super::super) const KEYS: u64 = 100;
 /// Most lines of one write.
 const BURST: u64 = 4096;
 
 /// Lines at a fixed rate; those before `warm` are not counted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Schedule {
+pub(in super::super) struct Schedule {
     rate: u64,
     /// Number of the first line that counts.
     pub warm: u64,
@@ -30,12 +31,12 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// `rate` lines a second for `warm + seconds` seconds.
-    pub(super) fn new(rate: u64, warm: u64, seconds: u64) -> Self {
+    pub(in super::super) fn new(rate: u64, warm: u64, seconds: u64) -> Self {
         Schedule { rate, warm: rate * warm, total: rate * (warm + seconds) }
     }
 
     /// When a line is due, in nanoseconds from the start.
-    pub(super) fn due(&self, number: u64) -> u64 {
+    pub(in super::super) fn due(&self, number: u64) -> u64 {
         (u128::from(number) * u128::from(SECOND) / u128::from(self.rate)) as u64
     }
 
@@ -46,7 +47,7 @@ impl Schedule {
     }
 
     /// Key and value of a line.
-    pub(super) fn record(number: u64) -> (u64, u64) {
+    pub(in super::super) fn record(number: u64) -> (u64, u64) {
         let mut random = Random::new(number);
         (random.below(KEYS), random.below(10))
     }
@@ -54,7 +55,7 @@ impl Schedule {
 
 /// What was sent.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sent {
+pub(in super::super) struct Sent {
     /// Lines.
     pub lines: u64,
     /// Nanoseconds from the start to the end of the last write.
@@ -62,7 +63,7 @@ pub(super) struct Sent {
 }
 
 /// Sends a schedule's lines.
-pub(super) struct Sender<'a> {
+pub(in super::super) struct Sender<'a> {
     schedule: Schedule,
     start: u64,
     clock: &'a SharedClock,
@@ -70,7 +71,7 @@ pub(super) struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     /// The first line is due at `start` of this clock.
-    pub(super) fn new(schedule: Schedule, start: u64, clock: &'a SharedClock) -> Self {
+    pub(in super::super) fn new(schedule: Schedule, start: u64, clock: &'a SharedClock) -> Self {
         Sender { schedule, start, clock }
     }
 
@@ -79,16 +80,24 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends all lines, or as many as the other end takes in twice the time they were planned for.
-    pub(super) fn send(&self, mut stream: &TcpStream) -> Sent {
-        let give_up = self.schedule.due(self.schedule.total) * 2 + SECOND;
+    pub(in super::super) fn send(&self, mut stream: &TcpStream) -> Sent {
         // Without a limit a peer that stopped reading would block for ever; if it cannot be set, the peer's end frees us.
         let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
-        let (mut sent, mut lines) = (Sent::default(), String::new());
+        let mut lines = String::new();
+        self.pace(|numbers| {
+            lines.clear();
+            numbers.for_each(|number| push_line(number, &mut lines));
+            stream.write_all(lines.as_bytes()).is_ok()
+        })
+    }
+
+    /// Hands the numbers of lines to `write` when they are due, until it says false or all hope to keep up is lost.
+    pub(in super::super) fn pace(&self, mut write: impl FnMut(Range<u64>) -> bool) -> Sent {
+        let give_up = self.schedule.due(self.schedule.total) * 2 + SECOND;
+        let mut sent = Sent::default();
         while sent.lines < self.schedule.total && self.passed() < give_up {
             let end = self.wait_for(sent.lines);
-            lines.clear();
-            (sent.lines..end).for_each(|number| push_line(number, &mut lines));
-            if stream.write_all(lines.as_bytes()).is_err() {
+            if !write(sent.lines..end) {
                 break;
             }
             sent = Sent { lines: end, nanos: self.passed() };
