@@ -232,11 +232,7 @@ impl Reading<'_> {
             let token = self.parser.next_token().token;
             match token {
                 Token::Comma | Token::RParen => {
-                    if let Some((value, key)) = pair.split_last() {
-                        let key: String = key.iter().map(plain).collect();
-                        options.set(key, plain(value));
-                    }
-                    pair.clear();
+                    set_option(options, &std::mem::take(&mut pair))?;
                     if token == Token::RParen {
                         return Ok(());
                     }
@@ -371,6 +367,18 @@ impl Reading<'_> {
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().map(|(_, column)| column).collect())?;
         self.session.create_data_frame(schema, vec![rows])
     }
+}
+
+/// Sets the option of `key value`. What is there besides is not shown: it may belong to a secret.
+fn set_option(options: &mut Options, pair: &[Token]) -> Result<()> {
+    let Some((value, key)) = pair.split_last() else { return Ok(()) };
+    let quoted = |token: &Token| matches!(token, Token::SingleQuotedString(_) | Token::DoubleQuotedString(_));
+    if key.is_empty() || (key.len() > 1 && key.iter().any(quoted)) {
+        return Err(Error::query("PARSE_SYNTAX_ERROR", "an option should be a name and one value")
+            .hint("Write OPTIONS (path 'in', header 'true')."));
+    }
+    options.set(key.iter().map(plain).collect::<String>(), plain(value));
+    Ok(())
 }
 
 /// Starts a query that writes into a table's sink for as long as it runs.
