@@ -116,6 +116,13 @@ impl Reading {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Up to where a partition has been fetched; `None` while its queue holds records, or if that is not known.
+    pub(crate) fn fetched(&self, topic: &str, partition: i32) -> Option<i64> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        let figure = figures.get(&(topic.to_owned(), partition))?;
+        (figure.queued == 0).then_some(figure.next)
+    }
+
     /// False while a partition may hold records that cannot be read: its leader is away or not known.
     pub(crate) fn reachable(&self, topic: &str, partition: i32) -> bool {
         if !self.holes.load(Ordering::Relaxed) {

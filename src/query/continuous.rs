@@ -111,6 +111,7 @@ impl Continuous {
 
     /// Until every reader has found nothing to read, twice since now.
     fn wait_until_idle(&self, execution: &mut Execution) -> Result<()> {
+        execution.sources.iter_mut().try_for_each(|source| source.mark())?;
         let counts =
             || self.readers.iter().flatten().map(|reader| Execution::idle_count(&reader.idle)).collect::<Vec<_>>();
         let goal: Vec<u64> = counts().iter().map(|count| count + 2).collect();

@@ -187,7 +187,9 @@ impl Execution {
             Trigger::Continuous(interval) => super::continuous::run(&mut self, interval),
             _ => super::micro_batch::run(&mut self),
         };
-        self.graph.shut_down(ran.is_ok());
+        // The readers of a continuous query took the lanes with them; what they had sent is committed, and nothing else counts.
+        let continuous = matches!(self.setup.trigger, Trigger::Continuous(_));
+        self.graph.shut_down(ran.is_ok() && !continuous);
         // Whoever read the rows has gone: that is an end, not a failure.
         let error = ran.err().filter(|error| error.condition() != Some(crate::sinks::CLOSED));
         self.sinks.iter_mut().for_each(|sink| sink.close(error.as_ref()));

@@ -239,7 +239,9 @@ impl Pump {
                 lane.send(Message::Quiet, &stopped);
             });
         }
-        self.idle.fetch_add(1, Ordering::AcqRel);
+        if !self.reader.behind() {
+            self.idle.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn send(&mut self, read: Read) {

@@ -60,7 +60,7 @@ pub(crate) struct Lane {
 
 /// The ingest thread's end of a lane.
 ///
-/// Dropping it ends the lane, and wakes the worker so that it notices.
+/// Dropping it leaves the lane silent, not ended, and wakes the worker so that it notices if it should end.
 pub(crate) struct LaneSender {
     /// `None` only while it is dropped.
     messages: Option<Sender<Message>>,
@@ -151,8 +151,9 @@ impl Feed for Lane {
                 }
                 Ok(Message::Quiet) => return Ok(Fed::Rows(Chunk::quiet(self.number))),
                 Ok(Message::Epoch(epoch)) => return Ok(Fed::Epoch(epoch)),
-                Ok(Message::End) | Err(TryRecvError::Disconnected) => return Ok(Fed::End),
-                Err(TryRecvError::Empty) => return Ok(Fed::Idle),
+                Ok(Message::End) => return Ok(Fed::End),
+                // A reader that has gone has not said that nothing follows: windows must not close because a query stops.
+                Err(TryRecvError::Disconnected | TryRecvError::Empty) => return Ok(Fed::Idle),
             }
         }
     }

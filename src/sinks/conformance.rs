@@ -13,9 +13,9 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::types::field;
 
-/// Rows `n, "row n"`.
+/// Rows `n, "row n"`; the text is the column that Kafka calls for.
 pub(super) fn rows(range: Range<i64>) -> RecordBatch {
-    let schema = Arc::new(Schema::new(vec![field("n", DataType::Int64), field("text", DataType::Utf8)]));
+    let schema = Arc::new(Schema::new(vec![field("n", DataType::Int64), field("value", DataType::Utf8)]));
     let texts = StringArray::from_iter_values(range.clone().map(|n| format!("row {n}")));
     RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(range)), Arc::new(texts)]).unwrap()
 }

@@ -147,6 +147,12 @@ pub trait Source: Send {
         Ok(())
     }
 
+    /// Somebody waits for all that is there now: from now on a reader that has not come so far says that it is
+    /// [behind](Reader::behind).
+    fn mark(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Joins the partitions' offsets of a continuous read (in the order of [`Source::read`]) to one offset.
     fn join_offsets(&self, mut parts: Vec<Offset>) -> Result<Offset> {
         Ok(parts.pop().unwrap_or_default())
@@ -197,6 +203,11 @@ pub trait Reader: Send {
 
     /// The place after what was handed over so far.
     fn offset(&self) -> Offset;
+
+    /// True if it knows of more, although it had nothing to hand over just now: it is on its way.
+    fn behind(&self) -> bool {
+        false
+    }
 
     /// True while there may be more that cannot be read just now: the partition is not idle, and watermarks go on waiting for it.
     fn out_of_reach(&self) -> bool {

@@ -128,13 +128,13 @@ fn c01_an_unfinished_file_leaves_nothing_behind() {
 fn partition_columns_become_folders() {
     let dir = tempfile::tempdir().unwrap();
     let mut spec = spec(dir.path(), "csv", &[]);
-    spec.partition_by = vec!["text".into()];
+    spec.partition_by = vec!["value".into()];
     let schema = rows(0..0).schema();
     let texts = arrow::array::StringArray::from(vec![Some("a/b"), None, Some("a/b")]);
     let numbers = arrow::array::Int64Array::from(vec![1, 2, 3]);
     let batch = RecordBatch::try_new(schema, vec![Arc::new(numbers), Arc::new(texts)]).unwrap();
     run(connect(&spec).unwrap().as_mut(), 0, &[batch]).unwrap();
-    assert_eq!(names(dir.path()), ["_spark_metadata", "text=__HIVE_DEFAULT_PARTITION__", "text=a%2Fb"]);
+    assert_eq!(names(dir.path()), ["_spark_metadata", "value=__HIVE_DEFAULT_PARTITION__", "value=a%2Fb"]);
     let found = read("csv", dir.path(), Some(rows(0..0).schema()));
     let found: Vec<(i64, bool)> = found
         .iter()

@@ -37,6 +37,14 @@ struct Line {
     beginning: Mutex<()>,
 }
 
+impl Line {
+    /// Why the producer is of no use any more, if it is not: fenced by another run, say.
+    fn fatal(&self) -> Option<Error> {
+        let (code, text) = self.producer.client().fatal_error()?;
+        Some(errors::error(&format!("writing to Kafka ({text})"), KafkaError::Global(code)))
+    }
+}
+
 /// What makes a sink transactional.
 struct Transactions {
     progress: ProgressTopic,
@@ -85,10 +93,11 @@ impl Producers {
     fn connect_transactional(&mut self, spec: &SinkSpec, config: ClientConfig, context: &SinkContext) -> Result<()> {
         let query = context.checkpoint.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let plain = crate::kafka::config::client_config(&spec.options, crate::kafka::config::Side::Producer)?;
-        let progress = ProgressTopic::open(&plain, &self.settings, query.clone())?;
-        for turn in 0..2 {
-            let id = format!("thalweg-{query}-{turn}");
-            let line = self.line(&self.settings.transactional(config.clone(), context, &id)?)?;
+        let own = |turn| self.settings.transactional(config.clone(), context, &format!("thalweg-{query}-{turn}"));
+        let configs = [own(0)?, own(1)?];
+        let progress = ProgressTopic::open(&plain, &self.settings, query)?;
+        for own in configs {
+            let line = self.line(&own)?;
             let begun = line.producer.init_transactions(self.settings.api_timeout);
             begun.map_err(|cause| self.refused(transaction_error("starting transactions", cause)))?;
             self.lines.push(line);
@@ -103,6 +112,15 @@ impl Producers {
     /// The reason why the cluster refuses us, if it said so, or `error`.
     fn refused(&self, error: Error) -> Error {
         self.health.refusal().unwrap_or(error)
+    }
+
+    /// Why a producer takes nothing more: that it was fenced, a record that was refused, or else `error`.
+    fn why(&self, line: &Line, epoch: u64, error: Error) -> Error {
+        if let Some(fatal) = line.fatal() {
+            return fatal;
+        }
+        // What was handed over is reported soon, and the first failure is the reason for all that follow.
+        self.wait_delivered(line, epoch).err().unwrap_or_else(|| self.refused(error))
     }
 
     /// True if epochs are transactions.
@@ -131,7 +149,7 @@ impl Producers {
         let _alone = line.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         if line.open.load(Ordering::Acquire) != epoch {
             let begun = line.producer.begin_transaction();
-            begun.map_err(|cause| self.refused(transaction_error("beginning a transaction", cause)))?;
+            begun.map_err(|cause| self.why(line, epoch, transaction_error("beginning a transaction", cause)))?;
             line.open.store(epoch, Ordering::Release);
         }
         Ok(())
@@ -148,18 +166,19 @@ impl Producers {
         let progress = &transactions.progress;
         let record = BaseRecord::with_opaque_to(&progress.name, Writing::mark(epoch)).partition(progress.partition);
         let record = record.key(&progress.query).payload(&text);
-        let sent = line.producer.send(record).map_err(|(cause, _)| errors::error("writing a progress record", cause));
-        sent?;
+        if let Err((cause, _)) = line.producer.send(record) {
+            return Err(self.why(line, epoch, errors::error("writing a progress record", cause)));
+        }
         line.producer.context().sent(epoch, 1);
         self.wait_delivered(line, epoch).inspect_err(|_| abort(line))?;
-        self.commit_transaction(line)?;
+        self.commit_transaction(line, epoch)?;
         line.open.store(NONE, Ordering::Release);
         transactions.committed.store(epoch, Ordering::Release);
         Ok(())
     }
 
     /// Asks again while the answer is that asking again helps.
-    fn commit_transaction(&self, line: &Line) -> Result<()> {
+    fn commit_transaction(&self, line: &Line, epoch: u64) -> Result<()> {
         let begun = self.clock.nanos();
         loop {
             let cause = match line.producer.commit_transaction(self.settings.api_timeout) {
@@ -167,14 +186,14 @@ impl Producers {
                 Err(cause) => cause,
             };
             let KafkaError::Transaction(inner) = &cause else {
-                return Err(self.refused(transaction_error("committing a transaction", cause)));
+                return Err(self.why(line, epoch, transaction_error("committing a transaction", cause)));
             };
             let over = u128::from(self.clock.nanos().saturating_sub(begun)) > self.settings.max_retry_time.as_nanos();
             if inner.txn_requires_abort() {
                 abort(line);
             }
             if over || !inner.is_retriable() {
-                return Err(self.refused(transaction_error("committing a transaction", cause)));
+                return Err(self.why(line, epoch, transaction_error("committing a transaction", cause)));
             }
         }
     }
@@ -194,7 +213,7 @@ impl Producers {
 
     fn check(&self, line: &Line) -> Result<()> {
         match line.producer.context().failure().or_else(|| self.health.refusal()) {
-            Some(error) => Err(error),
+            Some(error) => Err(line.fatal().unwrap_or(error)),
             None => Ok(()),
         }
     }
@@ -244,7 +263,10 @@ impl Sending {
         }
         producers.check(line)?;
         for row in 0..records.count {
-            self.send_one(&producers, line, records, row)?;
+            if let Err(error) = self.send_one(&producers, line, records, row) {
+                line.producer.context().sent(self.epoch, row as u64);
+                return Err(producers.why(line, self.epoch, error));
+            }
         }
         line.producer.context().sent(self.epoch, records.count as u64);
         Ok(())
@@ -265,8 +287,7 @@ impl Sending {
                     back
                 }
                 Err((cause, _)) => {
-                    let error = errors::error("writing a record to Kafka", cause);
-                    return Err(producers.refused(error).at(format!("topic '{topic}'")));
+                    return Err(errors::error("writing a record to Kafka", cause).at(format!("topic '{topic}'")));
                 }
             };
         }

@@ -43,8 +43,13 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("fetch.error.backoff.ms", "50"),
 ];
 
-/// Time of the newest record taken from a partition, in milliseconds since 1970; `i64::MIN` without one.
-pub(super) type Newest = Arc<AtomicI64>;
+/// What the source and the reader of a partition tell each other.
+pub(super) struct Marks {
+    /// Time of the newest record taken, in milliseconds since 1970; `i64::MIN` without one.
+    pub newest: AtomicI64,
+    /// Where the partition ended when somebody began to wait for all of it; 0 if nobody does.
+    pub goal: AtomicI64,
+}
 
 /// A partition's queue and the place in it.
 pub(super) struct Slot {
@@ -53,8 +58,7 @@ pub(super) struct Slot {
     pub next: Option<i64>,
     /// A record taken from the queue that belongs to a later range.
     pub held: Option<OwnedMessage>,
-    /// Time of the newest record taken.
-    pub newest: Newest,
+    pub marks: Arc<Marks>,
 }
 
 /// The connection. Shared by the source and its readers.
@@ -66,7 +70,7 @@ pub(super) struct Cluster {
     pub clock: SharedClock,
     /// Slots that no reader has.
     slots: Mutex<BTreeMap<Partition, Slot>>,
-    newest: Mutex<BTreeMap<Partition, Newest>>,
+    marks: Mutex<BTreeMap<Partition, Arc<Marks>>>,
     /// Partitions that had no leader when they were last listed.
     leaderless: Mutex<BTreeSet<Partition>>,
     pause: Pause,
@@ -108,7 +112,7 @@ impl Cluster {
             settings,
             clock,
             slots: Mutex::default(),
-            newest: Mutex::default(),
+            marks: Mutex::default(),
             leaderless: Mutex::default(),
             pause: Pause::default(),
             stop: AtomicBool::new(false),
@@ -282,13 +286,20 @@ impl Cluster {
         }
         let queue = self.consumer.split_partition_queue(&partition.0, partition.1);
         let queue = queue.ok_or_else(|| Error::outside(format!("partition {} has no queue", name(partition))))?;
-        Ok(Slot { queue, next: None, held: None, newest: self.newest_of(partition) })
+        Ok(Slot { queue, next: None, held: None, marks: self.marks(partition) })
     }
 
-    /// Where the time of a partition's newest record is kept.
-    pub(super) fn newest_of(&self, partition: &Partition) -> Newest {
-        let mut all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(partition.clone()).or_insert_with(|| Arc::new(AtomicI64::new(i64::MIN))))
+    /// The marks of a partition.
+    pub(super) fn marks(&self, partition: &Partition) -> Arc<Marks> {
+        let mut all = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Marks { newest: AtomicI64::new(i64::MIN), goal: AtomicI64::new(0) });
+        Arc::clone(all.entry(partition.clone()).or_insert_with(new))
+    }
+
+    /// Up to where a partition has been fetched, if all of that has been taken: behind what its queue gave when the last offsets
+    /// hold no records.
+    pub(super) fn fetched(&self, partition: &Partition) -> Option<i64> {
+        self.consumer.context().fetched(&partition.0, partition.1)
     }
 
     /// Gives a slot back, for a later range.

@@ -353,7 +353,7 @@ impl KafkaSource {
     /// nothing has been read there.
     fn seconds_behind(&self, lags: &Positions) -> Option<f64> {
         let behind = lags.iter().filter(|(_, lag)| **lag > 0);
-        let times = behind.map(|(partition, _)| self.cluster.newest_of(partition).load(Ordering::Relaxed));
+        let times = behind.map(|(partition, _)| self.cluster.marks(partition).newest.load(Ordering::Relaxed));
         let oldest = match lags.values().any(|lag| *lag > 0) {
             true => times.filter(|millis| *millis != i64::MIN).min()?,
             false => return Some(0.0),
@@ -409,7 +409,10 @@ impl Source for KafkaSource {
     fn latest(&mut self, from: Option<&Offset>, limit: Limit) -> Result<Option<Offset>> {
         let begins = self.begin(from)?;
         let ends = match &self.goal {
-            Some(goal) => Some(goal.clone()),
+            Some(goal) => {
+                self.check_loss(&begins, goal)?;
+                Some(goal.clone())
+            }
             None if self.streaming => self.newest(&begins)?,
             None => Some(self.resolve(&self.cluster.settings.end.clone(), "endingOffsets")?),
         };
@@ -453,7 +456,24 @@ impl Source for KafkaSource {
 
     fn freeze(&mut self) -> Result<()> {
         let partitions = self.cluster.partitions()?;
-        self.goal = Some(self.cluster.ends(&partitions, LATEST)?);
+        let ends = self.cluster.ends(&partitions, LATEST)?;
+        self.ends = Some(ends.clone());
+        self.goal = Some(ends);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<()> {
+        let known: Vec<Partition> = {
+            let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+            tails.known.keys().cloned().collect()
+        };
+        match self.cluster.ends_within(&self.cluster.with_leader(&known), LATEST, ONE_TRY) {
+            Ok(ends) => ends.iter().for_each(|(partition, end)| {
+                self.cluster.marks(partition).goal.store(*end, Ordering::Release);
+            }),
+            // The readers find out what is wrong, and how long to wait.
+            Err(error) => tracing::debug!("what there is to wait for is not known: {error}"),
+        }
         Ok(())
     }
 

@@ -99,7 +99,7 @@ impl Range {
                 rows.push(&message);
                 self.next = message.offset() + 1;
                 if let Some(millis) = message.timestamp().to_millis() {
-                    slot.newest.store(millis, Ordering::Relaxed);
+                    slot.marks.newest.store(millis, Ordering::Relaxed);
                 }
                 None
             }

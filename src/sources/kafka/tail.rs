@@ -102,7 +102,7 @@ impl Tail {
                     rows.push(&message);
                     self.next = message.offset() + 1;
                     let millis = message.timestamp().to_millis().unwrap_or(i64::MIN);
-                    self.slot.newest.store(millis, Ordering::Relaxed);
+                    self.slot.marks.newest.store(millis, Ordering::Relaxed);
                 }
                 cluster.health.up();
                 return Ok(true);
@@ -114,6 +114,15 @@ impl Tail {
             Some(Err(cause)) => cause,
         };
         self.trouble(cluster, cause).map(|()| true)
+    }
+
+    /// True if somebody waits for records that have not come yet. What is on its way to a broker that is away is not waited for.
+    fn behind(&self, cluster: &Cluster) -> bool {
+        let goal = self.slot.marks.goal.load(Ordering::Acquire);
+        goal > self.next
+            && cluster.fetched(&self.partition).is_none_or(|fetched| goal > fetched)
+            && cluster.health.away().is_none()
+            && cluster.reachable(&self.partition)
     }
 
     fn trouble(&mut self, cluster: &Cluster, cause: KafkaError) -> Result<()> {
@@ -156,6 +165,10 @@ impl Reader for TailReader {
     fn offset(&self) -> Offset {
         let positions: Positions = self.tails.iter().map(|tail| (tail.partition.clone(), tail.next)).collect();
         offsets::to_offset(&positions)
+    }
+
+    fn behind(&self) -> bool {
+        self.tails.iter().any(|tail| tail.behind(&self.cluster))
     }
 
     fn out_of_reach(&self) -> bool {

@@ -38,7 +38,8 @@ impl Broker {
     fn send(&self, partition: i32, values: std::ops::Range<i64>) {
         for value in values {
             let text = value.to_string();
-            let record = BaseRecord::to(TOPIC).partition(partition).key("k").payload(&text);
+            let time = 1_700_000_000_000 + value;
+            let record = BaseRecord::to(TOPIC).partition(partition).timestamp(time).key("k").payload(&text);
             self.producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         self.producer.flush(Duration::from_secs(10)).unwrap();

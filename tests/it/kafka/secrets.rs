@@ -29,7 +29,7 @@ fn x05_secrets_are_not_in_plans_reports_errors_or_checkpoints() {
     let session = Session::builder().create();
     // Without a protocol that uses it the password is taken and not sent.
     let reader = shared().stream(&session, &from).option("kafka.sasl.password", PLANTED);
-    let rows = reader.option("kafka.ssl.key.password", PLANTED).load().unwrap().select(["value"]).unwrap();
+    let rows = reader.load().unwrap().select(["value"]).unwrap();
     let writer = shared().writer(&rows, &to).option("kafka.sasl.password", PLANTED).trigger(continuous());
     let query = writer.option("checkpointLocation", folder.path().to_string_lossy()).start().unwrap();
     query.process_all_available().unwrap();
