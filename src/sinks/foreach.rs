@@ -237,7 +237,7 @@ mod tests {
         }
 
         fn process(&mut self, row: &Row<'_>) -> Result<()> {
-            let (n, text) = (row.get::<i64>("n")?, row.get::<&str>("text")?);
+            let (n, text) = (row.get::<i64>("n")?, row.get::<&str>("value")?);
             self.0.lock().unwrap().push(format!("{n} {text}"));
             if n == 3 { Err(Error::invalid("three")) } else { Ok(()) }
         }
