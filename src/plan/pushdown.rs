@@ -24,11 +24,7 @@ pub(crate) fn predicate(expr: &Expr, schema: &Schema) -> Option<Predicate> {
         },
         Expr::InList(list) if !list.negated => {
             let Expr::Column(column) = list.expr.as_ref() else { return None };
-            let value = |expr| match expr {
-                &Expr::Literal(ref value, _) => Some(value),
-                _ => None,
-            };
-            let values: Vec<&ScalarValue> = list.list.iter().map(value).collect::<Option<_>>()?;
+            let values: Vec<&ScalarValue> = list.list.iter().map(literal).collect::<Option<_>>()?;
             compared(&column.name, Test::In, values, schema)
         }
         _ => None,
@@ -44,6 +40,10 @@ fn test(operator: Operator) -> Option<Test> {
         Operator::GtEq => Some(Test::GreaterOrEqual),
         _ => None,
     }
+}
+
+fn literal(expr: &Expr) -> Option<&ScalarValue> {
+    if let Expr::Literal(value, _) = expr { Some(value) } else { None }
 }
 
 fn compared<'a>(

@@ -118,14 +118,33 @@ pub fn parse_integer<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
 
 /// Up to 18 digits, which fit 64 bits.
 fn short_integer(digits: &[u8]) -> Option<i64> {
-    let mut value = 0;
-    let mut wrong = false;
-    for byte in digits {
+    let (mut value, mut wrong) = (0_i64, false);
+    let (eights, rest) = digits.as_chunks::<8>();
+    for eight in eights {
+        let (found, all_digits) = eight_digits(u64::from_le_bytes(*eight));
+        wrong |= !all_digits;
+        value = value.wrapping_mul(100_000_000).wrapping_add(found);
+    }
+    for byte in rest {
         let digit = byte.wrapping_sub(b'0');
         wrong |= digit > 9;
-        value = i64::wrapping_add(i64::wrapping_mul(value, 10), i64::from(digit));
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
     }
     (!wrong).then_some(value)
+}
+
+/// The number of eight digits, the first in the lowest byte, and whether they are digits. Digits become pairs, pairs fours, fours
+/// the whole: one multiplication each, as described by Johnny Lee and by Daniel Lemire ("Quickly parsing eight digits", 2018).
+fn eight_digits(text: u64) -> (i64, bool) {
+    const EVEN: u64 = 0x0000_00ff_0000_00ff;
+    let high = text & 0xf0f0_f0f0_f0f0_f0f0;
+    let carried = text.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0;
+    let all_digits = high | (carried >> 4) == 0x3333_3333_3333_3333;
+    let digits = text.wrapping_sub(0x3030_3030_3030_3030);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let low = (pairs & EVEN).wrapping_mul(0x000f_4240_0000_0064);
+    let high = ((pairs >> 16) & EVEN).wrapping_mul(0x0000_2710_0000_0001);
+    ((low.wrapping_add(high) >> 32) as i64, all_digits)
 }
 
 fn long_integer(digits: &[u8], negative: bool) -> Option<i64> {

@@ -132,8 +132,9 @@ fn t02_null_and_negative_event_times() {
     let query = writer.start().unwrap();
     let text = "SELECT device, CAST(time AS TIMESTAMP) AS time, CAST(1 AS INT) AS value FROM VALUES \
                 ('a', '1969-12-31 23:59:59.999999'), ('a', NULL), ('a', '1970-01-01 00:00:00') AS t(device, time)";
-    let rows = session.sql(text).unwrap().collect().unwrap().remove(0);
-    stream.push(arrow::array::RecordBatch::try_new(stream.schema(), rows.columns().to_vec()).unwrap()).unwrap();
+    for rows in session.sql(text).unwrap().collect().unwrap() {
+        stream.push(arrow::array::RecordBatch::try_new(stream.schema(), rows.columns().to_vec()).unwrap()).unwrap();
+    }
     query.process_all_available().unwrap();
     query.stop().unwrap();
     assert_eq!(table(&session, "t"), [json!(["1969-12-31 23:50:00", 1]), json!(["1970-01-01 00:00:00", 1])]);

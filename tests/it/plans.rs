@@ -32,6 +32,20 @@ fn a_window_lies_below_its_grouping() {
 }
 
 #[test]
+fn a_windowed_aggregate_computes_its_windows_itself() {
+    let marked = ticks().with_watermark("ts", "1 minute").unwrap();
+    for keys in [
+        vec![sliding_window("ts", "10 minutes", "5 minutes")],
+        vec![sliding_window("ts", "10 minutes", "5 minutes"), expr("v")],
+    ] {
+        let counted = marked.group_by(keys).agg([count("*").alias("n")]).unwrap().select(["n"]).unwrap();
+        let text = counted.explain_string();
+        let (_, dataflow) = text.split_once("== Dataflow Plan").unwrap();
+        assert!(dataflow.contains("window=600000000us/300000000us"), "{text}");
+    }
+}
+
+#[test]
 fn sessions_have_a_grouping_of_their_own() {
     let keys = [session_window("ts", "5 minutes"), expr("v % 3 AS k")];
     let counted = ticks().group_by(keys).agg([count("*").alias("n")]).unwrap();

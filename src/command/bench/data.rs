@@ -9,7 +9,8 @@ use std::path::Path;
 
 use thalweg::Result;
 
-const BASE: u64 = 1_740_787_200_000;
+/// When event time begins.
+pub(super) const BASE: u64 = 1_740_787_200_000;
 /// Files of a set.
 const FILES: u64 = 8;
 /// Different words.
@@ -59,7 +60,7 @@ impl Format {
 }
 
 /// A folder that is written file after file.
-struct Set {
+pub(super) struct Set {
     files: Vec<BufWriter<File>>,
     per_file: u64,
     format: Format,
@@ -76,7 +77,8 @@ impl Set {
         Ok(Set { files, per_file: records.div_ceil(FILES).max(1), format })
     }
 
-    fn of(folder: &Path, records: u64, format: Format) -> Result<Self> {
+    /// As many records as said, in files of the format.
+    pub(super) fn of(folder: &Path, records: u64, format: Format) -> Result<Self> {
         Self::new(folder, format.name(), records, format)
     }
 
@@ -87,7 +89,7 @@ impl Set {
     }
 
     /// Writes a record of whole numbers and words.
-    fn record(&mut self, number: u64, names: &[&str], values: &[String]) -> Result<()> {
+    pub(super) fn record(&mut self, number: u64, names: &[&str], values: &[String]) -> Result<()> {
         let format = self.format;
         let file = self.file(number);
         match format {
@@ -105,7 +107,8 @@ impl Set {
         Ok(())
     }
 
-    fn finish(self) -> Result<()> {
+    /// Writes what is left.
+    pub(super) fn finish(self) -> Result<()> {
         self.files.into_iter().try_for_each(|mut file| Ok(file.flush()?))
     }
 }

@@ -77,6 +77,38 @@ pub(super) fn run(arguments: &LatencyArguments) -> Result<()> {
     report::show("latency", &rows, arguments.json)
 }
 
+/// How the latencies of one engine at one rate are distributed.
+pub(super) struct Curve {
+    /// Its name.
+    pub engine: &'static str,
+    /// Quantiles with their microseconds.
+    pub quantiles: Vec<(f64, u64)>,
+    /// The same line as in the table of the bench.
+    pub row: Row,
+}
+
+impl Curve {
+    fn of(rate: u64, engine: &'static str, answers: &Answers) -> Self {
+        // Steps of equal width where each further nine is as wide as the one before, up to 99.95 %.
+        let steps = (0..=66).map(|step| 1.0 - 10_f64.powf(f64::from(step) * -0.05));
+        let quantiles = steps.filter_map(|quantile| Some((quantile, answers.micros(quantile)?))).collect();
+        Curve { engine, quantiles, row: line(rate, engine, answers) }
+    }
+}
+
+/// All engines at one rate.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn curves(rate: u64, warm: u64, seconds: u64) -> Result<Vec<Curve>> {
+    let schedule = Schedule::new(rate, warm, seconds);
+    let mut all = vec![Curve::of(rate, "tcp echo", &echo(schedule)?)];
+    for driver in Driver::ALL {
+        all.push(Curve::of(rate, driver.name(), &query(schedule, driver, "1 second")?));
+    }
+    Ok(all)
+}
+
 fn line(rate: u64, engine: &str, answers: &Answers) -> Row {
     row([
         ("engine", json!(engine)),

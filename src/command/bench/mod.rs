@@ -3,11 +3,16 @@
 //! In: sizes. Out: one table (or one JSON object) per bench. Inputs are generated from a seed in a folder that is removed
 //! afterwards. Figures of a debug build say little: a note on standard error tells so.
 
+mod chart;
 mod data;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod latency;
 mod measure;
+mod memory;
+mod nexmark;
+mod nexmark_data;
+mod page;
 mod peer;
 mod report;
 mod throughput;
@@ -35,6 +40,10 @@ pub(super) enum Bench {
     /// From Kafka to Kafka: records per second of CPU and latency, next to a plain loop over the client library.
     #[cfg(feature = "kafka")]
     Kafka(kafka::KafkaArguments),
+    /// Nexmark's queries over an auction house: persons, auctions, bids.
+    Nexmark(throughput::NexmarkArguments),
+    /// The benches in one run, as a page with pictures.
+    Page(page::PageArguments),
     /// Run one workload of a comparison with other engines, between @@START and @@END.
     Peer(peer::PeerArguments),
 }
@@ -50,12 +59,14 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
     match bench {
         Bench::Wordcount(arguments) => throughput::wordcount(arguments)?,
         Bench::Latency(arguments) => latency::run(arguments)?,
-        Bench::Window(arguments) => throughput::events(workload::Workload::Tumbling, arguments)?,
-        Bench::Sliding(arguments) => throughput::events(workload::Workload::Sliding, arguments)?,
-        Bench::Dedup(arguments) => throughput::events(workload::Workload::Dedup, arguments)?,
-        Bench::Join(arguments) => throughput::events(workload::Workload::Join, arguments)?,
+        Bench::Window(arguments) => throughput::events("window", workload::Workload::Tumbling, arguments)?,
+        Bench::Sliding(arguments) => throughput::events("sliding", workload::Workload::Sliding, arguments)?,
+        Bench::Dedup(arguments) => throughput::events("dedup", workload::Workload::Dedup, arguments)?,
+        Bench::Join(arguments) => throughput::events("join", workload::Workload::Join, arguments)?,
         #[cfg(feature = "kafka")]
         Bench::Kafka(arguments) => kafka::run(arguments)?,
+        Bench::Nexmark(arguments) => throughput::nexmark(arguments)?,
+        Bench::Page(arguments) => page::run(arguments)?,
         Bench::Peer(arguments) => peer::run(arguments)?,
     }
     Ok(())

@@ -57,7 +57,8 @@ enum Target {
 pub(super) fn run(arguments: &PeerArguments) -> Result<()> {
     let name = &arguments.workload;
     let workload = Workload::named(name).ok_or_else(|| {
-        Error::invalid(format!("unknown workload '{name}'")).hint("Known are w1, w2, w3-1k-FORMAT to w6-FORMAT.")
+        Error::invalid(format!("unknown workload '{name}'"))
+            .hint("Known are w1, w2, w3-1k-FORMAT to w6-FORMAT, q0-FORMAT to q8-FORMAT.")
     })?;
     tracing::info!(%name, scale = %arguments.scale, "peer");
     (0..arguments.inner.max(1)).try_for_each(|_| once(arguments, workload))
@@ -92,12 +93,17 @@ fn target(writer: DataStreamWriter, arguments: &PeerArguments, workload: Workloa
     let out = arguments.out.clone();
     match (arguments.sink, workload) {
         (Target::None, _) => writer.format("noop").output_mode(workload.mode()),
-        (Target::File, Workload::Words) => {
+        (Target::File, _) if is_replaced(workload) => {
             writer.output_mode(OutputMode::Complete).foreach_batch(move |rows, _| replace(&rows, &out))
         }
         (Target::File, Workload::Filter) => writer.format("json").option("path", out.display()),
         (Target::File, _) => writer.format("csv").option("path", out.display()),
     }
+}
+
+/// Whether each epoch gives the whole result.
+fn is_replaced(workload: Workload) -> bool {
+    workload == Workload::Words || workload.mode() == OutputMode::Complete
 }
 
 /// The whole result, in place of the one before.

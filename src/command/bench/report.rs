@@ -32,7 +32,8 @@ pub(super) fn show(bench: &str, rows: &[Row], as_json: bool) -> Result<()> {
     print(&text)
 }
 
-fn cell(value: &Value) -> String {
+/// A value as people read it.
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

@@ -10,6 +10,8 @@ use thalweg::frame::DataFrame;
 use thalweg::session::Session;
 use thalweg::sinks::OutputMode;
 
+use super::nexmark;
+
 /// One query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Workload {
@@ -25,6 +27,8 @@ pub(super) enum Workload {
     Dedup,
     /// Impressions and their clicks within 10 s (W6).
     Join,
+    /// The auction house (W7).
+    Nexmark(nexmark::Query),
 }
 
 const NESTED: &str = "id BIGINT, ts STRING, user STRUCT<id: BIGINT, name: STRING, country: STRING, tags: ARRAY<STRING>>, \
@@ -41,7 +45,8 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    fn read(&self, part: &str, schema: &str) -> Result<DataFrame> {
+    /// A stream of the files in sub-folder `part`.
+    pub(super) fn read(&self, part: &str, schema: &str) -> Result<DataFrame> {
         let path = self.folder.join(part);
         self.session.read_stream().format(self.format).schema(schema).load_path(&path.to_string_lossy())
     }
@@ -63,13 +68,26 @@ impl Workload {
             "w4" => Workload::Sliding,
             "w5" => Workload::Dedup,
             "w6" => Workload::Join,
-            _ => return None,
+            other => return nexmark::Query::named(other).map(Workload::Nexmark),
         })
     }
 
+    /// Those with a bench of their own, by its name.
+    pub(super) const PLAIN: [(&str, Workload); 5] = [
+        ("wordcount", Workload::Words),
+        ("window", Workload::Tumbling),
+        ("sliding", Workload::Sliding),
+        ("dedup", Workload::Dedup),
+        ("join", Workload::Join),
+    ];
+
     /// The mode its result is written in.
     pub(super) fn mode(self) -> OutputMode {
-        if self == Workload::Words { OutputMode::Update } else { OutputMode::Append }
+        match self {
+            Workload::Words => OutputMode::Update,
+            Workload::Nexmark(query) => query.mode(),
+            _ => OutputMode::Append,
+        }
     }
 
     /// The query.
@@ -81,6 +99,7 @@ impl Workload {
             Workload::Sliding => sliding(inputs),
             Workload::Dedup => dedup(inputs),
             Workload::Join => join(inputs),
+            Workload::Nexmark(query) => query.frame(inputs),
         }
     }
 }

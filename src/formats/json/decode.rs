@@ -55,7 +55,7 @@ impl JsonDecoder {
     fn append_object(&mut self, record: &[u8], mut scanner: Scanner<'_>) -> Result<Outcome, Malformed> {
         let (syntax, times) = (self.options.syntax, &self.options.times);
         let mut reading = Reading { bytes: record, syntax, times, scratch: &mut self.scratch };
-        self.members.locate(&mut scanner, &mut reading)?;
+        self.members.locate(&mut scanner, &mut reading, 0)?;
         let outcome = self.members.build(&mut self.rows.columns, &mut reading);
         self.rows.end_row();
         Ok(outcome)

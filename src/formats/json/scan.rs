@@ -102,29 +102,55 @@ impl<'a> Scanner<'a> {
 
     /// Calls `visit(name, value)` for each member of the object that starts here.
     pub(crate) fn members(&mut self, depth: usize, mut visit: impl FnMut(Token, Token)) -> Scan<()> {
-        self.at += 1;
-        self.blanks()?;
-        if self.take(b'}') {
-            return Ok(());
-        }
-        loop {
-            let name = self.name()?;
-            self.blanks()?;
-            if !self.take(b':') {
-                return Err(Malformed("a name without a colon"));
-            }
+        let mut goes_on = self.enter_object()?;
+        while goes_on {
+            let name = self.member_name()?;
             self.blanks()?;
             let value = self.value(depth + 1)?;
             visit(name, value);
-            self.blanks()?;
-            if self.take(b'}') {
-                return Ok(());
-            }
-            if !self.take(b',') {
-                return Err(Malformed("an object that does not go on or end"));
-            }
-            self.blanks()?;
+            goes_on = self.next_member()?;
         }
+        Ok(())
+    }
+
+    /// Goes into the object that starts here; true if it has a member.
+    #[inline]
+    pub(super) fn enter_object(&mut self) -> Scan<bool> {
+        self.at += 1;
+        self.blanks()?;
+        Ok(!self.take(b'}'))
+    }
+
+    /// Reads a name and its colon.
+    #[inline]
+    pub(super) fn member_name(&mut self) -> Scan<Token> {
+        let name = self.name()?;
+        self.blanks()?;
+        if self.take(b':') { Ok(name) } else { Err(Malformed("a name without a colon")) }
+    }
+
+    /// Goes on behind a member's value; false if the object ends.
+    #[inline]
+    pub(super) fn next_member(&mut self) -> Scan<bool> {
+        self.blanks()?;
+        if self.take(b',') {
+            self.blanks()?;
+            return Ok(true);
+        }
+        if self.take(b'}') { Ok(false) } else { Err(Malformed("an object that does not go on or end")) }
+    }
+
+    /// Goes on if the next bytes are these; says whether they were.
+    #[inline]
+    pub(super) fn take_text(&mut self, text: &[u8]) -> bool {
+        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(text));
+        self.at += if found { text.len() } else { 0 };
+        found
+    }
+
+    /// The bytes from a place to the next byte.
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
     }
 
     /// Calls `visit` for each element of the array that starts here, until it returns false.
@@ -268,9 +294,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn digits(&mut self) {
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
+        self.at += digit_run(self.bytes.get(self.at..).unwrap_or_default());
     }
 
     fn some_digits(&mut self) -> Scan<()> {
@@ -368,14 +392,30 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// A one in each byte, and the highest bit of each.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || matches!(byte, b'_' | b'$' | b'@' | b'#' | b'*' | b'-' | b'+')
 }
 
+/// How many digits the bytes begin with; eight bytes are looked at in one step.
+fn digit_run(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // Digits become 0 to 9: with 0x76 added they alone have no high bit. What a byte carries into the next stands behind it.
+        let digits = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
+        let others = (digits.wrapping_add(ONES * 0x76) | digits) & HIGH;
+        if others != 0 {
+            return index * 8 + others.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + tail.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
 /// How many bytes stand before the first quote, backslash or control character; eight bytes are looked at in one step.
 fn plain_run(bytes: &[u8], quote: u8) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word;
     let (words, _) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {

@@ -7,7 +7,7 @@
 use arrow::datatypes::{DataType, Fields};
 use hashbrown::HashMap;
 
-use super::scan::{Kind, Malformed, Scanner, Syntax, Token, unescape};
+use super::scan::{Kind, MAX_DEPTH, Malformed, Scanner, Syntax, Token, unescape};
 use crate::formats::columns::{Column, Values, unsupported};
 use crate::formats::times::Times;
 use crate::types::number_text::{parse_decimal, parse_floating, parse_integer};
@@ -90,13 +90,59 @@ fn map_value(data_type: &DataType) -> Result<Shape> {
     }
 }
 
+/// The column of a member, if it is wanted.
+type Slot = Option<usize>;
+
+/// The names of the last objects, as they are written: most objects have the same ones in the same order, and bytes that are equal to
+/// those of a name that was read before need not be read again.
+#[derive(Debug, Default)]
+struct Expected {
+    /// From the first byte of a name to its colon.
+    names: Vec<(Box<[u8]>, Slot)>,
+    misses: usize,
+}
+
+impl Expected {
+    /// Names that are remembered.
+    const MOST: usize = 1024;
+    /// After how many other names one is remembered in place of the one expected.
+    const PATIENCE: usize = 16;
+
+    /// Takes the name that is expected at `place`, or the one behind it if a member is left out.
+    #[inline]
+    fn take(&self, scanner: &mut Scanner<'_>, place: &mut usize) -> Option<Slot> {
+        let (text, slot) = self.names.get(*place)?;
+        if scanner.take_text(text) {
+            return Some(*slot);
+        }
+        let (text, slot) = self.names.get(*place + 1)?;
+        if !scanner.take_text(text) {
+            return None;
+        }
+        *place += 1;
+        Some(*slot)
+    }
+
+    /// Remembers a name that stood at `place`.
+    fn learn(&mut self, place: usize, text: &[u8], slot: Slot) {
+        self.misses += 1;
+        let known = self.names.len();
+        match self.names.get_mut(place) {
+            None if place == known && place < Expected::MOST => self.names.push((text.into(), slot)),
+            Some(name) if self.misses.is_multiple_of(Expected::PATIENCE) => *name = (text.into(), slot),
+            _ => {}
+        }
+    }
+}
+
 /// The wanted members of an object.
 #[derive(Debug)]
 pub(crate) struct Members {
     names: HashMap<Box<[u8]>, usize>,
-    /// The names in the columns' order, to try the most likely one first.
+    /// The names in the columns' order.
     order: Vec<Box<[u8]>>,
     shapes: Vec<Shape>,
+    expected: Expected,
     /// Where the values of the current object stand.
     slots: Vec<Token>,
 }
@@ -110,6 +156,7 @@ impl Members {
             slots: vec![Token::ABSENT; order.len()],
             order,
             shapes: shapes?,
+            expected: Expected::default(),
         })
     }
 
@@ -132,29 +179,81 @@ impl Members {
         outcome
     }
 
+    /// Appends the struct whose members were noted last.
+    fn append_located(&mut self, column: &mut Column, reading: &mut Reading<'_>) -> Outcome {
+        let Values::Struct(_, children) = &mut column.values else { return Outcome::Bad };
+        let outcome = self.build(children, reading);
+        if outcome != Outcome::Bad {
+            column.accept();
+        }
+        outcome
+    }
+
     /// Appends one row to `columns` from an object that was checked before.
     pub(crate) fn fill(&mut self, columns: &mut [Column], object: Token, reading: &mut Reading<'_>) -> Outcome {
         let mut scanner = Scanner::within(reading.bytes, object, reading.syntax);
-        match self.locate(&mut scanner, reading) {
+        match self.locate(&mut scanner, reading, 0) {
             Ok(()) => self.build(columns, reading),
             Err(_) => Outcome::Bad,
         }
     }
 
-    /// Checks the object that starts at the scanner and notes where its wanted members stand.
-    pub(crate) fn locate(&mut self, scanner: &mut Scanner<'_>, reading: &mut Reading<'_>) -> Result<(), Malformed> {
+    /// Checks the object that starts at the scanner and notes where its wanted members stand, also those of objects in it.
+    pub(crate) fn locate(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        reading: &mut Reading<'_>,
+        depth: usize,
+    ) -> Result<(), Malformed> {
+        if depth > MAX_DEPTH {
+            return Err(Malformed("nesting deeper than 128 levels"));
+        }
         self.slots.fill(Token::ABSENT);
-        let (bytes, scratch) = (reading.bytes, &mut *reading.scratch);
-        let (names, order, slots) = (&self.names, &self.order, &mut self.slots);
-        let mut next = 0;
-        scanner.members(0, |name, value| {
-            let name = plain_name(name, bytes, scratch);
-            let is_next = order.get(next).is_some_and(|guess| **guess == *name);
-            if let Some(index) = if is_next { Some(next) } else { names.get(name).copied() } {
-                slots[index] = value;
-                next = index + 1;
+        let mut goes_on = scanner.enter_object()?;
+        let mut place = 0;
+        while goes_on {
+            let slot = match self.expected.take(scanner, &mut place) {
+                Some(slot) => slot,
+                None => self.read_name(scanner, reading, place)?,
+            };
+            scanner.blanks()?;
+            self.locate_value(slot, scanner, reading, depth + 1)?;
+            goes_on = scanner.next_member()?;
+            place += 1;
+        }
+        Ok(())
+    }
+
+    fn read_name(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        reading: &mut Reading<'_>,
+        place: usize,
+    ) -> Result<Slot, Malformed> {
+        let start = scanner.place();
+        let name = scanner.member_name()?;
+        let slot = self.names.get(plain_name(name, reading.bytes, reading.scratch)).copied();
+        self.expected.learn(place, scanner.since(start), slot);
+        Ok(slot)
+    }
+
+    fn locate_value(
+        &mut self,
+        slot: Slot,
+        scanner: &mut Scanner<'_>,
+        reading: &mut Reading<'_>,
+        depth: usize,
+    ) -> Result<(), Malformed> {
+        let Some(slot) = slot else { return scanner.value(depth).map(|_| ()) };
+        self.slots[slot] = match &mut self.shapes[slot] {
+            Shape::Struct(members) if scanner.peek() == Some(b'{') => {
+                let start = scanner.place();
+                members.locate(scanner, reading, depth)?;
+                Token { kind: Kind::Object, start, end: scanner.place() }
             }
-        })
+            _ => scanner.value(depth)?,
+        };
+        Ok(())
     }
 
     /// Appends one row to `columns` from the members noted last.
@@ -165,7 +264,11 @@ impl Members {
                 column.push_null();
                 continue;
             }
-            match shape.append(column, *slot, reading) {
+            let appended = match shape {
+                Shape::Struct(members) if slot.kind == Kind::Object => members.append_located(column, reading),
+                _ => shape.append(column, *slot, reading),
+            };
+            match appended {
                 Outcome::Good => {}
                 Outcome::Partial => outcome = Outcome::Partial,
                 Outcome::Bad => {

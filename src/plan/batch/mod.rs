@@ -6,6 +6,7 @@
 mod arbitrary;
 mod deduplicate;
 pub(crate) mod generators;
+mod in_order;
 pub mod kernels;
 mod planner;
 pub(crate) mod scan;
@@ -19,7 +20,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
 use crate::conf::Conf;
 use crate::plan::scan::is_streaming;
@@ -52,17 +53,10 @@ pub async fn stream(plan: LogicalPlan, conf: &Conf) -> Result<SendableRecordBatc
     execute(physical, &context)
 }
 
-/// Runs the partitions one after the other, so that the sides of a union keep their order.
 fn execute(physical: Arc<dyn ExecutionPlan>, context: &SessionContext) -> Result<SendableRecordBatchStream> {
-    let partitions = physical.output_partitioning().partition_count();
-    let task = context.task_ctx();
-    if partitions == 1 {
-        return Ok(physical.execute(0, task)?);
-    }
-    let schema = physical.schema();
-    let runs = (0..partitions).map(move |partition| physical.execute(partition, Arc::clone(&task)));
-    let rows = futures::stream::iter(runs).try_flatten();
-    Ok(Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, rows)))
+    let single = physical.output_partitioning().partition_count() == 1;
+    let whole = if single { physical } else { Arc::new(in_order::InOrderExec::new(physical)) };
+    Ok(whole.execute(0, context.task_ctx())?)
 }
 
 /// Runs a static plan and keeps all its rows.

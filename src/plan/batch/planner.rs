@@ -19,6 +19,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use super::arbitrary::ArbitraryStep;
 use super::deduplicate::DeduplicateStep;
+use super::in_order::in_order;
 use super::kernels::{self, Expand};
 use super::step::{MakeStep, Step, StepExec};
 use super::windows::MergeSessionsStep;
@@ -69,7 +70,7 @@ impl QueryPlanner for Planner {
         session: &dyn Session,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(NodePlanner)]);
-        planner.create_physical_plan(plan, session).await
+        in_order(planner.create_physical_plan(plan, session).await?)
     }
 }
 

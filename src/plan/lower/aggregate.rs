@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
 use datafusion::physical_expr::expressions::Column;
@@ -12,7 +12,7 @@ use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
 use super::super::dataflow::{Group, Kind, Node, Reduce, Session, Step};
 use super::super::grouping_sets::{self, event_time_key};
 use super::super::nodes::{SessionAggregate, TimeWindow};
-use super::late::{TapColumns, below_tap, tap_columns};
+use super::late::{TapColumns, below_columns, tap_columns};
 use super::{Lowering, arrow_schema, expression};
 use crate::functions::aggregate::as_stream_aggregate;
 use crate::{Error, Result};
@@ -22,14 +22,15 @@ impl Lowering {
         if let Some(sets) = grouping_sets::sets(aggregate)? {
             return self.grouping_sets(aggregate, sets);
         }
-        let Some((position, window)) = fusible_window(aggregate) else {
+        let Some((position, windowed, window)) = fusible_window(aggregate) else {
             let input = self.operand(&aggregate.input)?;
             return self.keyed(input, aggregate);
         };
         let input = self.operand(&window.input)?;
         if input.changelog {
-            let windowed = self.assign_windows(input, window, aggregate.input.schema())?;
-            return self.keyed(windowed, aggregate);
+            let rows = self.assign_windows(input, window, windowed.schema())?;
+            let rows = self.select(rows, windowed.schema(), aggregate.input.schema())?;
+            return self.keyed(rows, aggregate);
         }
         self.windowed(input, aggregate, position, window)
     }
@@ -77,6 +78,13 @@ impl Lowering {
         let node = self.add_signed("aggregate", Kind::Group(group), vec![input], schema, changelog);
         self.tap(&node.id, vec![tap]);
         node
+    }
+
+    /// Those columns of rows that another schema has, in its order.
+    fn select(&mut self, input: Node, from: &DFSchema, to: &DFSchemaRef) -> Result<Node> {
+        let columns: Vec<Expr> = to.columns().into_iter().map(Expr::Column).collect();
+        let step = Step::Project(expression::physical_all(&columns, from)?, arrow_schema(to));
+        Ok(self.step(input, step, to))
     }
 
     pub(super) fn project(&mut self, input: Node, columns: Columns<'_>) -> Node {
@@ -182,16 +190,17 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The window node right below, if the window is one of the keys and nothing else refers to it.
-fn fusible_window(aggregate: &Aggregate) -> Option<(usize, &TimeWindow)> {
-    let LogicalPlan::Extension(extension) = below_tap(&aggregate.input) else { return None };
+/// The window below, with its plan, if it is the key of this place and nothing else refers to it.
+fn fusible_window(aggregate: &Aggregate) -> Option<(usize, &LogicalPlan, &TimeWindow)> {
+    let windowed = below_columns(&aggregate.input);
+    let LogicalPlan::Extension(extension) = windowed else { return None };
     let window = extension.node.as_any().downcast_ref::<TimeWindow>()?;
     let column = datafusion::common::Column::new(window.qualifier.clone(), window.field.name());
     let is_window = |expr: &Expr| *expr == Expr::Column(column.clone());
     let position = aggregate.group_expr.iter().position(is_window)?;
     let others = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, expr)| expr);
     let refers = others.chain(&aggregate.aggr_expr).any(|expr| expr.column_refs().contains(&column));
-    (!refers).then_some((position, window))
+    (!refers).then_some((position, windowed, window))
 }
 
 /// An event-time column as a time: windows count by their end.

@@ -63,14 +63,12 @@ pub(super) fn tap_columns(plan: &LogicalPlan) -> Option<TapColumns> {
     }
 }
 
-/// The plan below a tap and projections of plain columns.
-pub(super) fn below_tap(plan: &LogicalPlan) -> &LogicalPlan {
+/// The plan below taps and projections of plain columns, which the optimizer puts above what makes columns that nobody reads.
+pub(super) fn below_columns(plan: &LogicalPlan) -> &LogicalPlan {
     match plan {
-        LogicalPlan::Projection(projection) if tap_columns(plan).is_some() && only_columns(projection) => {
-            below_tap(&projection.input)
-        }
+        LogicalPlan::Projection(projection) if only_columns(projection) => below_columns(&projection.input),
         LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<LateTap>() {
-            Some(tap) => below_tap(&tap.input),
+            Some(tap) => below_columns(&tap.input),
             None => plan,
         },
         _ => plan,

@@ -84,5 +84,6 @@ fn exactly_once_needs_a_checkpoint_and_room_in_time() {
     let context = SinkContext { schema: rows(&[]).schema(), checkpoint: None, ..context(OutputMode::Append) };
     assert!(connect(&[], context.clone()).contains("checkpointLocation"));
     let slow = SinkContext { checkpoint: Some("id".into()), interval: Some(Duration::from_secs(60)), ..context };
-    assert!(connect(&[("kafka.transaction.timeout.ms", "60000")], slow).contains("would expire"));
+    let refused = connect(&[("kafka.transaction.timeout.ms", "60000")], slow);
+    assert!(refused.contains("would expire"), "{refused}");
 }
