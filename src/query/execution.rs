@@ -583,8 +583,7 @@ impl Execution {
 
     /// What the status says while a source's system does not answer.
     pub fn reconnecting(&self) -> Option<String> {
-        let away = |source: &Box<dyn Source>| Some((source.away()?, source.description()));
-        let (away, source) = self.sources.iter().find_map(away)?;
+        let (away, source) = self.sources.iter().find_map(|source| Some((source.away()?, source.description())))?;
         Some(format!("RECONNECTING to {source}, which has been away for {} s", away.as_secs()))
     }
 
