@@ -225,7 +225,7 @@ mod tests {
     #[derive(Debug, PartialEq, serde::Deserialize)]
     struct Row {
         n: i64,
-        text: Option<String>,
+        value: Option<String>,
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
         run(sink.as_mut(), 0, &[rows(0..2)]).unwrap();
         drop(sink);
         let found: Vec<Row> = receiver.items().collect::<Result<_>>().unwrap();
-        assert_eq!(found, [Row { n: 0, text: Some("row 0".into()) }, Row { n: 1, text: Some("row 1".into()) }]);
+        assert_eq!(found, [Row { n: 0, value: Some("row 0".into()) }, Row { n: 1, value: Some("row 1".into()) }]);
     }
 
     #[test]

@@ -199,7 +199,7 @@ mod tests {
 Batch: 3
 -------------------------------------------
 +---+-----+
-|  n| text|
+|  n|value|
 +---+-----+
 |  0|row 0|
 |  1|row 1|
@@ -216,7 +216,7 @@ Batch: 3
         let mut sink = Console.connect(&spec(&paper), context).unwrap();
         let mut writer = sink.writer(0).unwrap();
         writer.write(&rows(0..1)).unwrap();
-        let expected = "+---+----+\n|  n|text|\n+---+----+\n|  0|row 0|\n";
+        let expected = "+---+-----+\n|  n|value|\n+---+-----+\n|  0|row 0|\n";
         assert_eq!(*paper.text.lock().unwrap(), expected);
     }
 

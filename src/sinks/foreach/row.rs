@@ -173,7 +173,7 @@ mod tests {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Record {
         n: i64,
-        text: String,
+        value: String,
     }
 
     #[test]
@@ -182,13 +182,13 @@ mod tests {
         let batch = rows(0..2);
         each(&batch, |row| {
             assert_eq!(row.get::<Option<i64>>("N")?, Some(row.get::<i64>("n")?));
-            assert!(!row.is_null("text")?);
+            assert!(!row.is_null("value")?);
             found.push(row.to::<Record>()?);
             Ok(())
         })
         .unwrap();
         assert_eq!(found.len(), 2);
-        assert_eq!(found[1], Record { n: 1, text: "row 1".into() });
+        assert_eq!(found[1], Record { n: 1, value: "row 1".into() });
     }
 
     #[test]
