@@ -255,6 +255,8 @@ impl Crew {
             Ok(Err(error)) => observer.send(Event::Failed(error)),
             Err(panic) => observer.send(Event::Failed(panicked(&panic))),
         }
+        // Timely would go on with a graph that could not be built to its end, and wait for it for ever.
+        drop_all(worker);
     }
 
     fn work(&self, worker: &mut TimelyWorker, observer: Rc<EventObserver>) -> Result<()> {
@@ -283,12 +285,15 @@ impl Crew {
     fn step(&self, worker: &mut TimelyWorker) {
         while worker.has_dataflows() {
             if self.abort.load(Ordering::Acquire) {
-                worker.installed_dataflows().into_iter().for_each(|id| worker.drop_dataflow(id));
-                return;
+                return drop_all(worker);
             }
             worker.step_or_park(None);
         }
     }
+}
+
+fn drop_all(worker: &mut TimelyWorker) {
+    worker.installed_dataflows().into_iter().for_each(|id| worker.drop_dataflow(id));
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {

@@ -124,15 +124,16 @@ fn t01_micro_batches_keep_sparks_rule_unless_a_skew_is_set() {
 #[test]
 fn t02_null_and_negative_event_times() {
     let session = session();
-    let stream = MemoryStream::new(readings(&session, &[("a", "00:00:00", 0)]).schema());
+    let text = "SELECT device, CAST(time AS TIMESTAMP) AS time, CAST(1 AS INT) AS value FROM VALUES \
+                ('a', '1969-12-31 23:59:59.999999'), ('a', NULL), ('a', '1970-01-01 00:00:00') AS t(device, time)";
+    let rows = session.sql(text).unwrap();
+    let stream = MemoryStream::new(rows.schema());
     let frame = session.read_stream().memory(&stream).unwrap().with_watermark("time", "1 minute").unwrap();
     let counts = frame.group_by([window("time", "10 minutes")]).agg([count("*").alias("n")]).unwrap();
     let counts = counts.select_expr(["CAST(window.start AS STRING) AS start", "n"]).unwrap();
     let writer = counts.write_stream().format("memory").query_name("t").output_mode("complete");
     let query = writer.start().unwrap();
-    let text = "SELECT device, CAST(time AS TIMESTAMP) AS time, CAST(1 AS INT) AS value FROM VALUES \
-                ('a', '1969-12-31 23:59:59.999999'), ('a', NULL), ('a', '1970-01-01 00:00:00') AS t(device, time)";
-    for rows in session.sql(text).unwrap().collect().unwrap() {
+    for rows in rows.collect().unwrap() {
         stream.push(arrow::array::RecordBatch::try_new(stream.schema(), rows.columns().to_vec()).unwrap()).unwrap();
     }
     query.process_all_available().unwrap();
