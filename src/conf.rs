@@ -49,6 +49,12 @@ impl Conf {
         text.parse().map_err(|_| Error::invalid(format!("setting '{key}' should be a whole number but is '{text}'")))
     }
 
+    /// A size in bytes as Spark writes it: a whole number, bare or with `b`, `k`, `m`, `g`, `t` (or `kb`, `mb`, ...) behind it.
+    /// None if it is not set.
+    pub fn bytes(&self, key: &str) -> Result<Option<u64>> {
+        self.get(key).map(|text| size(text).ok_or_else(|| no_size(key, text))).transpose()
+    }
+
     /// `spark.sql.ansi.enabled`: errors instead of nulls on overflow and bad casts. Default true, as in Spark 4.
     pub fn ansi(&self) -> bool {
         self.flag("spark.sql.ansi.enabled", true).unwrap_or(true)
@@ -58,4 +64,23 @@ impl Conf {
     pub fn time_zone(&self) -> &str {
         self.get("spark.sql.session.timeZone").unwrap_or("UTC")
     }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1 << 30,
+        "t" | "tb" => 1_u64 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+fn no_size(key: &str, text: &str) -> Error {
+    Error::invalid(format!("setting '{key}' should be a size such as '512m' but is '{text}'"))
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 
+use crate::dirty::Dirty;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::{EventTime, column};
 use crate::expiry::Expiry;
@@ -61,6 +62,9 @@ pub struct Dedup {
     expiry: Expiry,
     watermark: i64,
     groups: Vec<u32>,
+    /// Keys that a checkpoint does not have yet, and those that it may have and are forgotten.
+    dirty: Dirty,
+    gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
 
@@ -81,6 +85,8 @@ impl Dedup {
             expiry: Expiry::default(),
             watermark: NO_WATERMARK,
             groups: Vec::new(),
+            dirty: Dirty::default(),
+            gone: Vec::new(),
             metrics: StateMetrics::default(),
         })
     }
@@ -106,6 +112,7 @@ impl Dedup {
             }
             first
         });
+        self.dirty.note(first.set_indices().map(|row| self.groups[row]));
         if let Some(until) = until {
             let due = first.set_indices().map(|row| (until.value(row), self.groups[row]));
             self.expiry.extend(due.filter(|(time, _)| *time != NEVER));
@@ -114,12 +121,35 @@ impl Dedup {
     }
 
     /// Forgets the keys that the watermark has reached, also those that came after it had.
-    fn evict(&mut self) {
+    fn evict(&mut self) -> Result<()> {
         let mut gone = Vec::new();
         self.expiry.expire(self.watermark, &mut gone);
+        if self.dirty.is_on() && !gone.is_empty() {
+            let (columns, cell) = self.identity(&gone)?;
+            self.gone.push(snapshot::gone(columns, &cell)?);
+        }
         self.table.remove(&gone);
         gone.iter().for_each(|group| self.expires[*group as usize] = UNSEEN);
         self.metrics.rows_removed += gone.len() as u64;
+        Ok(())
+    }
+
+    /// Key group and keys of these live groups, and their positions in a snapshot.
+    fn identity(&self, groups: &[u32]) -> Result<(Vec<(FieldRef, ArrayRef)>, Vec<usize>)> {
+        let keys = self.table.keys(groups)?;
+        let first = snapshot::group_column(snapshot::groups(&keys, groups.len())?);
+        let columns: Vec<_> = std::iter::once(first).chain(self.fields.iter().cloned().zip(keys)).collect();
+        let cell = (0..columns.len()).collect();
+        Ok((columns, cell))
+    }
+
+    /// These live groups as rows of a snapshot.
+    fn rows(&self, groups: &[u32]) -> Result<RecordBatch> {
+        let (mut columns, _) = self.identity(groups)?;
+        let expires = Int64Array::from_iter_values(groups.iter().map(|g| self.expires[*g as usize]));
+        columns.push((Arc::new(Field::new("_expires", DataType::Int64, false)), Arc::new(expires)));
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
     /// When each row's key would be forgotten; `None` for never.
@@ -166,13 +196,11 @@ impl Logic for Dedup {
 
     fn on_watermark(&mut self, watermarks: &[i64], _: &mut Output) -> Result<()> {
         self.watermark = watermarks.first().copied().unwrap_or(NO_WATERMARK);
-        self.evict();
-        Ok(())
+        self.evict()
     }
 
     fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
-        self.evict();
-        Ok(())
+        self.evict()
     }
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
@@ -180,12 +208,23 @@ impl Logic for Dedup {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = self.table.keys(&groups)?;
-        let expires: ArrayRef =
-            Arc::new(Int64Array::from_iter_values(groups.iter().map(|g| self.expires[*g as usize])));
-        let mut columns: Vec<(FieldRef, ArrayRef)> = self.fields.iter().cloned().zip(keys.iter().cloned()).collect();
-        columns.push((Arc::new(Field::new("_expires", DataType::Int64, false)), expires));
-        Ok(vec![snapshot::keyed(&keys, groups.len(), columns)?])
+        Ok(vec![self.rows(&groups)?])
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.dirty.start();
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changes = std::mem::take(&mut self.gone);
+        let mut dirty = self.dirty.take();
+        dirty.retain(|group| self.table.is_live(*group));
+        if !dirty.is_empty() {
+            let cell: Vec<usize> = (0..=self.fields.len()).collect();
+            changes.push(snapshot::changed(&self.rows(&dirty)?, &cell)?);
+        }
+        Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
@@ -203,7 +242,8 @@ impl Logic for Dedup {
     }
 
     fn metrics(&mut self) -> StateMetrics {
-        let memory = self.table.size_bytes() + self.expires.capacity() * size_of::<i64>() + self.expiry.size_bytes();
+        let times = self.expires.capacity() * size_of::<i64>() + self.expiry.size_bytes();
+        let memory = self.table.size_bytes() + times + self.dirty.size_bytes();
         let held = StateMetrics { rows_total: self.table.len() as u64, memory_bytes: memory as u64, ..self.metrics };
         self.metrics = StateMetrics::default();
         held

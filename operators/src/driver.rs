@@ -6,7 +6,7 @@
 //! ```text
 //!  rows of the epoch in progress ──► on_rows          rows of later epochs wait in `deferred`
 //!  the frontier's watermark rose ──► on_watermark     at once (Pace::Eager) or when the epoch closes (Pace::Epoch)
-//!  the frontier passed the epoch ──► on_complete, then snapshot, then the next epoch's deferred rows
+//!  the frontier passed the epoch ──► on_complete, then changes or snapshot, then the next epoch's deferred rows
 //!  the clock reached `wake` ───────► on_wake          Pace::Eager alone; otherwise the query's driver opens an epoch
 //! ```
 //!
@@ -89,7 +89,8 @@ pub struct Wake {
 /// A stateful operator: a pure function of rows, event time and epochs. Knows no capabilities.
 ///
 /// # Order of calls
-/// `restore`?, after a restart `on_watermark` with the recovered watermark, then per epoch: `on_rows`*, (`on_watermark` `on_rows`*)*, `on_complete`, `snapshot`?
+/// `restore`?, `tracks_changes`?, after a restart `on_watermark` with the recovered watermark, then per epoch: `on_rows`*,
+/// (`on_watermark` `on_rows`*)*, `on_complete`, `changes`? or `snapshot`?
 pub trait Logic: 'static {
     /// Rows of the epoch in progress arrived at input `port`.
     fn on_rows(&mut self, port: usize, chunk: Chunk, out: &mut Output) -> Result<()>;
@@ -118,6 +119,19 @@ pub trait Logic: 'static {
 
     /// State as batches whose first column is the key group (`_group: UInt8`), after `on_complete`.
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>>;
+
+    /// Asked once, where state is kept: true if from now on changes are remembered for [`Logic::changes`]. All instances of an
+    /// operator give the same answer.
+    fn tracks_changes(&mut self) -> bool {
+        false
+    }
+
+    /// What has changed since the last call (at first: since the call of [`Logic::tracks_changes`]), as batches of
+    /// [`crate::snapshot::changed`] and [`crate::snapshot::gone`] over rows of `snapshot`, after `on_complete`. Costs in proportion
+    /// to the change.
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        Err(Error::Internal("the operator does not track changes".into()))
+    }
 
     /// Takes back what `snapshot` gave (several workers' snapshots, filtered to this worker's key groups).
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()>;
@@ -245,8 +259,10 @@ pub trait Observer {
 
 /// An operator after an epoch, on one worker.
 pub struct State {
-    /// What it keeps, as [`Logic::snapshot`] gave it; empty if no snapshot was wanted.
+    /// What it keeps, as [`Logic::snapshot`] or [`Logic::changes`] gave it; empty if no snapshot was wanted.
     pub batches: Vec<RecordBatch>,
+    /// Whether these are the changes since the epoch before.
+    pub changes: bool,
     /// The watermark of each input as last delivered: with the same ones it starts again ([`Place::watermarks`]).
     pub watermarks: Vec<i64>,
     /// Figures for reports.
@@ -392,6 +408,8 @@ struct Stepper {
     delivered: Vec<i64>,
     /// Whether the logic knows the watermark it starts with.
     started: bool,
+    /// Whether the logic gives changes.
+    tracks: bool,
     ready: Vec<(usize, Chunk)>,
     deferred: VecDeque<(u64, usize, Chunk)>,
     failed: bool,
@@ -408,11 +426,12 @@ impl Stepper {
     /// `capabilities`: that of the results, then that of late rows if somebody wants them.
     fn new(
         place: Place,
-        logic: Box<dyn Logic>,
+        mut logic: Box<dyn Logic>,
         capabilities: Vec<Capability<Time>>,
         ports: usize,
         alarm: Alarm,
     ) -> Self {
+        let tracks = place.observer.wants_snapshot(place.epoch) && logic.tracks_changes();
         let mut capabilities = capabilities.into_iter();
         let capability = capabilities.next();
         let late = place.late.zip(capabilities.next()).map(|(shape, capability)| LatePort { shape, capability });
@@ -428,6 +447,7 @@ impl Stepper {
             late,
             epoch: place.epoch,
             started: delivered.iter().all(|watermark| *watermark == NO_WATERMARK),
+            tracks,
             delivered,
             ready: Vec::new(),
             deferred: VecDeque::new(),
@@ -543,11 +563,13 @@ impl Stepper {
     fn complete(&mut self) -> Result<()> {
         self.logic.on_complete(self.epoch, &mut self.out)?;
         self.out.ingest = 0;
-        let state = match self.observer.wants_snapshot(self.epoch) {
+        let batches = match self.observer.wants_snapshot(self.epoch) {
+            true if self.tracks => self.logic.changes()?,
             true => self.logic.snapshot()?,
             false => Vec::new(),
         };
-        let state = State { batches: state, watermarks: self.delivered.clone(), metrics: self.logic.metrics() };
+        let changes = self.tracks;
+        let state = State { batches, changes, watermarks: self.delivered.clone(), metrics: self.logic.metrics() };
         self.observer.snapshot(&self.name, self.epoch, state);
         Ok(())
     }

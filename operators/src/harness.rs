@@ -1,7 +1,8 @@
 //! Runs a [`Logic`] in tests, step by step and without a graph: push rows, move the watermark, close the epoch, look.
 //!
 //! In: rows per port, split over a number of instances by the same routes as in a graph. Out: what the instances emitted, and
-//! their state, which can be restored into another number of instances. [`graph::run`] runs the same in a real graph.
+//! their state, which can be restored into another number of instances: from the changes of each epoch, where an operator gives them,
+//! after a look whether these come to what a whole snapshot says. [`graph::run`] runs the same in a real graph.
 //! What always holds: a pace means the same as in [`crate::driver`] (under [`Pace::Epoch`] watermarks act at the close).
 
 pub mod graph;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::driver::{Late, StateMetrics};
 use crate::exchange::Route;
@@ -37,6 +39,8 @@ pub struct Harness<L> {
     pending: Vec<i64>,
     emitted: Vec<RecordBatch>,
     late: Vec<Late>,
+    /// The changes of each epoch so far, if the operator gives changes.
+    chain: Option<Vec<Vec<RecordBatch>>>,
 }
 
 impl<L: Logic> Harness<L> {
@@ -61,8 +65,10 @@ impl<L: Logic> Harness<L> {
             pending: vec![NO_WATERMARK; ports],
             emitted: Vec::new(),
             late: Vec::new(),
+            chain: None,
         };
         harness.instances = harness.start(instances).expect("the operator can be made");
+        harness.track();
         assert!(!harness.instances.is_empty(), "a harness needs an instance");
         harness
     }
@@ -71,6 +77,21 @@ impl<L: Logic> Harness<L> {
         (0..instances)
             .map(|_| Ok(Instance { logic: (self.make)()?, out: Output::new(self.pace).with_late() }))
             .collect()
+    }
+
+    /// From now on changes are collected, if the operator gives them.
+    fn track(&mut self) {
+        let tracks: Vec<bool> = self.instances.iter_mut().map(|instance| instance.logic.tracks_changes()).collect();
+        if tracks.contains(&true) {
+            self.chain.get_or_insert_default();
+        }
+    }
+
+    fn collect_changes(&mut self) -> Result<()> {
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        let changes: Result<Vec<_>> = self.instances.iter_mut().map(|instance| instance.logic.changes()).collect();
+        chain.push(changes?.into_iter().flatten().collect());
+        Ok(())
     }
 
     /// Rows arrive at input `port`.
@@ -111,7 +132,7 @@ impl<L: Logic> Harness<L> {
         }
         self.epoch += 1;
         self.collect();
-        Ok(())
+        self.collect_changes()
     }
 
     /// Takes the rows emitted since the last call.
@@ -131,8 +152,18 @@ impl<L: Logic> Harness<L> {
     }
 
     /// Starts afresh from the state with another number of instances, as after a crash.
+    ///
+    /// # Panics
+    /// If the changes so far do not come to what a whole snapshot says.
     pub fn restart(&mut self, instances: usize) -> Result<()> {
-        let state = self.state()?;
+        self.collect_changes()?;
+        let mut state = self.state()?;
+        if let Some(chain) = &mut self.chain {
+            let merged = snapshot::coalesced(snapshot::merged(std::mem::take(chain))?)?;
+            assert_eq!(texts(&merged), texts(&state), "the changes of all epochs are not the whole state");
+            state.clone_from(&merged);
+            *chain = vec![merged];
+        }
         self.instances = self.start(instances)?;
         for (index, Instance { logic, out }) in self.instances.iter_mut().enumerate() {
             // What was delivered holds before the state comes back, so that nothing is closed twice.
@@ -142,6 +173,7 @@ impl<L: Logic> Harness<L> {
             logic.restore(snapshot::owned(&state, index, instances)?)?;
         }
         self.collect();
+        self.track();
         Ok(())
     }
 
@@ -164,6 +196,20 @@ impl<L: Logic> Harness<L> {
         self.emitted.extend(emitted.filter_map(Chunk::into_rows));
         self.late.extend(self.instances.iter_mut().flat_map(|instance| instance.out.take_late()));
     }
+}
+
+/// All rows as sorted texts, whatever their types.
+fn texts(batches: &[RecordBatch]) -> Vec<String> {
+    let options = FormatOptions::default().with_null("null");
+    let mut texts = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
+        let columns: Vec<ArrayFormatter<'_>> = columns.collect::<Result<_, _>>().expect("columns can be printed");
+        let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|");
+        texts.extend((0..batch.num_rows()).map(row));
+    }
+    texts.sort();
+    texts
 }
 
 /// The rows for each instance, as the exchange would split them.

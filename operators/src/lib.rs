@@ -11,6 +11,7 @@ pub mod arbitrary;
 pub mod change;
 pub mod chunk;
 pub mod dedup;
+pub mod dirty;
 pub mod driver;
 pub mod error;
 pub mod event_time;

@@ -33,6 +33,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimeUnit
 use crate::change::rows::net;
 use crate::change::{inserted, retracted, without_change};
 use crate::chunk::MAX_ROWS;
+use crate::dirty::Dirty;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::times;
 use crate::expiry::Expiry;
@@ -77,6 +78,9 @@ pub struct Sessions {
     rows: SchemaRef,
     watermark: i64,
     groups: Vec<u32>,
+    /// Keys whose sessions a checkpoint does not have as they are, and those that it may have and have no session any more.
+    dirty: Dirty,
+    gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
 
@@ -101,6 +105,8 @@ impl Sessions {
             shown: Shown::default(),
             watermark: NO_WATERMARK,
             groups: Vec::new(),
+            dirty: Dirty::default(),
+            gone: Vec::new(),
             metrics: StateMetrics::default(),
             spec,
         })
@@ -136,6 +142,7 @@ impl Sessions {
     fn absorb(&mut self, rows: &RecordBatch, starts: &[i64], ends: &[i64]) -> Result<()> {
         let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|key| rows.column(*key).clone()).collect();
         self.keys.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
+        self.dirty.note(self.groups.iter().copied());
         let assigned = self.assign(starts, ends);
         self.remember(&assigned)?;
         self.states.update(&assigned.ids, self.spans.id_count(), rows)?;
@@ -214,20 +221,50 @@ impl Sessions {
         if self.spec.mode == Mode::Append {
             self.emit(&closed, out)?;
         }
-        self.forget(&closed);
-        Ok(())
+        self.forget(&closed)
     }
 
-    fn forget(&mut self, closed: &[u32]) {
+    fn forget(&mut self, closed: &[u32]) -> Result<()> {
         let mut empty = Vec::new();
+        self.dirty.note(closed.iter().filter_map(|id| Some(self.spans.place(*id)?.group)));
         for id in closed {
             empty.extend(self.spans.remove(*id));
             self.spans.free(*id);
         }
         self.states.clear(closed);
         self.shown.forget(closed);
+        if self.dirty.is_on() && !empty.is_empty() {
+            self.gone.push(self.keys_gone(&empty)?);
+        }
         self.keys.remove(&empty);
         self.metrics.rows_removed += closed.len() as u64;
+        Ok(())
+    }
+
+    /// These keys as having no session.
+    fn keys_gone(&self, groups: &[u32]) -> Result<RecordBatch> {
+        let keys = self.keys.keys(groups)?;
+        let first = snapshot::group_column(snapshot::groups(&keys, groups.len())?);
+        let named = keys.into_iter().enumerate().map(|(at, key)| state_column(at + 2, key));
+        snapshot::gone(std::iter::once(first).chain(named).collect(), &self.cell())
+    }
+
+    /// Positions of key group and keys in a snapshot.
+    fn cell(&self) -> Vec<usize> {
+        std::iter::once(0).chain(3..3 + self.spec.keys.len()).collect()
+    }
+
+    /// Live sessions as rows of a snapshot.
+    fn state_of(&self, ids: &[u32]) -> Result<RecordBatch> {
+        let (ids, places) = self.spans.places(ids);
+        let keys = self.key_columns(&places)?;
+        let starts = Int64Array::from_iter_values(places.iter().map(|place| place.start));
+        let ends = Int64Array::from_iter_values(places.iter().map(|place| place.end));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(starts), Arc::new(ends)];
+        columns.extend(keys.iter().cloned());
+        columns.extend(self.states.state(&ids)?);
+        let named = columns.into_iter().enumerate().map(|(at, column)| state_column(at, column));
+        snapshot::keyed(&keys, ids.len(), named.collect())
     }
 
     fn emit(&self, ids: &[u32], out: &mut Output) -> Result<()> {
@@ -258,6 +295,12 @@ impl Sessions {
         let columns = vec![timestamps(starts, start)?, timestamps(ends, end)?];
         Ok(Arc::new(StructArray::try_new(vec![start.clone(), end.clone()].into(), columns, None)?))
     }
+}
+
+/// A column of a snapshot, `at` of those behind the key group.
+fn state_column(at: usize, column: ArrayRef) -> (FieldRef, ArrayRef) {
+    let name = ["_start", "_end"].get(at).map_or_else(|| format!("c{at}"), |name| (*name).to_owned());
+    (Arc::new(Field::new(name, column.data_type().clone(), true)), column)
 }
 
 /// The two fields of the session column.
@@ -308,18 +351,23 @@ impl Logic for Sessions {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let (ids, places) = self.spans.places(&ids);
-        let keys = self.key_columns(&places)?;
-        let starts = Int64Array::from_iter_values(places.iter().map(|place| place.start));
-        let ends = Int64Array::from_iter_values(places.iter().map(|place| place.end));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(starts), Arc::new(ends)];
-        columns.extend(keys.iter().cloned());
-        columns.extend(self.states.state(&ids)?);
-        let named = columns.into_iter().enumerate().map(|(at, column)| {
-            let name = ["_start", "_end"].get(at).map_or_else(|| format!("c{at}"), |name| (*name).to_owned());
-            (Arc::new(Field::new(name, column.data_type().clone(), true)), column)
-        });
-        Ok(vec![snapshot::keyed(&keys, ids.len(), named.collect())?])
+        Ok(vec![self.state_of(&ids)?])
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.dirty.start();
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changes = std::mem::take(&mut self.gone);
+        let mut dirty = self.dirty.take();
+        dirty.retain(|group| self.keys.is_live(*group));
+        let ids: Vec<u32> = dirty.iter().flat_map(|group| self.spans.of_group(*group)).collect();
+        if !ids.is_empty() {
+            changes.push(snapshot::changed(&self.state_of(&ids)?, &self.cell())?);
+        }
+        Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
@@ -344,7 +392,7 @@ impl Logic for Sessions {
     fn metrics(&mut self) -> StateMetrics {
         let tables =
             self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes() + self.shown.size_bytes();
-        let memory_bytes = (tables + self.states.size_bytes()) as u64;
+        let memory_bytes = (tables + self.states.size_bytes() + self.dirty.size_bytes()) as u64;
         let metrics = StateMetrics { rows_total: self.spans.len() as u64, memory_bytes, ..self.metrics };
         self.metrics = StateMetrics::default();
         metrics

@@ -1,7 +1,11 @@
 //! The shape of snapshots: batches whose first column says which key group a row of state belongs to.
 //!
-//! In: state as columns. Out: the same with [`GROUP`] in front; and the part of a snapshot that one of several workers owns.
+//! In: state as columns. Out: the same with [`GROUP`] in front; and the part of a snapshot that one of several workers owns; and, of
+//! snapshots and changes since, what they come to ([`merged`]).
 //! What always holds: a key's group is the one by which [`crate::exchange`] routes its rows.
+
+mod changes;
+mod sums;
 
 use std::sync::Arc;
 
@@ -12,6 +16,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt8Type};
 
 use crate::{Error, Result, keys};
 
+pub use changes::{changed, coalesced, gone, merged, summed};
+
 /// Name of the first column.
 pub const GROUP: &str = "_group";
 
@@ -20,10 +26,22 @@ pub const GROUP: &str = "_group";
 /// # Errors
 /// Columns of different lengths, or keys that cannot be hashed.
 pub fn keyed(keys: &[ArrayRef], rows: usize, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {
-    let mut hashes = Vec::new();
+    with_groups(groups(keys, rows)?, columns)
+}
+
+/// The key group of each row of `keys`.
+///
+/// # Errors
+/// Keys that cannot be hashed.
+pub fn groups(keys: &[ArrayRef], rows: usize) -> Result<UInt8Array> {
+    let mut hashes = Vec::with_capacity(rows);
     keys::route(keys, rows, &mut hashes)?;
-    let groups = UInt8Array::from_iter_values(hashes.iter().map(|hash| keys::key_group(*hash) as u8));
-    with_groups(groups, columns)
+    Ok(UInt8Array::from_iter_values(hashes.iter().map(|hash| keys::key_group(*hash) as u8)))
+}
+
+/// The column [`GROUP`].
+pub fn group_column(groups: UInt8Array) -> (FieldRef, ArrayRef) {
+    (Arc::new(Field::new(GROUP, DataType::UInt8, false)), Arc::new(groups))
 }
 
 /// State that is not keyed and lives on the first worker.
@@ -35,8 +53,7 @@ pub fn single(rows: usize, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordB
 }
 
 fn with_groups(groups: UInt8Array, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {
-    let first: (FieldRef, ArrayRef) = (Arc::new(Field::new(GROUP, DataType::UInt8, false)), Arc::new(groups));
-    let (fields, columns): (Vec<_>, Vec<_>) = std::iter::once(first).chain(columns).unzip();
+    let (fields, columns): (Vec<_>, Vec<_>) = std::iter::once(group_column(groups)).chain(columns).unzip();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 

@@ -9,7 +9,7 @@
 //!   commits/N             epoch N is done: version line, JSON; names the state after N and what the sink needs to finish
 //!   sources/S/…           bookkeeping of source S
 //!   pending               what commits/N will say, while a sink that decides by itself is being committed
-//!   state/N-RUN/…         state after epoch N as that run wrote it, a file an operator
+//!   state/N-RUN/…         what epoch N changed of the state as that run wrote it, a file an operator
 //! ```
 //!
 //! `metadata`, offsets and commits are in Spark's own format, and so are the checksums beside them (`.N.crc`). What always holds:
@@ -23,6 +23,7 @@ mod operators;
 mod process;
 mod record;
 mod state;
+mod table;
 mod tools;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,14 +32,15 @@ use serde::{Deserialize, Serialize};
 
 use self::lease::Lease;
 use self::log::EpochLog;
-use self::state::StateFiles;
+use self::state::{Purge, StateFiles};
 use crate::store::{Folder, Put};
 use crate::{Error, Result};
 
 pub(crate) use self::lease::Applicant;
 pub(crate) use self::operators::StatefulOperator;
 pub(crate) use self::record::{CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, StateRef};
-pub(crate) use self::state::States;
+pub(crate) use self::state::{EpochState, Rules, StateWriter, States};
+pub(crate) use self::table::{PARTITIONS, Place, StateColumn, StateReader, StateTable};
 pub use self::tools::{EpochReport, Finding, Removal, Report, repair, rewind, show, verify};
 
 const PENDING: &str = "pending";
@@ -55,6 +57,9 @@ pub(crate) struct Checkpoint {
     offsets: EpochLog,
     commits: EpochLog,
     state: StateFiles,
+    state_purge: Purge,
+    /// The states after the newest epochs.
+    newest_states: BTreeMap<u64, StateRef>,
     /// What the state of each operator of the running plan is called.
     names: HashMap<String, String>,
     lease: Lease,
@@ -80,6 +85,8 @@ impl Checkpoint {
             offsets,
             commits: EpochLog::new(root.folder("commits")),
             state: StateFiles::new(root.folder("state"), &applicant.run_id),
+            state_purge: Purge::default(),
+            newest_states: BTreeMap::new(),
             names: HashMap::new(),
             lease,
             root,
@@ -172,11 +179,13 @@ impl Checkpoint {
         CommitRecord::parse(record).map_err(|error| self.root.corrupt(PENDING, error.message()))
     }
 
-    /// Writes the state after an epoch durably; it counts once a commit names it.
-    pub fn write_state(&self, epoch: u64, state: &States) -> Result<StateRef> {
-        let name = |operator: &String| self.names.get(operator).unwrap_or(operator).clone();
-        let named = state.iter().map(|(operator, batches)| (name(operator), batches.clone())).collect();
-        self.state.write(epoch, &named)
+    /// What writes the state after each epoch durably, beginning with the one that follows the state `from`. It counts once a
+    /// commit names it.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn state_writer(&self, from: Option<&StateRef>, rules: Rules) -> Result<StateWriter> {
+        StateWriter::start(self.state.clone(), self.names.clone(), from, rules)
     }
 
     /// Reads a state that a commit named.
@@ -188,13 +197,23 @@ impl Checkpoint {
         Ok(states)
     }
 
-    /// Removes what lies more than `retain` epochs before `epoch`; never the newest two. May be cut off anywhere: the next call
-    /// goes on.
-    pub fn purge(&self, epoch: u64, retain: u64) -> Result<()> {
+    /// Removes what lies more than `retain` epochs before `epoch`, which has been committed with this state; never the newest two.
+    /// May be cut off anywhere: the next call goes on.
+    pub fn purge(&mut self, epoch: u64, state: &StateRef, retain: u64) -> Result<()> {
         let oldest = epoch.saturating_sub(retain.max(2));
         self.commits.remove_before(oldest)?;
         self.offsets.remove_before(oldest)?;
-        self.state.remove_before(epoch.saturating_sub(2))
+        self.newest_states.insert(epoch, state.clone());
+        let oldest = epoch.saturating_sub(2);
+        let missing = (oldest..=epoch).filter(|epoch| !self.newest_states.contains_key(epoch));
+        for epoch in missing.collect::<Vec<_>>() {
+            // A commit that can't be read is of no use to anybody, nor is its state.
+            let state = self.commit(epoch).ok().flatten().and_then(|commit| commit.state);
+            self.newest_states.insert(epoch, state.unwrap_or_default());
+        }
+        self.newest_states.retain(|epoch, _| *epoch >= oldest);
+        let kept: Vec<&StateRef> = self.newest_states.values().collect();
+        self.state_purge.remove(&self.state, oldest, &kept)
     }
 }
 

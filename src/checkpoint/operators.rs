@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::table::StateTable;
 use crate::store::Folder;
 use crate::{Error, Result};
 
@@ -25,6 +26,9 @@ pub(crate) struct StatefulOperator {
     pub keys: Vec<String>,
     /// What it keeps for a key: functions and types.
     pub values: Vec<String>,
+    /// How its state reads as tables; nothing if it does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<StateTable>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,7 +61,11 @@ fn matched(before: &[StatefulOperator], plan: &[StatefulOperator]) -> Result<Vec
         return Err(refused("STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA", message));
     }
     before.iter().zip(plan).try_for_each(|(before, now)| check(before, now))?;
-    Ok(before.to_vec())
+    let kept = |(before, now): (&StatefulOperator, &StatefulOperator)| StatefulOperator {
+        tables: now.tables.clone(),
+        ..before.clone()
+    };
+    Ok(before.iter().zip(plan).map(kept).collect())
 }
 
 fn check(before: &StatefulOperator, now: &StatefulOperator) -> Result<()> {
@@ -99,7 +107,7 @@ mod tests {
     fn operator(name: &str, keys: &[&str], values: &[&str]) -> StatefulOperator {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         let kind = name.split('-').next().unwrap_or_default().to_owned();
-        StatefulOperator { name: name.to_owned(), kind, keys: texts(keys), values: texts(values) }
+        StatefulOperator { name: name.to_owned(), kind, keys: texts(keys), values: texts(values), tables: Vec::new() }
     }
 
     fn folder() -> (tempfile::TempDir, Folder) {

@@ -56,13 +56,43 @@ pub(crate) struct CommitRecord {
 /// is never taken for another run's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StateRef {
-    /// The folder below `state/`: epoch and run.
+    /// The folder below `state/` in which this epoch's files are: epoch and run.
     pub folder: String,
-    /// The files in it, one an operator that has state.
-    pub files: Vec<String>,
+    /// Per operator that has state, its files, oldest first: a whole snapshot or changes, then changes alone.
+    #[serde(default)]
+    pub chains: BTreeMap<String, Vec<StateFile>>,
     /// Watermarks of operators that differ from that of the epoch.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watermarks: OperatorWatermarks,
+}
+
+/// A file of an operator's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateFile {
+    /// Folder and name below `state/`.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Whether it is a whole snapshot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
+}
+
+impl StateRef {
+    /// All files that the state is made of.
+    pub fn files(&self) -> impl Iterator<Item = &StateFile> {
+        self.chains.values().flatten()
+    }
+
+    /// Whether some of its files are in this folder.
+    pub fn is_in(&self, folder: &str) -> bool {
+        self.files().any(|file| file.file.split_once('/').is_some_and(|(of, _)| of == folder))
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files().map(|file| file.bytes).sum()
+    }
 }
 
 /// Per operator, the watermark of each input in microseconds; none if nothing was promised.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::lease::{self, Applicant, Lease};
 use super::log::EpochLog;
-use super::record::{CommitRecord, OffsetRecord};
+use super::record::{CommitRecord, OffsetRecord, StateRef};
 use super::state::StateFiles;
 use super::{operators, read_id};
 use crate::store::Folder;
@@ -72,15 +72,19 @@ pub struct Removal {
 }
 
 /// A checkpoint that is only looked at.
-struct Opened {
-    root: Folder,
+pub(super) struct Opened {
+    pub(super) root: Folder,
     offsets: EpochLog,
-    commits: EpochLog,
-    state: StateFiles,
+    pub(super) commits: EpochLog,
+    pub(super) state: StateFiles,
 }
 
 impl Opened {
-    fn new(location: &str) -> Result<Self> {
+    /// The checkpoint at this place.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn new(location: &str) -> Result<Self> {
         let root = Folder::open(location)?;
         let opened = Opened {
             offsets: EpochLog::new(root.folder("offsets")),
@@ -99,7 +103,8 @@ impl Opened {
         text.map(|text| OffsetRecord::parse(&text)).transpose().map_err(|e| self.offsets.damaged(epoch, &e))
     }
 
-    fn commit(&self, epoch: u64) -> Result<Option<CommitRecord>> {
+    /// Reads `commits/N`.
+    pub(super) fn commit(&self, epoch: u64) -> Result<Option<CommitRecord>> {
         let text = self.commits.read(epoch)?;
         text.map(|text| CommitRecord::parse(&text)).transpose().map_err(|e| self.commits.damaged(epoch, &e))
     }
@@ -108,7 +113,8 @@ impl Opened {
         let record = self.offsets(epoch)?.ok_or_else(|| Error::outside("the epoch was removed meanwhile"))?;
         let commit = self.commit(epoch)?;
         let state = commit.as_ref().and_then(|commit| commit.state.as_ref());
-        let state = state.map(|state| self.state.size(state)).transpose()?;
+        let kept = state.map(|state| self.state.is_there(state)).transpose()?.unwrap_or_default();
+        let state = state.filter(|_| kept).map(StateRef::bytes);
         Ok(EpochReport {
             epoch,
             committed: commit.is_some(),
@@ -228,7 +234,8 @@ impl Findings {
         }
         let newest = committed.last().copied().unwrap_or(0);
         for (epoch, folder) in opened.state.list()? {
-            if epoch + 1 >= newest && !named.iter().any(|state| state.folder == folder) {
+            let names = |state: &StateRef| state.folder == folder || state.is_in(&folder);
+            if epoch + 1 >= newest && !named.iter().any(names) {
                 let message = format!("'state/{folder}' belongs to no commit: an attempt that was not finished");
                 self.0.push(Finding { error: false, message });
             }

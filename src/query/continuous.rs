@@ -3,6 +3,8 @@
 //! ```text
 //!  each interval: signals.epoch = e+1 ─► readers send Epoch(e+1) into their lanes and report their places
 //!                 ─► all workers' sinks have e ─► offsets/e, state, commits/e          (while e+1 already flows)
+//!
+//! State is written by a thread of its own; this one commits e as soon as that is done, at the latest before it closes e+1.
 //! ```
 
 use std::sync::Arc;
@@ -76,12 +78,16 @@ impl Continuous {
             let asked = ticket > execution.state.answered();
             let ended = execution.sources_ended();
             if asked || ended {
+                execution.settle()?;
                 self.wait_until_idle(execution)?;
             } else if !execution.stopping() {
                 self.pause(execution, interval, wakes)?;
             }
             let last = ended || execution.stopping();
             self.close_epoch(execution)?;
+            if asked || last {
+                execution.settle()?;
+            }
             if asked {
                 execution.state.answer(ticket);
             }
@@ -98,6 +104,7 @@ impl Continuous {
         loop {
             self.check(execution)?;
             tell_status(execution);
+            execution.settle_if_written()?;
             let passed = execution.setup.clock.nanos().saturating_sub(start);
             let asked = execution.state.asked() > execution.state.answered();
             if execution.stopping() || asked || passed >= interval || execution.sources_ended() {
@@ -137,6 +144,7 @@ impl Continuous {
     }
 
     fn close_epoch(&mut self, execution: &mut Execution) -> Result<()> {
+        execution.settle()?;
         execution.times.begin(&execution.setup.clock);
         let epoch = execution.epoch;
         self.signals.epoch.store(epoch + 1, Ordering::Release);
@@ -147,7 +155,7 @@ impl Continuous {
         let batch = Batch { epoch, ends, watermark: execution.watermark, timestamp, recorded: false };
         execution.record(&batch)?;
         execution.times.mark("runContinuous", &execution.setup.clock);
-        execution.finish_epoch(&batch, result)
+        execution.close(batch, result)
     }
 
     /// The places that all readers have reached, joined per source.

@@ -2,9 +2,9 @@
 //! asks for, and ends everything in order.
 //!
 //! Order at the start: checks → lowering → sources → restart point from the checkpoint → static tables → sink → graph. Order of
-//! an epoch: see [`super::micro_batch`] and [`super::continuous`], which share [`Execution::finish_epoch`].
+//! an epoch: see [`super::micro_batch`] and [`super::continuous`], which share [`Execution::close`] and [`Execution::settle`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,9 +18,13 @@ use super::graph::{EpochResult, Graph, Outlet};
 use super::listener::Listeners;
 use super::progress::Progress;
 use super::report;
+use super::restart::Start;
 use super::state::QueryState;
+use super::state_limit::StateLimit;
 use super::trigger::Trigger;
-use crate::checkpoint::{Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, StateRef, States};
+use crate::checkpoint::{
+    Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, Rules, StateRef, StateWriter,
+};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::functions::datetime::now::BatchTime;
@@ -97,6 +101,19 @@ pub(crate) struct Batch {
     pub recorded: bool,
 }
 
+/// An epoch whose rows are all at the sinks, while its state is being written.
+pub(crate) struct Closed {
+    pub batch: Batch,
+    pub result: EpochResult,
+    prepared: Vec<(usize, Prepared)>,
+    /// What had been read before it, per source.
+    pub before: Vec<Option<Offset>>,
+    /// The watermark of the next epoch.
+    watermark: i64,
+    pub event_times: Option<EventTimes>,
+    pub times: report::Phases,
+}
+
 /// A run of a query.
 pub(crate) struct Execution {
     pub setup: Setup,
@@ -114,8 +131,13 @@ pub(crate) struct Execution {
     pub watermark: i64,
     /// Largest watermark of each `withWatermark` in this run.
     pub watermarks: Vec<Option<i64>>,
-    /// Names the state after the last epoch.
+    /// Names the state after the last epoch that was committed.
     pub state_ref: Option<StateRef>,
+    /// Writes state, if there is a checkpoint.
+    writer: Option<StateWriter>,
+    state_limit: StateLimit,
+    /// The last epoch, until it is committed.
+    closed: Option<Closed>,
     /// Since when each stands where it stands.
     pub standing: Vec<Standing>,
     /// A batch that was planned before a restart and not committed.
@@ -125,20 +147,6 @@ pub(crate) struct Execution {
     pub times: report::Phases,
     /// When listeners last heard that the query is idle, or it last was not (nanoseconds).
     pub told_idle: u64,
-}
-
-/// Where a run begins.
-struct Start {
-    offsets: Vec<Option<Offset>>,
-    epoch: u64,
-    delivered: i64,
-    watermark_used: i64,
-    watermark: i64,
-    replay: Option<Batch>,
-    state: States,
-    state_ref: Option<StateRef>,
-    /// Notes per sink of a committed epoch that the sinks may not have finished.
-    finish: Option<(u64, Vec<Vec<serde_json::Value>>)>,
 }
 
 impl Execution {
@@ -151,17 +159,21 @@ impl Execution {
         let mut sources = connect_sources(&setup, &state)?;
         let mut sinks = connect_sinks(&setup)?;
         believe_sinks(&setup, &mut sinks)?;
-        let start = Start::find(&setup, sources.len())?;
+        let mut start = Start::find(&setup, sources.len())?;
         let readers = readers(&setup, &mut sources, &start)?;
         if let Some((epoch, notes)) = &start.finish {
             let unfinished = sinks.iter_mut().zip(notes).filter(|(_, notes)| !notes.is_empty());
             unfinished.into_iter().try_for_each(|(sink, notes)| finish_sink(sink.as_mut(), *epoch, notes))?;
         }
-        let graph = start_graph(&setup, &sources, &readers, &mut sinks, &start)?;
+        let graph = start_graph(&setup, &sources, &readers, &mut sinks, &mut start)?;
         // Timers that a former run left are known to the workers only: a first epoch tells.
         let wakes_at = (start.epoch > 0 && setup.plan.wants_epochs_in_time()).then_some(i64::MIN);
         let watermarks = vec![None; setup.plan.watermarks.len()];
+        let writer = state_writer(&setup, start.state_ref.as_ref())?;
         Ok(Execution {
+            state_limit: StateLimit::of(&setup.conf)?,
+            writer,
+            closed: None,
             setup,
             state,
             sources,
@@ -226,37 +238,65 @@ impl Execution {
         checkpoint.write_offsets(batch.epoch, &OffsetRecord { metadata, offsets: batch.ends.clone() })
     }
 
-    /// Everything of `batch` has reached the sink: makes it durable and visible, moves the watermark, reports.
-    pub fn finish_epoch(&mut self, batch: &Batch, mut result: EpochResult) -> Result<()> {
+    /// Everything of `batch` has reached the sinks: moves the watermark, and has the state written while the next epoch may begin.
+    /// The epoch before must have been settled.
+    pub fn close(&mut self, batch: Batch, mut result: EpochResult) -> Result<()> {
+        self.state_limit.check(&result.metrics)?;
         let event_times = self.move_watermark();
-        let prepared = std::mem::take(&mut result.prepared);
-        self.commit(batch, prepared, &result)?;
-        for (source, end) in self.sources.iter_mut().zip(&batch.ends) {
-            end.as_ref().map_or(Ok(()), |end| source.commit(end))?;
+        if let Some(writer) = &self.writer {
+            let waiting = Arc::clone(&self.state);
+            writer.begin(batch.epoch, std::mem::take(&mut result.state), move || waiting.wake())?;
         }
         self.wakes_at = result.metrics.values().filter_map(|metrics| metrics.wakes_at).min();
-        let progress = report::progress(self, batch, &result, event_times);
-        self.offsets = batch.ends.clone();
         self.watermark_used = batch.watermark;
         self.epoch = batch.epoch + 1;
+        self.closed = Some(Closed {
+            prepared: std::mem::take(&mut result.prepared),
+            before: std::mem::replace(&mut self.offsets, batch.ends.clone()),
+            watermark: self.watermark,
+            times: self.times.clone(),
+            batch,
+            result,
+            event_times,
+        });
+        Ok(())
+    }
+
+    /// Makes the last epoch durable and visible, and reports; waits for its state.
+    pub fn settle(&mut self) -> Result<()> {
+        let Some(mut closed) = self.closed.take() else { return Ok(()) };
+        self.commit(&mut closed)?;
+        for (source, end) in self.sources.iter_mut().zip(&closed.batch.ends) {
+            end.as_ref().map_or(Ok(()), |end| source.commit(end))?;
+        }
+        let progress = report::progress(self, &closed);
         self.publish(progress);
         Ok(())
     }
 
+    /// As [`Execution::settle`], if that needs no waiting for the state.
+    pub fn settle_if_written(&mut self) -> Result<()> {
+        match self.writer.as_ref().is_none_or(StateWriter::is_done) {
+            true => self.settle(),
+            false => Ok(()),
+        }
+    }
+
     /// Commits each sink in its turn, the log among them.
-    fn commit(&mut self, batch: &Batch, prepared: Vec<(usize, Prepared)>, result: &EpochResult) -> Result<()> {
+    fn commit(&mut self, closed: &mut Closed) -> Result<()> {
         let mut of_sinks: Vec<Vec<Prepared>> = self.sinks.iter().map(|_| Vec::new()).collect();
-        prepared.into_iter().for_each(|(sink, prepared)| of_sinks[sink].push(prepared));
+        closed.prepared.drain(..).for_each(|(sink, prepared)| of_sinks[sink].push(prepared));
+        let epoch = closed.batch.epoch;
         let turns = self.turns();
         let notes = turns.iter().zip(&of_sinks).map(|(turn, prepared)| turn.notes(prepared)).collect();
-        self.commit_sinks(Turn::BeforeState, &turns, batch.epoch, &mut of_sinks)?;
-        let record = self.write_state(batch, notes, result)?;
+        self.commit_sinks(Turn::BeforeState, &turns, epoch, &mut of_sinks)?;
+        let record = self.finish_state(closed, notes)?;
         if turns.contains(&Turn::BeforeLog) {
-            self.write_pending(batch.epoch, record.as_ref())?;
-            self.commit_sinks(Turn::BeforeLog, &turns, batch.epoch, &mut of_sinks)?;
+            self.write_pending(epoch, record.as_ref())?;
+            self.commit_sinks(Turn::BeforeLog, &turns, epoch, &mut of_sinks)?;
         }
-        self.write_log(batch.epoch, record)?;
-        self.commit_sinks(Turn::AfterLog, &turns, batch.epoch, &mut of_sinks)
+        self.write_log(epoch, record)?;
+        self.commit_sinks(Turn::AfterLog, &turns, epoch, &mut of_sinks)
     }
 
     fn turns(&self) -> Vec<Turn> {
@@ -276,19 +316,14 @@ impl Execution {
         }
     }
 
-    /// Makes the state durable; what `commits/N` will say, if there is a checkpoint.
-    fn write_state(
-        &self,
-        batch: &Batch,
-        notes: Vec<Vec<serde_json::Value>>,
-        result: &EpochResult,
-    ) -> Result<Option<CommitRecord>> {
-        let Some(checkpoint) = &self.setup.checkpoint else { return Ok(None) };
-        let mut state = checkpoint.write_state(batch.epoch, &result.state)?;
-        state.watermarks = operator_watermarks(&result.watermarks, batch.watermark);
+    /// Waits until the state is durable; what `commits/N` will say, if there is a checkpoint.
+    fn finish_state(&self, closed: &Closed, notes: Vec<Vec<serde_json::Value>>) -> Result<Option<CommitRecord>> {
+        let Some(writer) = &self.writer else { return Ok(None) };
+        let mut state = writer.finish()?;
+        state.watermarks = operator_watermarks(&closed.result.watermarks, closed.batch.watermark);
         let mut notes = notes.into_iter();
         Ok(Some(CommitRecord {
-            next_batch_watermark_ms: millis(self.watermark),
+            next_batch_watermark_ms: millis(closed.watermark),
             sink: notes.next().unwrap_or_default(),
             late_sink: notes.next().unwrap_or_default(),
             state: Some(state),
@@ -296,11 +331,13 @@ impl Execution {
     }
 
     fn write_log(&mut self, epoch: u64, record: Option<CommitRecord>) -> Result<()> {
-        let (Some(checkpoint), Some(record)) = (&self.setup.checkpoint, record) else { return Ok(()) };
+        let (Some(checkpoint), Some(record)) = (&mut self.setup.checkpoint, record) else { return Ok(()) };
         checkpoint.write_commit(epoch, &record)?;
-        self.state_ref = record.state;
+        let state = record.state.unwrap_or_default();
         let retain = self.setup.conf.number("spark.sql.streaming.minBatchesToRetain", 100)?;
-        checkpoint.purge(epoch, u64::try_from(retain).unwrap_or(100))
+        checkpoint.purge(epoch, &state, u64::try_from(retain).unwrap_or(100))?;
+        self.state_ref = Some(state);
+        Ok(())
     }
 
     /// Computes the watermark of the next epoch from the event times seen (Spark's rule).
@@ -427,6 +464,14 @@ fn believe_sinks(setup: &Setup, sinks: &mut [Box<dyn Sink>]) -> Result<()> {
     Ok(())
 }
 
+/// What writes the state of the epochs that follow.
+fn state_writer(setup: &Setup, from: Option<&StateRef>) -> Result<Option<StateWriter>> {
+    let Some(checkpoint) = &setup.checkpoint else { return Ok(None) };
+    let changes = setup.conf.number("spark.sql.streaming.stateStore.minDeltasForSnapshot", 10)?;
+    let rules = Rules::new(usize::try_from(changes).unwrap_or(0).max(1));
+    checkpoint.state_writer(from, rules).map(Some)
+}
+
 fn finish_sink(sink: &mut dyn Sink, epoch: u64, notes: &[serde_json::Value]) -> Result<()> {
     let prepared = notes.iter().map(|note| crate::sinks::Prepared { note: note.clone(), ..Default::default() });
     sink.commit(epoch, prepared.collect())
@@ -447,7 +492,7 @@ fn start_graph(
     sources: &[Box<dyn Source>],
     readers: &[usize],
     sinks: &mut [Box<dyn Sink>],
-    start: &Start,
+    start: &mut Start,
 ) -> Result<Graph> {
     let outlet = |(sink, plan): (&mut Box<dyn Sink>, &OutletPlan)| {
         let writers = (0..setup.workers).map(|worker| sink.writer(worker)).collect::<Result<Vec<_>>>()?;
@@ -465,7 +510,7 @@ fn start_graph(
         skews: setup.event_time.skews.clone(),
         statics: setup.statics.clone(),
         lanes,
-        state: start.state.clone(),
+        state: std::mem::take(&mut start.state).into(),
         clock: setup.clock.clone(),
         batch_time: setup.batch_time.clone(),
     };
@@ -488,86 +533,6 @@ fn lanes(setup: &Setup, readers: &[usize]) -> Vec<Vec<(u32, usize)>> {
         lanes.map(|(i, number)| (number, (scan + i) % setup.workers)).collect()
     };
     readers.iter().enumerate().map(of_scan).collect()
-}
-
-impl Start {
-    fn find(setup: &Setup, sources: usize) -> Result<Start> {
-        let event_time = !setup.plan.watermarks.is_empty();
-        let initial = if !event_time || setup.pace() == Pace::Eager { NO_WATERMARK } else { 0 };
-        let mut start = Start {
-            offsets: vec![None; sources],
-            epoch: 0,
-            delivered: initial,
-            watermark_used: initial.max(if event_time { 0 } else { NO_WATERMARK }),
-            watermark: if event_time { 0 } else { NO_WATERMARK },
-            replay: None,
-            state: States::new(),
-            state_ref: None,
-            finish: None,
-        };
-        if let Some(checkpoint) = &setup.checkpoint {
-            start.recover(checkpoint, event_time)?;
-        }
-        Ok(start)
-    }
-
-    fn recover(&mut self, checkpoint: &Checkpoint, event_time: bool) -> Result<()> {
-        let Some(planned) = checkpoint.last_offsets()? else { return Ok(()) };
-        let record = checkpoint.offsets(planned)?;
-        self.check_sources(&record)?;
-        let watermark = |millis: i64| if event_time { millis.saturating_mul(1000) } else { NO_WATERMARK };
-        if let Some(commit) = checkpoint.commit(planned)? {
-            self.offsets = record.offsets;
-            self.epoch = planned + 1;
-            self.delivered = watermark(record.metadata.batch_watermark_ms);
-            self.watermark_used = self.delivered;
-            self.watermark = watermark(commit.next_batch_watermark_ms).max(self.watermark_used);
-            self.restore(checkpoint, commit.state)?;
-            self.finish = Some((planned, vec![commit.sink, commit.late_sink]));
-            return Ok(());
-        }
-        self.epoch = planned;
-        self.watermark = watermark(record.metadata.batch_watermark_ms);
-        if let Some(before) = planned.checked_sub(1) {
-            let previous = checkpoint.offsets(before)?;
-            self.delivered = watermark(previous.metadata.batch_watermark_ms);
-            self.offsets = previous.offsets;
-            self.restore(checkpoint, record.metadata.state)?;
-        }
-        self.watermark_used = self.delivered;
-        self.replay = Some(Batch {
-            epoch: planned,
-            ends: record.offsets,
-            watermark: self.watermark,
-            timestamp: record.metadata.batch_timestamp_ms,
-            recorded: true,
-        });
-        Ok(())
-    }
-
-    fn restore(&mut self, checkpoint: &Checkpoint, state: Option<StateRef>) -> Result<()> {
-        self.state = state.as_ref().map_or(Ok(States::new()), |state| checkpoint.read_state(state))?;
-        self.state_ref = state;
-        Ok(())
-    }
-
-    fn operator_watermarks(&self) -> HashMap<String, Vec<i64>> {
-        let known = |watermarks: &Vec<Option<i64>>| watermarks.iter().map(|w| w.unwrap_or(NO_WATERMARK)).collect();
-        let all = self.state_ref.iter().flat_map(|state| &state.watermarks);
-        all.map(|(operator, all)| (operator.clone(), known(all))).collect()
-    }
-
-    fn check_sources(&self, record: &OffsetRecord) -> Result<()> {
-        if record.offsets.len() == self.offsets.len() {
-            return Ok(());
-        }
-        let (then, now) = (record.offsets.len(), self.offsets.len());
-        Err(Error::query(
-            "STREAMING_CHECKPOINT_SOURCES_CHANGED",
-            format!("the checkpoint knows {then} sources but the query has {now}"),
-        )
-        .hint("Start with another checkpointLocation."))
-    }
 }
 
 impl Execution {

@@ -25,7 +25,7 @@ fn stateful(node: &Node) -> Option<StatefulOperator> {
         _ => (Vec::new(), Vec::new()),
     };
     let kind = node.id.rsplit_once('-').map_or(node.id.as_str(), |(kind, _)| kind).to_owned();
-    Some(StatefulOperator { name: node.id.clone(), kind, keys, values })
+    Some(StatefulOperator { name: node.id.clone(), kind, keys, values, tables: super::state_tables::of(node) })
 }
 
 fn input(node: &Node) -> Option<&SchemaRef> {

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use hdrhistogram::Histogram;
@@ -21,6 +20,7 @@ use timely::communication::WorkerGuards;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker as TimelyWorker;
 
+use crate::checkpoint::EpochState;
 use crate::render::{Event, EventObserver, Gauge, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane};
 use crate::sinks::{Prepared, Writer};
 use crate::sources::Source;
@@ -47,8 +47,8 @@ pub(crate) struct Graph {
 pub(crate) struct EpochResult {
     /// What the writers have ready, by the number of their sink.
     pub prepared: Vec<(usize, Prepared)>,
-    /// State per operator, all workers'.
-    pub state: HashMap<String, Vec<RecordBatch>>,
+    /// State per operator or what changed of it, all workers'.
+    pub state: EpochState,
     /// Per operator, the watermark that each input had when the epoch was complete; the greatest of all workers'.
     pub watermarks: BTreeMap<String, Vec<i64>>,
     /// Metrics per operator, summed over workers, in the order of their names.
@@ -138,6 +138,8 @@ impl Graph {
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the workers are gone")),
             }
         }
+        // Every worker has built its graph by now.
+        self.shared.forget_restored();
         self.pending.remove(&epoch).ok_or_else(|| Error::internal("an epoch's result is gone"))
     }
 
@@ -159,7 +161,9 @@ impl Graph {
                 let result = self.pending.entry(epoch).or_default();
                 *result.metrics.entry(operator.clone()).or_default() += state.metrics;
                 raise(result.watermarks.entry(operator.clone()).or_default(), &state.watermarks);
-                result.state.entry(operator).or_default().extend(state.batches);
+                let all = result.state.entry(operator).or_default();
+                all.batches.extend(state.batches);
+                all.changes = state.changes;
                 Ok(())
             }
             Event::Prepared(outcome) => {

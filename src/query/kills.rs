@@ -46,7 +46,10 @@ impl Stage {
     }
 
     fn writer(&self) -> Result<DataStreamWriter> {
-        let session = Session::builder().config("spark.sql.streaming.minBatchesToRetain", 2).create();
+        let session = Session::builder()
+            .config("spark.sql.streaming.minBatchesToRetain", 2)
+            .config("spark.sql.streaming.stateStore.minDeltasForSnapshot", 2)
+            .create();
         let reader = session.read_stream().format("text").option("maxFilesPerTrigger", 1);
         let frame = reader.load_path(self.path("in").to_str().unwrap())?.drop_duplicates(&["value"])?;
         let trigger = if self.continuous { Trigger::continuous("30 milliseconds")? } else { Trigger::AvailableNow };

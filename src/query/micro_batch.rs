@@ -1,7 +1,7 @@
 //! The micro-batch driver: epochs are Spark's batches.
 //!
 //! ```text
-//!  what is new? ─► offsets/N ─► watermark of the epoch ─► read the ranges ─► close the epoch ─► wait ─► finish_epoch
+//!  what is new? ─► offsets/N ─► watermark of the epoch ─► read the ranges ─► close the epoch ─► wait ─► close, settle
 //! ```
 //!
 //! When there is nothing to read but the watermark computed after the last batch is ahead of the one it used, and an operator
@@ -146,7 +146,8 @@ pub(super) fn process(execution: &mut Execution, batch: &Batch) -> Result<()> {
     execution.graph.broadcast(|| Message::Epoch(next));
     let result = execution.wait(batch.epoch)?;
     execution.times.mark("addBatch", &execution.setup.clock);
-    execution.finish_epoch(batch, result)
+    execution.close(batch.clone(), result)?;
+    execution.settle()
 }
 
 /// Reads every source's range into its lanes.

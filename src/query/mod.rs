@@ -26,8 +26,11 @@ mod micro_batch;
 pub mod progress;
 mod recorded;
 mod report;
+mod restart;
 mod start;
 mod state;
+mod state_limit;
+mod state_tables;
 mod trigger;
 mod writer;
 

@@ -5,13 +5,13 @@ use thalweg_operators::driver::StateMetrics;
 use thalweg_operators::time::NO_WATERMARK;
 use thalweg_operators::watermark::EventTimes;
 
-use super::execution::{Batch, Execution};
+use super::execution::{Batch, Closed, Execution};
 use super::graph::EpochResult;
 use super::progress::{Latency, Progress, SinkProgress, SourceProgress, StateOperator, iso_millis};
 use crate::clock::SharedClock;
 
 /// When the phases of an epoch ended.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Phases {
     begun: u64,
     before: u64,
@@ -46,17 +46,13 @@ impl Phases {
 }
 
 /// The report of a finished epoch.
-pub(crate) fn progress(
-    execution: &mut Execution,
-    batch: &Batch,
-    result: &EpochResult,
-    event_times: Option<EventTimes>,
-) -> Progress {
+pub(crate) fn progress(execution: &mut Execution, closed: &Closed) -> Progress {
+    let Closed { batch, result, event_times, times, .. } = closed;
     let now = execution.setup.clock.nanos();
     let seconds = |nanos: u64| (nanos as f64 / 1e9).max(1e-9);
-    let processing = seconds(now.saturating_sub(execution.times.begun));
+    let processing = seconds(now.saturating_sub(times.begun));
     let between = seconds(now.saturating_sub(std::mem::replace(&mut execution.times.before, now)));
-    let sources = sources(execution, batch, processing, between);
+    let sources = sources(execution, closed, processing, between);
     let rows: u64 = sources.iter().map(|source| source.num_input_rows).sum();
     let watermarks = super::event_time::report(execution);
     let setup = &execution.setup;
@@ -64,14 +60,14 @@ pub(crate) fn progress(
         id: setup.id.clone(),
         run_id: setup.run_id.clone(),
         name: setup.name.clone(),
-        timestamp: iso_millis(execution.times.wall),
+        timestamp: iso_millis(times.wall),
         batch_id: batch.epoch,
-        batch_duration: now.saturating_sub(execution.times.begun) / 1_000_000,
+        batch_duration: now.saturating_sub(times.begun) / 1_000_000,
         num_input_rows: rows,
         input_rows_per_second: rows as f64 / between,
         processed_rows_per_second: rows as f64 / processing,
-        duration_ms: execution.times.durations(now),
-        event_time: event_time(batch, event_times),
+        duration_ms: times.durations(now),
+        event_time: event_time(batch, *event_times),
         watermarks,
         state_operators: state_operators(result, setup.workers as u64),
         sources,
@@ -82,7 +78,8 @@ pub(crate) fn progress(
     }
 }
 
-fn sources(execution: &mut Execution, batch: &Batch, processing: f64, between: f64) -> Vec<SourceProgress> {
+fn sources(execution: &mut Execution, closed: &Closed, processing: f64, between: f64) -> Vec<SourceProgress> {
+    let Closed { batch, before, .. } = closed;
     let offset = |offset: &Option<Value>| offset.clone().unwrap_or(Value::Null);
     let count = execution.sources.len();
     let one = |scan: usize| {
@@ -90,7 +87,7 @@ fn sources(execution: &mut Execution, batch: &Batch, processing: f64, between: f
         let rows = execution.graph.gauges[scan].take();
         SourceProgress {
             description: execution.sources[scan].description(),
-            start_offset: offset(&execution.offsets[scan]),
+            start_offset: offset(&before[scan]),
             end_offset: offset(&batch.ends[scan]),
             latest_offset: offset(&told.latest.or_else(|| batch.ends[scan].clone())),
             num_input_rows: rows,

@@ -15,8 +15,8 @@ mod steps;
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
 use thalweg_operators::driver::{Observer, Place, drive, drive_late};
@@ -58,8 +58,8 @@ pub(crate) struct Shared {
     pub statics: Vec<RecordBatch>,
     /// Lanes of each scan: `(lane number, worker)`.
     pub lanes: Vec<Vec<(u32, usize)>>,
-    /// State to start from, by operator.
-    pub state: HashMap<String, Vec<RecordBatch>>,
+    /// State to start from, by operator; nothing any more once the graph runs.
+    pub state: RwLock<HashMap<String, Vec<RecordBatch>>>,
     /// The clocks.
     pub clock: SharedClock,
     /// The time of the batch, if there are batches.
@@ -67,6 +67,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The state an operator starts from.
+    fn restored(&self, operator: &str) -> Option<Vec<RecordBatch>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).get(operator).cloned()
+    }
+
+    /// All operators have the state they start from.
+    pub fn forget_restored(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Processing time, in microseconds since 1970: that of the batch, or the clock's.
     fn processing_time(&self) -> impl Fn() -> i64 + Send + 'static {
         let (clock, batch_time) = (self.clock.clone(), self.batch_time.clone());
@@ -191,8 +201,8 @@ impl Worker {
         let mut place = self.place(&node.id, routes.len());
         // What was delivered before a restart holds before the state comes back, so that nothing is closed twice.
         logic.on_watermark(&place.watermarks, &mut Output::new(self.shared.pace))?;
-        if let Some(state) = self.shared.state.get(&node.id) {
-            logic.restore(stateful::own_groups(state, self.index, self.peers, &routes)?).map_err(Error::from)?;
+        if let Some(state) = self.shared.restored(&node.id) {
+            logic.restore(stateful::own_groups(&state, self.index, self.peers, &routes)?).map_err(Error::from)?;
         }
         let routes = routes.into_iter().map(|route| if self.peers > 1 { Some(route) } else { None });
         place.late = self.shared.plan.late.as_ref().and_then(|late| late::shape(late, &node.id));

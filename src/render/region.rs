@@ -51,8 +51,8 @@ impl Worker {
     fn input<'scope>(&self, name: &str, node: &Node, stream: ChunkStream<'scope>) -> Result<Input<'scope>> {
         let schema = if node.changelog { without_change(&node.schema) } else { node.schema.clone() };
         let routed = [Route::Keys(Vec::new())];
-        let state = match self.shared.state.get(name) {
-            Some(state) => stateful::own_groups(state, self.index, self.peers, &routed)?,
+        let state = match self.shared.restored(name) {
+            Some(state) => stateful::own_groups(&state, self.index, self.peers, &routed)?,
             None => Vec::new(),
         };
         Ok(Input { name: name.to_owned(), stream, schema, changelog: node.changelog, state })

@@ -129,6 +129,9 @@ pub(super) fn own_groups(
     peers: usize,
     routes: &[Route],
 ) -> Result<Vec<RecordBatch>> {
+    if peers == 1 {
+        return Ok(state.to_vec());
+    }
     let single = routes.iter().all(|route| *route == Route::Single);
     state.iter().map(|rows| own_rows(rows, worker, peers, single)).collect()
 }

@@ -24,6 +24,7 @@ pub mod predicate;
 pub mod rate;
 pub mod rate_micro_batch;
 pub mod socket;
+pub mod statestore;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -233,6 +234,8 @@ pub static ALL: &[&dyn SourceProvider] = &[
     &rate::Rate,
     &rate_micro_batch::RateMicroBatch,
     &memory::Memory,
+    &statestore::STATE_STORE,
+    &statestore::STATE_METADATA,
     #[cfg(feature = "kafka")]
     &kafka::Kafka,
     #[cfg(feature = "cassandra")]

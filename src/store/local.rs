@@ -109,7 +109,7 @@ fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
 }
 
 fn entry(name: String, about: &Metadata) -> Entry {
-    Entry { name, size: if about.is_dir() { 0 } else { about.len() }, modified: about.modified().ok() }
+    Entry { name, modified: about.modified().ok() }
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<Entry>> {

@@ -34,8 +34,6 @@ pub(crate) enum Put {
 pub(crate) struct Entry {
     /// Name within the folder.
     pub name: String,
-    /// Bytes; 0 for a folder.
-    pub size: u64,
     /// When it was written, if the store tells.
     pub modified: Option<SystemTime>,
 }

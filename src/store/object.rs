@@ -92,11 +92,11 @@ impl Objects {
 
 fn entry(object: &ObjectMeta) -> Entry {
     let name = object.location.filename().unwrap_or_default().to_owned();
-    Entry { name, size: object.size, modified: Some(object.last_modified.into()) }
+    Entry { name, modified: Some(object.last_modified.into()) }
 }
 
 fn folder(prefix: &ObjectPath) -> Entry {
-    Entry { name: prefix.filename().unwrap_or_default().to_owned(), size: 0, modified: None }
+    Entry { name: prefix.filename().unwrap_or_default().to_owned(), modified: None }
 }
 
 impl Store for Objects {

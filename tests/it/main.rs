@@ -29,6 +29,7 @@ mod queries;
 mod refused_by_spark;
 mod replay;
 mod sql;
+mod state;
 mod stream;
 mod tidy;
 

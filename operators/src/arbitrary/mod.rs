@@ -25,11 +25,12 @@ use arrow::compute::{interleave_record_batch, min, take_record_batch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::chunk::MAX_ROWS;
+use crate::dirty::Dirty;
 use crate::driver::{Logic, StateMetrics, Wake};
 use crate::event_time::{EventTime, column, drop_late, times};
 use crate::keys::KeyTable;
 use crate::time::NO_WATERMARK;
-use crate::{Chunk, Error, Output, Result};
+use crate::{Chunk, Error, Output, Result, snapshot};
 
 pub use states::{Layout, States, TimeMode, Variable};
 
@@ -108,6 +109,9 @@ pub struct Arbitrary {
     /// Rows of the epoch in progress ([`crate::Pace::Epoch`]).
     pending: Vec<RecordBatch>,
     watermark: i64,
+    /// Keys that a checkpoint does not have as they are, and those that it may have and are gone.
+    dirty: Dirty,
+    gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
 
@@ -125,6 +129,8 @@ impl Arbitrary {
             states: States::new(spec.variables.clone()),
             pending: Vec::new(),
             watermark: NO_WATERMARK,
+            dirty: Dirty::default(),
+            gone: Vec::new(),
             metrics: StateMetrics::default(),
             processor,
             spec,
@@ -147,8 +153,7 @@ impl Arbitrary {
         let keys = self.spec.keys.clone();
         self.calls(&rows, &keys, false)?;
         self.fire()?;
-        self.sweep();
-        Ok(())
+        self.sweep()
     }
 
     /// Hands over the initial state, once.
@@ -197,11 +202,16 @@ impl Arbitrary {
         Ok(())
     }
 
-    fn sweep(&mut self) {
+    fn sweep(&mut self) -> Result<()> {
         let swept = self.states.sweep();
+        if self.dirty.is_on() && !swept.emptied.is_empty() {
+            self.gone.push(persist::gone(&swept.emptied, &self.keys, self.key_schema.fields())?);
+        }
+        self.dirty.note(swept.held);
         self.metrics.rows_updated += swept.updated;
         self.metrics.rows_removed += swept.removed;
         self.keys.remove(&swept.gone);
+        Ok(())
     }
 
     /// The rows made since the last call, none of them behind the watermark.
@@ -317,14 +327,35 @@ impl Logic for Arbitrary {
     }
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
-        persist::save(&self.states, &self.keys, self.key_schema.fields(), self.spec.time)
+        let all = self.states.live_groups();
+        persist::save(&self.states, all, &self.keys, self.key_schema.fields(), self.spec.time)
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.dirty.start();
+        // What the program has deleted by name is to go from all keys.
+        if !self.spec.deleted.is_empty() {
+            self.dirty.note(self.states.live_groups());
+        }
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changes = std::mem::take(&mut self.gone);
+        let mut dirty = self.dirty.take();
+        dirty.retain(|group| self.keys.is_live(*group) && self.states.is_live(*group));
+        let fields = self.key_schema.fields();
+        for rows in persist::save(&self.states, dirty.into_iter(), &self.keys, fields, self.spec.time)? {
+            changes.push(snapshot::changed(&rows, &persist::cell(fields))?);
+        }
+        Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
         for batch in &state {
             persist::load(batch, &mut self.states, &mut self.keys, &self.spec.deleted, self.spec.time)?;
         }
-        self.sweep();
+        self.sweep()?;
         self.metrics = StateMetrics::default();
         Ok(())
     }

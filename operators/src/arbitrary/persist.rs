@@ -82,15 +82,16 @@ impl Columns {
     }
 }
 
-/// All that is kept; nothing if there is none.
+/// All that is kept of these live keys; nothing if there is none.
 pub(super) fn save(
     states: &States,
+    live: impl Iterator<Item = u32>,
     keys: &KeyTable,
     key_fields: &[FieldRef],
     time: TimeMode,
 ) -> Result<Vec<RecordBatch>> {
     let mut columns = Columns::default();
-    for group in states.live_groups() {
+    for group in live {
         columns.key(group, &states.kept[group as usize], &states.variables);
     }
     if columns.groups.is_empty() {
@@ -103,6 +104,19 @@ pub(super) fn save(
     let batch = snapshot::keyed(&key_columns, groups.len(), named)?;
     let schema = batch.schema().as_ref().clone().with_metadata(metadata(&states.variables, time));
     Ok(vec![batch.with_schema(Arc::new(schema))?])
+}
+
+/// These keys as having no state.
+pub(super) fn gone(groups: &[u32], keys: &KeyTable, key_fields: &[FieldRef]) -> Result<RecordBatch> {
+    let columns = keys.keys(groups)?;
+    let first = snapshot::group_column(snapshot::groups(&columns, groups.len())?);
+    let columns = std::iter::once(first).chain(key_fields.iter().cloned().zip(columns)).collect();
+    snapshot::gone(columns, &cell(key_fields))
+}
+
+/// Positions of key group and keys in a snapshot: all state of a key is written together.
+pub(super) fn cell(key_fields: &[FieldRef]) -> Vec<usize> {
+    (0..=key_fields.len()).collect()
 }
 
 fn metadata(variables: &[Variable], time: TimeMode) -> HashMap<String, String> {

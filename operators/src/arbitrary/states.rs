@@ -84,6 +84,10 @@ pub(super) struct Swept {
     pub removed: u64,
     /// All keys without state: their ids can be given out again.
     pub gone: Vec<u32>,
+    /// Those of them that had state before.
+    pub emptied: Vec<u32>,
+    /// Keys that may have changed and hold something.
+    pub held: Vec<u32>,
 }
 
 /// The state of all keys of one worker. All times are milliseconds since 1970.
@@ -313,13 +317,12 @@ impl States {
             (true, false) => {
                 self.live -= 1;
                 swept.removed += 1;
+                swept.emptied.push(group);
             }
             _ => {}
         }
         swept.updated += u64::from(changed && holds);
-        if !holds {
-            swept.gone.push(group);
-        }
+        if holds { swept.held.push(group) } else { swept.gone.push(group) }
     }
 
     fn drop_expired(&mut self, group: u32) {
@@ -350,6 +353,11 @@ impl States {
     /// The keys that hold something.
     pub(super) fn live_groups(&self) -> impl Iterator<Item = u32> {
         (0u32..).zip(&self.kept).filter(|(_, kept)| kept.live).map(|(group, _)| group)
+    }
+
+    /// Whether this key holds something.
+    pub(super) fn is_live(&self, group: u32) -> bool {
+        self.kept.get(group as usize).is_some_and(|kept| kept.live)
     }
 
     /// How many keys hold something.

@@ -126,6 +126,8 @@ pub struct Multiset {
     bytes: RowBytes,
     counts: HashMap<Box<[u8]>, i64>,
     held: usize,
+    /// By how much counts differ from what a checkpoint has, once changes are remembered.
+    changed: Option<HashMap<Box<[u8]>, i64>>,
 }
 
 impl Multiset {
@@ -134,7 +136,7 @@ impl Multiset {
     /// # Errors
     /// A type that has no equality.
     pub fn new(schema: SchemaRef) -> Result<Self> {
-        Ok(Multiset { bytes: RowBytes::new(schema)?, counts: HashMap::new(), held: 0 })
+        Ok(Multiset { bytes: RowBytes::new(schema)?, counts: HashMap::new(), held: 0, changed: None })
     }
 
     /// Adds rows with their signs (`None`: all are insertions).
@@ -151,6 +153,9 @@ impl Multiset {
     }
 
     fn add(&mut self, row: &[u8], count: i64) {
+        if let Some(changed) = &mut self.changed {
+            *changed.entry_ref(row).or_insert(0) += count;
+        }
         match self.counts.entry_ref(row) {
             EntryRef::Occupied(mut known) => {
                 *known.get_mut() += count;
@@ -211,13 +216,26 @@ impl Multiset {
             return Ok(Vec::new());
         }
         let (rows, counts) = self.rows()?;
-        let first: (FieldRef, ArrayRef) =
-            (Arc::new(Field::new("_count", DataType::Int64, false)), Arc::new(counts) as ArrayRef);
-        let named = |(at, column): (usize, &ArrayRef)| -> (FieldRef, ArrayRef) {
-            (Arc::new(Field::new(format!("c{at}"), column.data_type().clone(), true)), column.clone())
-        };
-        let columns = std::iter::once(first).chain(rows.columns().iter().enumerate().map(named));
-        Ok(vec![snapshot::keyed(rows.columns(), rows.num_rows(), columns.collect())?])
+        Ok(vec![counted(&rows, counts)?])
+    }
+
+    /// From now on it is remembered which rows' counts change.
+    pub fn track(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// How the counts of rows have changed since the last call, as [`Multiset::restore`] takes it.
+    ///
+    /// # Errors
+    /// None that input could cause.
+    pub fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        changed.retain(|_, count| *count != 0);
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.bytes.decode(changed.keys().map(AsRef::as_ref))?;
+        Ok(vec![counted(&rows, Int64Array::from_iter_values(changed.values().copied()))?])
     }
 
     /// Takes a snapshot back; counts add up.
@@ -237,4 +255,21 @@ impl Multiset {
         }
         Ok(())
     }
+}
+
+/// Position of the counts in a snapshot.
+const COUNT: usize = 1;
+
+/// Rows and their counts as state.
+fn counted(rows: &RecordBatch, counts: Int64Array) -> Result<RecordBatch> {
+    let first: (FieldRef, ArrayRef) = (Arc::new(Field::new("_count", DataType::Int64, false)), Arc::new(counts));
+    let columns = std::iter::once(first).chain(named(rows));
+    snapshot::summed(&snapshot::keyed(rows.columns(), rows.num_rows(), columns.collect())?, COUNT)
+}
+
+fn named(rows: &RecordBatch) -> impl Iterator<Item = (FieldRef, ArrayRef)> {
+    rows.columns().iter().enumerate().map(|(at, column)| {
+        let field: FieldRef = Arc::new(Field::new(format!("c{at}"), column.data_type().clone(), true));
+        (field, column.clone())
+    })
 }

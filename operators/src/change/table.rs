@@ -56,6 +56,15 @@ impl Logic for Table {
         self.rows.snapshot()
     }
 
+    fn tracks_changes(&mut self) -> bool {
+        self.rows.track();
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        self.rows.changes()
+    }
+
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
         self.rows.restore(&state)
     }

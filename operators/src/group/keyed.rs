@@ -25,6 +25,8 @@ pub struct Keyed {
     watermark: i64,
     owns_global: bool,
     groups: Vec<u32>,
+    /// What a checkpoint may have and is no longer there.
+    gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
 
@@ -46,6 +48,7 @@ impl Keyed {
             watermark: NO_WATERMARK,
             owns_global,
             groups: Vec::new(),
+            gone: Vec::new(),
             metrics: StateMetrics::default(),
         })
     }
@@ -104,9 +107,19 @@ impl Keyed {
             emit(&self.spec, self.table.rows(&closed)?, out)?;
         }
         self.metrics.rows_removed += closed.len() as u64;
+        if self.table.tracks() && !closed.is_empty() {
+            self.gone.push(self.table.gone(&closed, self.buckets_of(&closed))?);
+        }
         closed.iter().for_each(|&group| self.closes[group as usize] = None);
         self.table.remove(&closed);
         Ok(())
+    }
+}
+
+impl Keyed {
+    /// Closing times of these groups, as a snapshot has them.
+    fn buckets_of(&self, groups: &[u32]) -> Int64Array {
+        groups.iter().map(|&group| self.closes.get(group as usize).copied().flatten()).collect()
     }
 }
 
@@ -149,8 +162,25 @@ impl Logic for Keyed {
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let groups = self.table.groups();
-        let closes = groups.iter().map(|&group| self.closes.get(group as usize).copied().flatten());
-        Ok(vec![self.table.snapshot(&groups, closes.collect::<Int64Array>())?])
+        Ok(vec![self.table.snapshot(&groups, self.buckets_of(&groups))?])
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.table.track();
+        if self.owns_global {
+            self.table.note_global();
+        }
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changes = std::mem::take(&mut self.gone);
+        let dirty = self.table.take_dirty();
+        if !dirty.is_empty() {
+            let buckets = self.buckets_of(&dirty);
+            changes.push(self.table.changes(&dirty, buckets)?);
+        }
+        Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt8Array};
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt8Type};
 
 use super::GroupSpec;
 use crate::aggregate::Accumulator;
 use crate::change::{INSERT, RETRACT};
-use crate::keys::{KeyTable, key_group, route};
-use crate::{Error, Result};
+use crate::dirty::Dirty;
+use crate::keys::KeyTable;
+use crate::{Error, Result, snapshot};
 
 /// Groups with their aggregate states.
 pub(super) struct Table {
@@ -23,6 +24,10 @@ pub(super) struct Table {
     is_shown: Vec<bool>,
     /// For a changelog: the rows that touched groups had when they were last emitted.
     before: Vec<Vec<ArrayRef>>,
+    /// Groups whose state a checkpoint does not have yet.
+    dirty: Dirty,
+    /// The key groups (a bit each) of which a checkpoint may have rows of this table.
+    saved: [u64; 4],
 }
 
 impl Table {
@@ -35,6 +40,8 @@ impl Table {
             is_touched: Vec::new(),
             is_shown: Vec::new(),
             before: Vec::new(),
+            dirty: Dirty::default(),
+            saved: [0; 4],
         })
     }
 
@@ -44,6 +51,7 @@ impl Table {
         let count = self.keys.group_count();
         let touched_before = self.touched.len();
         self.touch(groups);
+        self.dirty.note(groups.iter().copied());
         if spec.mode.is_changelog() {
             self.remember(touched_before)?;
         }
@@ -164,17 +172,76 @@ impl Table {
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
         let states: usize = self.states.iter().map(|state| state.size_bytes()).sum();
-        self.keys.size_bytes() + states + self.is_touched.capacity() + 4 * self.touched.capacity()
+        let marks = self.is_touched.capacity() + 4 * self.touched.capacity() + self.dirty.size_bytes();
+        self.keys.size_bytes() + states + marks
+    }
+
+    /// Remembers from now on which groups change.
+    pub fn track(&mut self) {
+        self.dirty.start();
+    }
+
+    /// The one group of a global aggregate, which exists without rows, has changed.
+    pub fn note_global(&mut self) {
+        self.dirty.note([0]);
+    }
+
+    /// Whether changes are remembered.
+    pub fn tracks(&self) -> bool {
+        self.dirty.is_on()
+    }
+
+    /// The live groups that have changed since the last call.
+    pub fn take_dirty(&mut self) -> Vec<u32> {
+        let mut dirty = self.dirty.take();
+        dirty.retain(|group| self.keys.is_live(*group));
+        dirty
+    }
+
+    /// These groups as changes of a snapshot.
+    pub fn changes(&mut self, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
+        let rows = self.snapshot(groups, buckets)?;
+        self.note_saved(&rows);
+        let cell: Vec<usize> = (0..2 + self.keys.types().len()).collect();
+        snapshot::changed(&rows, &cell)
+    }
+
+    /// These live groups as gone.
+    pub fn gone(&self, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
+        let columns = self.identity(groups, buckets)?;
+        let cell: Vec<usize> = (0..columns.len()).collect();
+        let fields = snapshot_schema(&columns).fields().clone();
+        snapshot::gone(fields.iter().cloned().zip(columns).collect(), &cell)
+    }
+
+    /// All that a checkpoint may have of this table under `bucket`, as gone: a row per key group.
+    pub fn all_gone(&self, bucket: i64) -> Result<RecordBatch> {
+        let saved = |group: &u8| self.saved[usize::from(*group) / 64] >> (group % 64) & 1 == 1;
+        let groups = UInt8Array::from_iter_values((0..=u8::MAX).filter(saved));
+        let buckets = Int64Array::from_value(bucket, groups.len());
+        let columns: Vec<ArrayRef> = vec![Arc::new(groups), Arc::new(buckets)];
+        let fields = snapshot_schema(&columns).fields().clone();
+        snapshot::gone(fields.iter().cloned().zip(columns).collect(), &[0, 1])
+    }
+
+    fn note_saved(&mut self, rows: &RecordBatch) {
+        for group in rows.column(0).as_primitive::<UInt8Type>().values() {
+            self.saved[usize::from(*group) / 64] |= 1 << (group % 64);
+        }
+    }
+
+    /// `_group`, `_bucket` and keys of these groups.
+    fn identity(&self, groups: &[u32], buckets: Int64Array) -> Result<Vec<ArrayRef>> {
+        let keys = self.keys.keys(groups)?;
+        let key_groups = snapshot::groups(&keys, groups.len())?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(key_groups), Arc::new(buckets)];
+        columns.extend(keys);
+        Ok(columns)
     }
 
     /// `_group`, `_bucket`, keys, states of these groups.
     pub fn snapshot(&self, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
-        let keys = self.keys.keys(groups)?;
-        let mut hashes = Vec::with_capacity(groups.len());
-        route(&keys, groups.len(), &mut hashes)?;
-        let key_groups = UInt8Array::from_iter_values(hashes.iter().map(|hash| key_group(*hash) as u8));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(key_groups), Arc::new(buckets)];
-        columns.extend(keys);
+        let mut columns = self.identity(groups, buckets)?;
         for state in &self.states {
             columns.extend(state.state(groups)?);
         }
@@ -183,6 +250,7 @@ impl Table {
 
     /// Takes rows of a snapshot back; returns each row's group.
     pub fn restore(&mut self, spec: &GroupSpec, rows: &RecordBatch) -> Result<Vec<u32>> {
+        self.note_saved(rows);
         let keys = spec.keys.len();
         let mut groups = Vec::new();
         self.keys.lookup_or_insert(&rows.columns()[2..2 + keys], rows.num_rows(), &mut groups)?;

@@ -4,6 +4,7 @@
 //! is aggregated once, and the slices of a window are merged when it closes. Otherwise there is one table per window.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -61,6 +62,11 @@ impl WindowSpec {
         (self.length + self.slide - 1) / self.slide
     }
 
+    /// Length of the windows or slices under which [`Windowed`] keeps its state: each begins at what a snapshot has as bucket.
+    pub fn cell_length(&self, mode: Mode) -> i64 {
+        if mode == Mode::Append { self.slices().length } else { self.length }
+    }
+
     /// The tumbling windows whose tables are kept in append mode.
     fn slices(&self) -> WindowSpec {
         let slice = greatest_common_divisor(self.length, self.slide);
@@ -83,6 +89,9 @@ pub struct Windowed {
     watermark: i64,
     groups: Vec<u32>,
     starts: Vec<i64>,
+    /// Whether changes are remembered, and what a checkpoint may have and is no longer there.
+    tracks: bool,
+    gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
 
@@ -98,6 +107,8 @@ impl Windowed {
             watermark: NO_WATERMARK,
             groups: Vec::new(),
             starts: Vec::new(),
+            tracks: false,
+            gone: Vec::new(),
             metrics: StateMetrics::default(),
         }
     }
@@ -148,8 +159,14 @@ impl Windowed {
         let whole = picked.len() == rows.num_rows();
         let rows = if whole { rows.clone() } else { take_record_batch(rows, &UInt32Array::from(picked))? };
         let table = match self.tables.entry(start) {
-            std::collections::btree_map::Entry::Occupied(table) => table.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => place.insert(Table::new(&self.spec)?),
+            Entry::Occupied(table) => table.into_mut(),
+            Entry::Vacant(place) => {
+                let table = place.insert(Table::new(&self.spec)?);
+                if self.tracks {
+                    table.track();
+                }
+                table
+            }
         };
         table.update(&self.spec, &rows, &mut self.groups)
     }
@@ -196,6 +213,16 @@ impl Windowed {
             if self.spec.mode == Mode::Append {
                 emit_window(&self.spec, &self.window, start, &table, &table.groups(), out)?;
             }
+            self.note_gone(start, &table)?;
+        }
+        Ok(())
+    }
+
+    /// A table has been dropped: a checkpoint's rows of it go by their window alone.
+    fn note_gone(&mut self, start: i64, table: &Table) -> Result<()> {
+        if self.tracks {
+            let gone = table.all_gone(start)?;
+            self.gone.extend(Some(gone).filter(|gone| gone.num_rows() > 0));
         }
         Ok(())
     }
@@ -215,7 +242,9 @@ impl Windowed {
             if self.window.end(self.window.last_start(*first.key())) > self.watermark {
                 break;
             }
-            self.metrics.rows_removed += first.remove().len() as u64;
+            let (start, slice) = first.remove_entry();
+            self.metrics.rows_removed += slice.len() as u64;
+            self.note_gone(start, &slice)?;
         }
         Ok(())
     }
@@ -322,6 +351,23 @@ impl Logic for Windowed {
             table.snapshot(&groups, Int64Array::from_value(*start, groups.len()))
         };
         self.tables.iter().map(one).collect()
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.tracks = true;
+        self.tables.values_mut().for_each(Table::track);
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changes = std::mem::take(&mut self.gone);
+        for (start, table) in &mut self.tables {
+            let dirty = table.take_dirty();
+            if !dirty.is_empty() {
+                changes.push(table.changes(&dirty, Int64Array::from_value(*start, dirty.len()))?);
+            }
+        }
+        Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {

@@ -5,7 +5,7 @@
 //! [`Pace::Epoch`] an epoch starts when the one before has completed, as in the micro-batch driver; under [`Pace::Eager`]
 //! every worker runs ahead as fast as it can.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +23,7 @@ use timely::worker::Worker;
 
 use crate::driver::{Observer, Place, State, drive};
 use crate::exchange::Route;
+use crate::snapshot::merged;
 use crate::{Chunk, ChunkStream, Error, Logic, Pace, Time};
 
 /// What happens in one epoch.
@@ -73,7 +74,7 @@ impl Ran {
 
 enum Event {
     Rows(Time, RecordBatch),
-    Snapshot(usize, String, u64, Vec<RecordBatch>),
+    Snapshot(usize, String, u64, State),
     Failed(String),
     Frontier(Time),
 }
@@ -102,7 +103,7 @@ impl Observer for Listener {
     }
 
     fn snapshot(&self, operator: &str, epoch: u64, state: State) {
-        self.send(Event::Snapshot(self.worker, operator.to_owned(), epoch, state.batches));
+        self.send(Event::Snapshot(self.worker, operator.to_owned(), epoch, state));
     }
 }
 
@@ -142,18 +143,32 @@ pub fn run_graph(
 
 fn gather(events: Receiver<Event>) -> Ran {
     let mut ran = Ran::default();
+    let mut tracked = BTreeSet::new();
     for event in events.try_iter() {
         match event {
             Event::Rows(time, rows) => ran.rows.push((time, rows)),
             Event::Snapshot(worker, operator, epoch, state) => {
-                ran.states.entry((operator, epoch)).or_default().extend(state.iter().cloned());
-                ran.snapshots.push((worker, epoch, state));
+                if state.changes {
+                    tracked.insert(operator.clone());
+                }
+                ran.states.entry((operator, epoch)).or_default().extend(state.batches.iter().cloned());
+                ran.snapshots.push((worker, epoch, state.batches));
             }
             Event::Failed(message) => ran.failures.push(message),
             Event::Frontier(time) => ran.frontier = ran.frontier.into_iter().chain([time]).min(),
         }
     }
+    tracked.iter().for_each(|operator| add_up(operator, &mut ran.states));
     ran
+}
+
+/// Of an operator that gives changes: in place of each epoch's changes the state that all up to then come to.
+fn add_up(operator: &str, states: &mut BTreeMap<(String, u64), Vec<RecordBatch>>) {
+    let mut before: Vec<RecordBatch> = Vec::new();
+    for (_, state) in states.iter_mut().filter(|((of, _), _)| of == operator) {
+        before = merged(vec![before, std::mem::take(state)]).expect("changes are of one operator");
+        state.clone_from(&before);
+    }
 }
 
 type Handle = UnorderedHandle<Time, CapacityContainerBuilder<Chunk>>;

@@ -169,7 +169,7 @@ proptest! {
             known.extend(new);
         }
         let last = arrivals.len() as u64 - 1;
-        let states: Vec<RecordBatch> = ran.snapshots.iter().filter(|s| s.1 == last).flat_map(|s| s.2.clone()).collect();
+        let states = ran.states.get(&("logic".to_owned(), last)).cloned().unwrap_or_default();
         prop_assert_eq!(states.iter().map(RecordBatch::num_rows).sum::<usize>(), known.len());
     }
 }

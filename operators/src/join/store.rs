@@ -12,18 +12,21 @@
 
 use std::mem::size_of;
 
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use crate::chunk::MAX_ROWS;
+use crate::dirty::Dirty;
 use crate::keys::ABSENT;
 use crate::{Error, Result};
 
-/// A row's book-keeping. 24 bytes a row.
+/// A row's book-keeping. 32 bytes a row.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
+    /// The row's name in checkpoints, of which none is ever used for two rows of one key group.
+    id: u64,
     /// [`ABSENT`] once the row is gone.
     block: u32,
     row: u32,
@@ -33,6 +36,16 @@ struct Slot {
     matched: bool,
     /// Listed in an expiry queue, which frees it; the number must not be reused before.
     queued: bool,
+    /// The key group under which a checkpoint may have the row.
+    saved: Option<u8>,
+}
+
+/// What checkpoints keep of rows besides their columns.
+pub(super) struct About {
+    /// Their names.
+    pub ids: UInt64Array,
+    /// Whether they have matched.
+    pub matched: BooleanArray,
 }
 
 struct Block {
@@ -53,6 +66,14 @@ pub(super) struct Store {
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
     heads: Vec<u32>,
+    /// The next id; ids of the two sides of a join are odd and even.
+    next_id: u64,
+    /// Rows that a checkpoint does not have as they are.
+    dirty: Dirty,
+    /// Whether it matters that a row has matched.
+    keeps_matches: bool,
+    /// Key group and id of rows that a checkpoint may have and are gone.
+    gone: Vec<(u8, u64)>,
     live: usize,
     bytes: usize,
     /// Where each block stands in the batch being gathered.
@@ -60,7 +81,8 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(schema: SchemaRef) -> Self {
+    /// No rows. Their ids will be `side`, `side` + 2, ...; `keeps_matches`: whether it matters that a row has matched.
+    pub(super) fn new(schema: SchemaRef, side: usize, keeps_matches: bool) -> Self {
         Store {
             schema,
             blocks: Vec::new(),
@@ -69,6 +91,10 @@ impl Store {
             slots: Vec::new(),
             free_slots: Vec::new(),
             heads: Vec::new(),
+            next_id: side as u64,
+            dirty: Dirty::default(),
+            keeps_matches,
+            gone: Vec::new(),
             live: 0,
             bytes: 0,
             local: Vec::new(),
@@ -81,7 +107,8 @@ impl Store {
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        self.bytes + self.slots.capacity() * size_of::<Slot>() + self.heads.capacity() * size_of::<u32>()
+        let slots = self.slots.capacity() * size_of::<Slot>() + self.heads.capacity() * size_of::<u32>();
+        self.bytes + slots + self.dirty.size_bytes()
     }
 
     /// Adds rows; sets `slots` to where they are.
@@ -91,6 +118,7 @@ impl Store {
             return Ok(());
         }
         slots.extend(groups.iter().map(|group| self.link(*group)));
+        self.dirty.note(slots.iter().copied());
         self.live += slots.len();
         let block = self.put(rows, slots.clone());
         self.small.push(block);
@@ -100,8 +128,18 @@ impl Store {
     /// A slot at the head of its group's chain.
     fn link(&mut self, group: u32) -> u32 {
         let slot = self.free_slots.pop().unwrap_or(self.slots.len() as u32);
-        let mut new =
-            Slot { block: ABSENT, row: 0, group, next: ABSENT, previous: ABSENT, matched: false, queued: false };
+        let mut new = Slot {
+            id: self.next_id,
+            block: ABSENT,
+            row: 0,
+            group,
+            next: ABSENT,
+            previous: ABSENT,
+            matched: false,
+            queued: false,
+            saved: None,
+        };
+        self.next_id += 2;
         if group != ABSENT {
             if self.heads.len() <= group as usize {
                 self.heads.resize(group as usize + 1, ABSENT);
@@ -200,7 +238,47 @@ impl Store {
     }
 
     pub(super) fn set_matched(&mut self, slot: u32) {
-        self.slots[slot as usize].matched = true;
+        if self.keeps_matches && !std::mem::replace(&mut self.slots[slot as usize].matched, true) {
+            self.dirty.note([slot]);
+        }
+    }
+
+    /// Remembers changes from now on.
+    pub(super) fn track(&mut self) {
+        self.dirty.start();
+    }
+
+    /// A row just appended is one that a checkpoint has, under this key group and id.
+    pub(super) fn set_saved(&mut self, slot: u32, group: u8, id: u64) {
+        self.next_id = self.next_id.max(id.saturating_add(2));
+        let slot = &mut self.slots[slot as usize];
+        (slot.id, slot.saved) = (id, Some(group));
+    }
+
+    /// The live rows that have changed since the last call: their slots.
+    pub(super) fn take_dirty(&mut self) -> Vec<u32> {
+        let mut dirty = self.dirty.take();
+        dirty.retain(|slot| self.is_live(*slot));
+        dirty
+    }
+
+    /// Key group and id of the rows that a checkpoint may have and that have gone since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<(u8, u64)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// A checkpoint may have these rows from now on, under these key groups.
+    pub(super) fn note_saved(&mut self, slots: &[u32], groups: &[u8]) {
+        slots.iter().zip(groups).for_each(|(slot, group)| self.slots[*slot as usize].saved = Some(*group));
+    }
+
+    /// What checkpoints keep besides the row: its id, and whether it has matched.
+    pub(super) fn about(&self, slots: &[u32]) -> About {
+        let of = |slot: &u32| &self.slots[*slot as usize];
+        About {
+            ids: UInt64Array::from_iter_values(slots.iter().map(|slot| of(slot).id)),
+            matched: slots.iter().map(|slot| Some(of(slot).matched)).collect(),
+        }
     }
 
     pub(super) fn is_live(&self, slot: u32) -> bool {
@@ -215,8 +293,9 @@ impl Store {
     /// Forgets the row of a live slot.
     pub(super) fn remove(&mut self, slot: u32) -> Result<()> {
         self.unlink(slot);
-        let Slot { block, row, queued, .. } = self.slots[slot as usize];
+        let Slot { block, row, queued, id, saved, .. } = self.slots[slot as usize];
         self.slots[slot as usize].block = ABSENT;
+        self.gone.extend(saved.filter(|_| self.dirty.is_on()).map(|group| (group, id)));
         self.live -= 1;
         if !queued {
             self.free_slots.push(slot);
@@ -281,15 +360,14 @@ impl Store {
         }
     }
 
-    /// All rows, block by block, with whether they have matched.
-    pub(super) fn all(&self) -> Result<Vec<(RecordBatch, BooleanArray)>> {
+    /// All rows, block by block.
+    pub(super) fn all(&self) -> Result<Vec<(RecordBatch, About)>> {
         let blocks = self.blocks.iter().flatten().filter(|block| block.live > 0);
         blocks
             .map(|block| {
                 let live = BooleanBuffer::collect_bool(block.slots.len(), |row| block.slots[row] != ABSENT);
-                let slots = block.slots.iter().filter(|slot| **slot != ABSENT);
-                let matched = slots.map(|slot| Some(self.is_matched(*slot))).collect();
-                Ok((filter_record_batch(&block.rows, &BooleanArray::new(live, None))?, matched))
+                let slots: Vec<u32> = block.slots.iter().copied().filter(|slot| *slot != ABSENT).collect();
+                Ok((filter_record_batch(&block.rows, &BooleanArray::new(live, None))?, self.about(&slots)))
             })
             .collect()
     }

@@ -14,15 +14,10 @@
 //! Spark's semi join does depend on order, and we follow it: the rows of an epoch are processed when the epoch closes, the
 //! right ones first, and right rows that the new watermark has already passed do not meet left rows of the same epoch.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch, StructArray, TimestampMicrosecondArray,
-    UInt32Array, new_null_array,
-};
+use arrow::array::{Array, BooleanArray, Int8Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::keys::SideKeys;
 use super::spec::{LEFT, RIGHT};
@@ -34,7 +29,9 @@ use crate::driver::{Logic, StateMetrics};
 use crate::expiry::Expiry;
 use crate::keys::{ABSENT, KeyTable};
 use crate::time::NO_WATERMARK;
-use crate::{Chunk, Error, Output, Result, snapshot};
+use crate::{Chunk, Error, Output, Result};
+
+mod state;
 
 pub use super::spec::{Evict, JoinKind, JoinSide, StreamJoin};
 
@@ -83,7 +80,7 @@ impl Join {
             changelog: join.changelog,
             holdback: join.holdback,
             index,
-            sides: [Side::new(left_input, left), Side::new(right_input, right)],
+            sides: [Side::new(left_input, left, LEFT, join.kind), Side::new(right_input, right, RIGHT, join.kind)],
             watermarks: [NO_WATERMARK; 2],
             waiting: [Vec::new(), Vec::new()],
             metrics: StateMetrics::default(),
@@ -341,16 +338,6 @@ impl Join {
         self.evict(LEFT, out)?;
         self.evict(RIGHT, out)
     }
-
-    fn restore_side(&mut self, port: usize, state: &StructArray, matched: &BooleanArray) -> Result<()> {
-        let schema = self.sides[port].input.schema.clone();
-        let rows = RecordBatch::try_new(schema, state.columns().to_vec())?;
-        let matched: Vec<bool> = matched.values().iter().collect();
-        let mut groups = Vec::new();
-        self.sides[port].keys.insert(&mut self.index, &rows, &mut groups)?;
-        // Semi joins have printed and forgotten their matched left rows, so none is skipped here.
-        self.store(port, rows, &groups, &matched, Keep::All)
-    }
 }
 
 /// Which new rows are stored.
@@ -401,8 +388,9 @@ impl Emit<'_> {
 }
 
 impl Side {
-    fn new(input: JoinSide, keys: SideKeys) -> Self {
-        Side { store: Store::new(input.schema.clone()), input, keys, expiry: Expiry::default() }
+    fn new(input: JoinSide, keys: SideKeys, side: usize, kind: JoinKind) -> Self {
+        let keeps_matches = kind.preserves(side) || (kind == JoinKind::LeftSemi && side == LEFT);
+        Side { store: Store::new(input.schema.clone(), side, keeps_matches), input, keys, expiry: Expiry::default() }
     }
 
     /// Notes of rows just stored, whose numbers in their batch are `rows`, whether they matched and when they expire.
@@ -454,26 +442,22 @@ impl Logic for Join {
     }
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
-        let mut state = Vec::new();
-        for (port, side) in self.sides.iter().enumerate() {
-            for (rows, matched) in side.store.all()? {
-                state.push(self.state_of(port, rows, matched)?);
-            }
-        }
-        Ok(state)
+        self.whole()
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.sides.iter_mut().for_each(|side| side.store.track());
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut changes = self.changes_of(LEFT)?;
+        changes.extend(self.changes_of(RIGHT)?);
+        Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        for batch in &state {
-            let [matched, left, right] = snapshot::columns(batch)? else { return Err(foreign()) };
-            let matched = matched.as_boolean_opt().ok_or_else(foreign)?;
-            for (port, rows) in [(LEFT, left), (RIGHT, right)] {
-                let rows = rows.as_struct_opt().ok_or_else(foreign)?;
-                if rows.len() > rows.null_count() {
-                    self.restore_side(port, rows, matched)?;
-                }
-            }
-        }
+        state.iter().try_for_each(|batch| self.take_back_state(batch))?;
         self.metrics = StateMetrics::default();
         Ok(())
     }
@@ -487,28 +471,6 @@ impl Logic for Join {
         self.metrics = StateMetrics::default();
         metrics
     }
-}
-
-impl Join {
-    /// Rows of one side as state: matched, left row, right row, of which one is null.
-    fn state_of(&self, port: usize, rows: RecordBatch, matched: BooleanArray) -> Result<RecordBatch> {
-        let keys = self.sides[port].keys.columns(&rows);
-        let mut columns: Vec<(FieldRef, ArrayRef)> =
-            vec![(Arc::new(Field::new("_matched", DataType::Boolean, false)), Arc::new(matched))];
-        for (side, name) in ["left", "right"].into_iter().enumerate() {
-            let fields = nullable(&self.sides[side].input.schema).fields().clone();
-            let column: ArrayRef = match side == port {
-                true => Arc::new(StructArray::try_new(fields.clone(), rows.columns().to_vec(), None)?),
-                false => new_null_array(&DataType::Struct(fields.clone()), rows.num_rows()),
-            };
-            columns.push((Arc::new(Field::new(name, DataType::Struct(fields), true)), column));
-        }
-        snapshot::keyed(&keys, rows.num_rows(), columns)
-    }
-}
-
-fn foreign() -> Error {
-    Error::Internal("the state is not of a join".into())
 }
 
 #[cfg(test)]

@@ -65,6 +65,15 @@ impl Logic for Entrance {
         self.rows.snapshot()
     }
 
+    fn tracks_changes(&mut self) -> bool {
+        self.rows.track();
+        true
+    }
+
+    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
+        self.rows.changes()
+    }
+
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
         self.rows.restore(&state)
     }

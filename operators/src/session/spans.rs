@@ -127,6 +127,11 @@ impl Spans {
         self.free.push(id);
     }
 
+    /// The live sessions of a key group, in order.
+    pub(super) fn of_group(&self, group: u32) -> impl Iterator<Item = u32> + '_ {
+        self.spans.get(group as usize).into_iter().flatten().map(|span| span.id)
+    }
+
     /// All live sessions.
     pub(super) fn ids(&self) -> Vec<u32> {
         (0..self.owners.len() as u32).filter(|id| self.owners[*id as usize].is_some()).collect()

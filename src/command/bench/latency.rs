@@ -1,7 +1,7 @@
 //! `thalweg bench latency`: from the time a line was due to be sent to the result it changed.
 //!
-//! In: rates. Out: a row per rate and engine: a plain TCP echo (the floor of the method), the continuous driver, the
-//! micro-batch driver. Lines `key,val` are sent over TCP at fixed times, never skipped: a line that is sent late because the
+//! In: rates. Out: a row per rate and engine: a plain TCP echo (the floor of the method), the continuous driver without and with
+//! a durable checkpoint, the micro-batch driver. Lines `key,val` are sent over TCP at fixed times, never skipped: a line that is sent late because the
 //! engine pushed back counts from the time it was due. The query drops one line in ten and counts the others by key in
 //! update mode; an update with count c answers the lines of its key up to the c-th.
 //!
@@ -15,6 +15,7 @@ pub(super) mod sender;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -56,6 +57,9 @@ pub(in super::super) struct LatencyArguments {
     /// Between checkpoints of the continuous driver, e.g. 1 second.
     #[arg(long, default_value = "1 second")]
     interval: String,
+    /// Where the checkpoint of the run with one lies; the system's temporary folder by default.
+    #[arg(long)]
+    folder: Option<PathBuf>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -71,7 +75,10 @@ pub(super) fn run(arguments: &LatencyArguments) -> Result<()> {
         let schedule = Schedule::new(*rate, arguments.warm, arguments.seconds);
         rows.push(line(*rate, "tcp echo", &echo(schedule)?));
         for driver in Driver::ALL {
-            rows.push(line(*rate, driver.name(), &query(schedule, driver, &arguments.interval)?));
+            rows.push(line(*rate, driver.name(), &query(schedule, driver, &arguments.interval, None)?));
+            if driver == Driver::Continuous {
+                rows.push(line(*rate, "with checkpoint", &checkpointed(schedule, driver, arguments)?));
+            }
         }
     }
     report::show("latency", &rows, arguments.json)
@@ -104,7 +111,7 @@ pub(super) fn curves(rate: u64, warm: u64, seconds: u64) -> Result<Vec<Curve>> {
     let schedule = Schedule::new(rate, warm, seconds);
     let mut all = vec![Curve::of(rate, "tcp echo", &echo(schedule)?)];
     for driver in Driver::ALL {
-        all.push(Curve::of(rate, driver.name(), &query(schedule, driver, "1 second")?));
+        all.push(Curve::of(rate, driver.name(), &query(schedule, driver, "1 second", None)?));
     }
     Ok(all)
 }
@@ -181,8 +188,17 @@ fn count_lines(mut stream: TcpStream, clock: &SharedClock, answers: &mut Answers
     }
 }
 
+/// Lines through a query with a durable checkpoint.
+fn checkpointed(schedule: Schedule, driver: Driver, arguments: &LatencyArguments) -> Result<Answers> {
+    let folder = match &arguments.folder {
+        Some(folder) => tempfile::tempdir_in(folder)?,
+        None => tempfile::tempdir()?,
+    };
+    query(schedule, driver, &arguments.interval, Some(&folder.path().join("checkpoint")))
+}
+
 /// Lines through a query.
-fn query(schedule: Schedule, driver: Driver, interval: &str) -> Result<Answers> {
+fn query(schedule: Schedule, driver: Driver, interval: &str, checkpoint: Option<&Path>) -> Result<Answers> {
     let (listener, port) = listen()?;
     let session = Session::builder().create();
     let lines = session.read_stream().format("socket").option("host", "127.0.0.1").option("port", port).load()?;
@@ -195,7 +211,10 @@ fn query(schedule: Schedule, driver: Driver, interval: &str) -> Result<Answers> 
         Driver::Continuous => Trigger::continuous(interval)?,
         Driver::MicroBatch => Trigger::default(),
     };
-    let writer = counts.write_stream().output_mode(OutputMode::Update).trigger(trigger);
+    let mut writer = counts.write_stream().output_mode(OutputMode::Update).trigger(trigger);
+    if let Some(checkpoint) = checkpoint {
+        writer = writer.option("checkpointLocation", checkpoint.display());
+    }
     let (query, results) = writer.start_channel(CAPACITY)?;
     let (stream, clock) = (accept(&listener)?, SystemClock::shared());
     let start = clock.nanos() + LEAD;

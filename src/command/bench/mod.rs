@@ -14,6 +14,7 @@ mod nexmark;
 mod nexmark_data;
 mod page;
 mod peer;
+mod recovery;
 mod report;
 mod throughput;
 mod workload;
@@ -44,6 +45,8 @@ pub(super) enum Bench {
     Nexmark(throughput::NexmarkArguments),
     /// The benches in one run, as a page with pictures.
     Page(page::PageArguments),
+    /// From the restart of a query with much state to its first new row.
+    Recovery(recovery::RecoveryArguments),
     /// Run one workload of a comparison with other engines, between @@START and @@END.
     Peer(peer::PeerArguments),
 }
@@ -67,6 +70,7 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         Bench::Kafka(arguments) => kafka::run(arguments)?,
         Bench::Nexmark(arguments) => throughput::nexmark(arguments)?,
         Bench::Page(arguments) => page::run(arguments)?,
+        Bench::Recovery(arguments) => recovery::run(arguments)?,
         Bench::Peer(arguments) => peer::run(arguments)?,
     }
     Ok(())

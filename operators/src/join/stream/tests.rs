@@ -1,5 +1,8 @@
 //! Stream-stream joins against two loops over all rows, epoch by epoch; and the store against churn.
 
+use std::sync::Arc;
+
+use arrow::array::AsArray;
 use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use proptest::prelude::*;
 
