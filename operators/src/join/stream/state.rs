@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt8Array, UInt64Array, new_null_array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StructArray, UInt8Array, UInt64Array, new_null_array};
 use arrow::compute::{filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, FieldRef, UInt8Type, UInt64Type};
 
