@@ -5,9 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use futures::TryStreamExt;
+
+use crate::blocking::block_on;
 use crate::clock::SystemClock;
 use crate::frame::DataFrame;
 use crate::options::Options;
+use crate::plan::batch;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkSpec};
 use crate::{Error, Result};
 
@@ -217,9 +221,11 @@ fn write(frame: &DataFrame, spec: &SinkSpec) -> Result<()> {
     written
 }
 
+/// Rows are written as the query makes them, so that a large result need not fit into memory.
 fn write_epoch(frame: &DataFrame, sink: &mut dyn Sink) -> Result<()> {
     let mut writer = sink.writer(0)?;
-    for rows in frame.collect()? {
+    let mut rows = block_on(batch::stream(frame.plan().clone(), &frame.session().conf()))?;
+    while let Some(rows) = block_on(async { Ok(rows.try_next().await?) })? {
         writer.write(&rows)?;
     }
     let prepared = writer.prepare(0)?;
