@@ -68,6 +68,9 @@ pub struct Dedup {
     metrics: StateMetrics,
 }
 
+/// Columns with their fields.
+type Columns = Vec<(FieldRef, ArrayRef)>;
+
 impl Dedup {
     /// Keeps the first row of each combination of the columns `keys` of `schema`.
     ///
@@ -135,10 +138,10 @@ impl Dedup {
     }
 
     /// Key group and keys of these live groups, and their positions in a snapshot.
-    fn identity(&self, groups: &[u32]) -> Result<(Vec<(FieldRef, ArrayRef)>, Vec<usize>)> {
+    fn identity(&self, groups: &[u32]) -> Result<(Columns, Vec<usize>)> {
         let keys = self.table.keys(groups)?;
         let first = snapshot::group_column(snapshot::groups(&keys, groups.len())?);
-        let columns: Vec<_> = std::iter::once(first).chain(self.fields.iter().cloned().zip(keys)).collect();
+        let columns: Columns = std::iter::once(first).chain(self.fields.iter().cloned().zip(keys)).collect();
         let cell = (0..columns.len()).collect();
         Ok((columns, cell))
     }
