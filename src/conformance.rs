@@ -14,11 +14,22 @@ use crate::types::datetime_text::{format_date, format_timestamp_ntz};
 use crate::types::zone::Zone;
 use crate::{Error, Result, types};
 
-/// Reads `tests/conformance/<area>/<name>.json`.
-pub(crate) fn read_case(area: &str, name: &str) -> Result<Value> {
-    let path = format!("{}/tests/conformance/{area}/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path)?;
-    serde_json::from_str(&text).map_err(|error| Error::internal(error.to_string()))
+/// All expression files of the corpus, or of the folder that `THALWEG_CONFORMANCE` names, sorted by path.
+pub(crate) fn expression_files() -> Result<Vec<Value>> {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+    let root = std::env::var_os("THALWEG_CONFORMANCE").unwrap_or_else(|| own.into());
+    let mut paths = Vec::new();
+    for area in std::fs::read_dir(root)?.flatten().filter(|area| area.path().is_dir()) {
+        paths.extend(std::fs::read_dir(area.path())?.flatten().map(|file| file.path()));
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let files = paths.iter().map(|path| {
+        let file = serde_json::from_str::<Value>(&std::fs::read_to_string(path)?);
+        file.map_err(|error| Error::internal(format!("'{}' is no case: {error}", path.display())))
+    });
+    let files = files.collect::<Result<Vec<Value>>>()?;
+    Ok(files.into_iter().filter(|file| file["kind"] == "expr").collect())
 }
 
 /// The value in `row` as the corpus writes it.

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Fields, Int32Type};
 use datafusion::logical_expr::Expr;
 
 use super::Context;
-use super::coerce::type_name;
+use super::coerce::{is_integral, type_name, unexpected};
 use super::kernel::Kernel;
 use crate::sql::literal;
 use crate::{Error, Result, types};
@@ -118,8 +118,11 @@ fn array_fields(value: Expr, item: &DataType, name: &str) -> Result<Expr> {
 pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr> {
     let data_type = context.type_of(&value)?;
     match &data_type {
+        DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) && is_name(&index) => {
+            array_fields(value, item.data_type(), literal::constant_string(&index).unwrap_or_default())
+        }
         DataType::List(item) => {
-            let index = context.implicit(index, &DataType::Int32)?;
+            let index = array_index(index, context)?;
             let ansi = context.conf.ansi();
             let run = move |args: &[ArrayRef]| element(args[0].as_list(), &args[1], ansi);
             Ok(Kernel::arrays("get_array_item", item.data_type().clone(), run)
@@ -146,6 +149,19 @@ pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr>
                 type_name(other)
             ),
         )),
+    }
+}
+
+fn is_name(index: &Expr) -> bool {
+    literal::constant_string(index).is_some()
+}
+
+/// An array's index: a whole number, which is not made of a text.
+fn array_index(index: Expr, context: Context<'_>) -> Result<Expr> {
+    match context.type_of(&index)? {
+        DataType::Null => context.implicit(index, &DataType::Int32),
+        data_type if is_integral(&data_type) => context.implicit(index, &DataType::Int32),
+        other => Err(unexpected(&index, &other, "\"INTEGRAL\"")),
     }
 }
 

@@ -229,7 +229,7 @@ pub enum Pattern {
 /// `value LIKE pattern [ESCAPE escape]`, `value RLIKE pattern`.
 ///
 /// # Errors
-/// `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE`, `INVALID_ESCAPE_CHAR`.
+/// `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE`, `INVALID_ESC`.
 pub fn matches(kind: Pattern, value: Expr, pattern: Expr, escape: Option<&str>, context: Context<'_>) -> Result<Expr> {
     if kind == Pattern::RLike
         && let Some(function) = super::lookup("rlike")
@@ -251,7 +251,7 @@ fn escaped(pattern: Expr, escape: Option<&str>) -> Result<Expr> {
     let mut characters = escape.chars();
     let (Some(escape), None) = (characters.next(), characters.next()) else {
         return Err(Error::query(
-            "INVALID_ESCAPE_CHAR",
+            "INVALID_ESC",
             format!("the escape character must be one character but is '{escape}'"),
         ));
     };

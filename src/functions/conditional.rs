@@ -55,6 +55,18 @@ fn condition(expr: Expr, operator: &str, context: Context<'_>) -> Result<Expr> {
     }
 }
 
+/// Both operands of AND or OR.
+fn conditions(left: Expr, right: Expr, operator: &str, context: Context<'_>) -> Result<(Expr, Expr)> {
+    let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
+    let fits = |data_type: &DataType| matches!(data_type, DataType::Boolean | DataType::Null);
+    if left_type != right_type && fits(&left_type) != fits(&right_type) {
+        let (left, right) = (type_name(&left_type), type_name(&right_type));
+        let message = format!("'{operator}' needs two operands of the same type, not {left} and {right}");
+        return Err(Error::query("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message));
+    }
+    Ok((condition(left, operator, context)?, condition(right, operator, context)?))
+}
+
 fn logic(left: Expr, operator: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))
 }
@@ -62,9 +74,10 @@ fn logic(left: Expr, operator: Operator, right: Expr) -> Expr {
 /// `left AND right`; `right` is not evaluated for rows in which `left` is false.
 ///
 /// # Errors
-/// `DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE`.
+/// `DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE`, `DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES`.
 pub fn and(left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
-    Ok(both(condition(left, "AND", context)?, condition(right, "AND", context)?))
+    let (left, right) = conditions(left, right, "AND", context)?;
+    Ok(both(left, right))
 }
 
 /// The parts that all have to hold for `condition` to hold, whether joined by plain ANDs or by those of [`and`].
@@ -113,7 +126,7 @@ fn both(left: Expr, right: Expr) -> Expr {
 /// # Errors
 /// `DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE`.
 pub fn or(left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
-    let (left, right) = (condition(left, "OR", context)?, condition(right, "OR", context)?);
+    let (left, right) = conditions(left, right, "OR", context)?;
     if !Kernel::may_fail(&right) {
         return Ok(logic(left, Operator::Or, right));
     }

@@ -28,9 +28,9 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["to_binary"], |call| to_binary(call, false)),
     function(&["try_to_binary"], |call| to_binary(call, true)),
     function(&["is_valid_utf8"], is_valid_utf8),
-    function(&["make_valid_utf8"], |call| same_text(call, "make_valid_utf8")),
-    function(&["validate_utf8"], |call| same_text(call, "validate_utf8")),
-    function(&["try_validate_utf8"], |call| same_text(call, "try_validate_utf8")),
+    function(&["make_valid_utf8"], make_valid_utf8),
+    function(&["validate_utf8"], |call| validate_utf8(call, "validate_utf8", false)),
+    function(&["try_validate_utf8"], |call| validate_utf8(call, "try_validate_utf8", true)),
 ];
 
 fn base64_function(mut call: Call<'_>) -> Result<Expr> {
@@ -266,17 +266,56 @@ fn to_binary(mut call: Call<'_>, null_if_bad: bool) -> Result<Expr> {
     Ok(parse_kernel(name, null_if_bad, parse).call(args))
 }
 
-/// Always true for a text that is not null: a text column holds only valid UTF-8.
+/// Always true for a text that is not null: a text column holds only valid UTF-8. Bytes may hold anything.
 fn is_valid_utf8(mut call: Call<'_>) -> Result<Expr> {
-    let args = coerced(&mut call, 1..=1, &[STRING])?;
+    let bytes = bytes_of(&mut call)?;
     Ok(over_rows("is_valid_utf8", DataType::Boolean, |rows| {
-        let text = rows.strings(0)?;
-        rows.give_booleans(|row| text.get(row).map(|_| true))
+        let bytes = rows.binaries(0)?;
+        rows.give_booleans(|row| Some(std::str::from_utf8(bytes.get(row)?).is_ok()))
     })
-    .call(args))
+    .call(vec![bytes]))
 }
 
-/// A text column holds only valid UTF-8, so there is nothing to check and nothing to repair.
-fn same_text(call: Call<'_>, name: &'static str) -> Result<Expr> {
-    super::text::string_to_string(call, name, |text, out| put(out, text))
+/// The text, with a replacement character for each malformed sequence.
+fn make_valid_utf8(mut call: Call<'_>) -> Result<Expr> {
+    let bytes = bytes_of(&mut call)?;
+    Ok(over_rows("make_valid_utf8", STRING, |rows| {
+        let bytes = rows.binaries(0)?;
+        rows.give_strings(|row, out| {
+            bytes.get(row)?.utf8_chunks().for_each(|chunk| {
+                put(out, chunk.valid());
+                put(out, if chunk.invalid().is_empty() { "" } else { "\u{fffd}" });
+            });
+            Some(())
+        })
+    })
+    .call(vec![bytes]))
+}
+
+/// The text if it is well formed, else an error, or null if `or_null`.
+fn validate_utf8(mut call: Call<'_>, name: &'static str, or_null: bool) -> Result<Expr> {
+    let bytes = bytes_of(&mut call)?;
+    let kernel = over_rows(name, STRING, move |rows| {
+        let bytes = rows.binaries(0)?;
+        rows.try_give_strings(|row, out| match std::str::from_utf8(bytes.get(row)?) {
+            Ok(text) => Some(Ok(put(out, text))),
+            Err(_) if or_null => None,
+            Err(fault) => Some(Err(malformed(fault))),
+        })
+    });
+    Ok(kernel.fallible_if(!or_null).call(vec![bytes]))
+}
+
+fn malformed(fault: std::str::Utf8Error) -> Error {
+    Error::data("INVALID_UTF8_STRING", format!("the text is not valid UTF-8 from byte {} on", fault.valid_up_to()))
+        .hint("Use try_validate_utf8() for null, or make_valid_utf8() for replacement characters.")
+}
+
+/// The argument as bytes.
+fn bytes_of(call: &mut Call<'_>) -> Result<Expr> {
+    let [value] = call.exactly()?;
+    match call.type_of(&value)? {
+        DataType::Binary => Ok(value),
+        _ => call.cast(call.implicit(value, &STRING)?, &DataType::Binary),
+    }
 }

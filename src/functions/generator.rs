@@ -6,9 +6,10 @@
 
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 
-use super::coerce::unexpected;
+use super::coerce::{type_name, unexpected};
 use super::kernel::Kernel;
 use super::{Call, Function, function};
 use crate::{Error, Result, types};
@@ -119,6 +120,11 @@ fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
 
 fn explode(mut call: Call<'_>, kind: Kind, outer: bool) -> Result<Expr> {
     let [value] = call.exactly()?;
+    if value.exists(|part| Ok(is_generator(part)))? {
+        let message = format!("generators are not supported inside of expressions, but '{}' holds one", call.name);
+        return Err(Error::query("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
+            .hint("Give the generator a column of its own and use it in a second select."));
+    }
     let data_type = call.type_of(&value)?;
     let mut columns = match (kind, &data_type) {
         (Kind::Inline, DataType::List(item)) => match item.data_type() {
@@ -170,7 +176,8 @@ fn stack(mut call: Call<'_>) -> Result<Expr> {
     let mut columns = Vec::with_capacity(width);
     for column in 0..width {
         let at: Vec<usize> = (1 + column..args.len()).step_by(width).collect();
-        let values = at.iter().map(|at| args[*at].clone()).collect();
+        let values: Vec<Expr> = at.iter().map(|at| args[*at].clone()).collect();
+        check_column(&call, column, &values)?;
         let (values, common) = call.context().to_common(values)?;
         for (at, value) in at.into_iter().zip(values) {
             args[at] = value;
@@ -178,4 +185,19 @@ fn stack(mut call: Call<'_>) -> Result<Expr> {
         columns.push(types::field(format!("col{column}"), common));
     }
     Ok(marker("stack", columns, args))
+}
+
+/// The values of a column of `stack` have one type.
+fn check_column(call: &Call<'_>, column: usize, values: &[Expr]) -> Result<()> {
+    let types = values.iter().map(|value| call.type_of(value)).collect::<Result<Vec<_>>>()?;
+    let mut known = types.iter().filter(|data_type| **data_type != DataType::Null);
+    let Some(first) = known.next() else { return Ok(()) };
+    match known.find(|other| *other != first) {
+        Some(other) => {
+            let (first, other) = (type_name(first), type_name(other));
+            let message = format!("column {column} of 'stack' has values of types {first} and {other}");
+            Err(Error::query("DATATYPE_MISMATCH.STACK_COLUMN_DIFF_TYPES", message))
+        }
+        None => Ok(()),
+    }
 }

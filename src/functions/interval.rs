@@ -178,6 +178,15 @@ pub fn to_text(expr: Expr, fields: String) -> Expr {
     kernel.key(key).call(vec![expr])
 }
 
+/// The text of a constant interval, as `CAST(... AS STRING)` gives it; none for anything else.
+pub fn literal_text(expr: &Expr) -> Option<String> {
+    let Expr::Literal(value, Some(metadata)) = expr else { return None };
+    let fields = metadata.inner().get(INTERVAL_FIELDS)?;
+    let mut text = String::new();
+    let known = write_text(&value.to_array().ok()?, 0, fields, &mut text).ok()?;
+    known.then_some(text)
+}
+
 /// Appends the interval in a row; `false` if it is null.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ impl Pattern {
     ///
     /// # Errors
     /// `INVALID_FORMAT.ESC_IN_THE_MIDDLE` or `.ESC_AT_THE_END` if the escape character stands before something that needs
-    /// none; `INVALID_ESCAPE_CHAR` if it is not one character.
+    /// none; `INVALID_ESC` if it is not one character.
     pub fn new(pattern: &str, escape: &str, ignore_case: bool) -> Result<Self> {
         let parts = parse(pattern, escape_character(escape)?)?;
         let kind = match (ignore_case, parts.as_slice()) {
@@ -62,7 +62,7 @@ fn escape_character(escape: &str) -> Result<char> {
     let mut characters = escape.chars();
     match (characters.next(), characters.next()) {
         (Some(only), None) => Ok(only),
-        _ => Err(Error::query("INVALID_ESCAPE_CHAR", format!("the escape must be one character but is '{escape}'"))),
+        _ => Err(Error::query("INVALID_ESC", format!("the escape must be one character but is '{escape}'"))),
     }
 }
 

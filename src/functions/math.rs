@@ -10,7 +10,6 @@ use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
-use super::coerce::is_integral;
 use super::comparison::{self, Comparison};
 use super::kernel::{Kernel, each, zip};
 use super::{Call, Function, bits, conditional, function, rounding};
@@ -64,7 +63,6 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["floor"], rounding::floor),
     function(&["bit_count"], bits::count),
     function(&["bit_get", "getbit"], bits::get),
-    function(&["uniform"], uniform),
 ];
 
 /// Java's `signum`: zeros and NaN are their own sign.
@@ -260,38 +258,4 @@ fn in_base(mut value: u64, base: u32) -> String {
             return digits.into_iter().rev().collect();
         }
     }
-}
-
-/// `uniform(low, high[, seed])` with equal bounds; others need a generator of Spark's own kind.
-fn uniform(mut call: Call<'_>) -> Result<Expr> {
-    let mut values = call.values(2..=3)?;
-    values.truncate(2);
-    let (mut values, common) = call.context().to_common(values)?;
-    let (high, low) = (values.pop(), values.pop());
-    let (Some(low @ Expr::Literal(..)), Some(high @ Expr::Literal(..))) = (low, high) else {
-        return Err(Error::query("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the bounds of uniform() must be constants"));
-    };
-    if low == high {
-        return Ok(low);
-    }
-    random_between(low, high, &common, &call)
-}
-
-/// A number from `low` (included) to `high`: a whole one if the bounds are whole.
-fn random_between(low: Expr, high: Expr, common: &DataType, call: &Call<'_>) -> Result<Expr> {
-    let bounds = vec![as_double(call, low)?, as_double(call, high)?];
-    let run = |args: &[datafusion::logical_expr::ColumnarValue], rows: usize| {
-        let (low, high) = (args[0].to_array(rows)?, args[1].to_array(rows)?);
-        let between = |low: f64, high: f64| Ok(Some(low + (high - low) * fraction()));
-        let numbers: ArrayRef = Arc::new(zip::<Float64Type, Float64Type, Float64Type>(&low, &high, between)?);
-        Ok(datafusion::logical_expr::ColumnarValue::Array(numbers))
-    };
-    let number = Kernel::values("uniform", DataType::Float64, run).volatile().call(bounds);
-    if is_integral(common) { call.cast(number, common) } else { Ok(number) }
-}
-
-/// A random number from 0 to 1.
-fn fraction() -> f64 {
-    let bits = uuid::Uuid::new_v4().as_u128() as u64;
-    (bits >> 11) as f64 / (1u64 << 53) as f64
 }

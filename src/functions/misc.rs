@@ -5,15 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::array::{Int64Array, StringArray};
+use arrow::array::Int64Array;
 use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{ColumnarValue, Expr, lit};
 
-use super::arguments::{coerced, constant, not_foldable};
 use super::kernel::Kernel;
 use super::{Call, Function, function};
-use crate::{Error, Result, types};
+use crate::{Result, types};
 
 /// The functions of this file.
 pub const FUNCTIONS: &[Function] = &[
@@ -25,7 +23,6 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["uuid"], uuid),
     function(&["monotonically_increasing_id"], monotonically_increasing_id),
     function(&["spark_partition_id"], spark_partition_id),
-    function(&["randstr"], randstr),
 ];
 
 fn text(mut call: Call<'_>, value: &str) -> Result<Expr> {
@@ -70,37 +67,4 @@ fn monotonically_increasing_id(mut call: Call<'_>) -> Result<Expr> {
 fn spark_partition_id(mut call: Call<'_>) -> Result<Expr> {
     call.values(0..=0)?;
     Ok(lit(0i32))
-}
-
-/// `randstr(length[, seed])`: letters and digits; with a seed the same column each time.
-fn randstr(mut call: Call<'_>) -> Result<Expr> {
-    let args = coerced(&mut call, 1..=2, &[DataType::Int32, DataType::Int64])?;
-    let length = match args.first().map(constant).transpose()?.flatten() {
-        Some(ScalarValue::Int32(Some(length))) => usize::try_from(length).map_err(|_| negative_length(length))?,
-        _ => return Err(not_foldable(&call, "length")),
-    };
-    let seed = match args.get(1).map(constant).transpose()?.flatten() {
-        Some(ScalarValue::Int64(Some(seed))) => seed as u64,
-        _ => uuid::Uuid::new_v4().as_u128() as u64,
-    };
-    let state = AtomicI64::new(seed as i64);
-    let kernel = Kernel::values("randstr", DataType::Utf8, move |_, rows| {
-        let texts = (0..rows).map(|_| (0..length).map(|_| random_character(&state)).collect::<String>());
-        Ok(ColumnarValue::Array(Arc::new(StringArray::from_iter_values(texts))))
-    });
-    Ok(kernel.key(format!("{length} {seed}")).volatile().call(Vec::new()))
-}
-
-fn negative_length(length: i32) -> Error {
-    Error::query("INVALID_PARAMETER_VALUE.LENGTH", format!("the length should not be negative but is {length}"))
-}
-
-/// The next letter or digit of a SplitMix64 sequence.
-fn random_character(state: &AtomicI64) -> char {
-    const CHARACTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut word = (state.fetch_add(STEP as i64, Ordering::Relaxed) as u64).wrapping_add(STEP);
-    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    char::from(CHARACTERS[((word ^ word >> 31) % 62) as usize])
 }

@@ -44,6 +44,7 @@ pub mod math;
 mod misc;
 mod number_format;
 mod number_pattern;
+mod random;
 mod regexp;
 mod rounding;
 mod rows;
@@ -229,6 +230,7 @@ const FAMILIES: &[&[Function]] = &[
     math::FUNCTIONS,
     misc::FUNCTIONS,
     number_format::FUNCTIONS,
+    random::FUNCTIONS,
     regexp::FUNCTIONS,
     search::FUNCTIONS,
     sentences::FUNCTIONS,

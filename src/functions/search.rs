@@ -32,12 +32,42 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 fn instr(mut call: Call<'_>) -> Result<Expr> {
-    let args = coerced(&mut call, 2..=2, &[STRING, STRING])?;
-    Ok(over_rows("instr", INT, |rows| {
+    let mut args = coerced(&mut call, 2..=4, &[STRING, STRING, INT, INT])?;
+    if args.len() == 2 {
+        return Ok(over_rows("instr", INT, |rows| {
+            let (text, search) = (rows.strings(0)?, rows.strings(1)?);
+            rows.give::<Int32Type>(|row| Some(position(text.get(row)?, search.get(row)?, 0)))
+        })
+        .call(args));
+    }
+    args.resize(4, lit(1i32));
+    Ok(over_rows("instr_from", INT, |rows| {
         let (text, search) = (rows.strings(0)?, rows.strings(1)?);
-        rows.give::<Int32Type>(|row| Some(position(text.get(row)?, search.get(row)?, 0)))
+        let (start, occurrence) = (rows.numbers::<Int32Type>(2)?, rows.numbers::<Int32Type>(3)?);
+        rows.give::<Int32Type>(|row| {
+            Some(nth_position(text.get(row)?, search.get(row)?, start.get(row)?, occurrence.get(row)?))
+        })
     })
     .call(args))
+}
+
+/// Where `search` is found the `occurrence`-th time at or after character `start`; a negative start counts from the end and
+/// searches backwards.
+fn nth_position(text: &str, search: &str, start: i32, occurrence: i32) -> i32 {
+    if start == 0 || occurrence < 1 {
+        return 0;
+    }
+    let nth = occurrence as usize - 1;
+    let starts = |byte: usize| text[byte..].starts_with(search);
+    let distance = start.unsigned_abs() as usize - 1;
+    let found = if start > 0 {
+        let after = text.char_indices().enumerate().skip(distance);
+        after.filter(|(_, (byte, _))| starts(*byte)).nth(nth).map(|(at, _)| at)
+    } else {
+        let before = text.char_indices().rev().skip(distance);
+        before.filter(|(byte, _)| starts(*byte)).nth(nth).map(|(byte, _)| text[..byte].chars().count())
+    };
+    found.map_or(0, |at| at as i32 + 1)
 }
 
 /// Where `search` is found at or after character `skip`, counted from 1; 0 if it is not found.

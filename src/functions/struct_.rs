@@ -47,6 +47,12 @@ fn named(mut call: Call<'_>) -> Result<Expr> {
     let mut pairs = Vec::with_capacity(args.len() / 2);
     let mut args = args.into_iter();
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
+        if arguments::constant(&name)?.is_none() {
+            return Err(Error::query(
+                "DATATYPE_MISMATCH.CREATE_NAMED_STRUCT_WITHOUT_FOLDABLE_STRING",
+                format!("the name of a struct's field must be a constant text, not '{}'", name.human_display()),
+            ));
+        }
         let name = arguments::constant_text(&call, &name, "name")?.ok_or_else(|| {
             Error::query("DATATYPE_MISMATCH.UNEXPECTED_NULL", "the name of a struct's field must not be null")
         })?;

@@ -231,12 +231,27 @@ fn reverse(mut call: Call<'_>) -> Result<Expr> {
     if matches!(argument_type(&call, 0)?, Some(DataType::List(_))) {
         return Ok(datafusion::functions_nested::reverse::array_reverse_udf().call(call.values(1..=1)?));
     }
+    if is_binary(&call, 0)? {
+        return reverse_bytes(call);
+    }
     let args = coerced(&mut call, 1..=1, &[STRING])?;
     Ok(over_rows("reverse", STRING, |rows| {
         let text = rows.strings(0)?;
         rows.give_strings(|row, out| {
             text.get(row)?.chars().rev().for_each(|character| super::rows::put_char(out, character));
             Some(())
+        })
+    })
+    .call(args))
+}
+
+fn reverse_bytes(mut call: Call<'_>) -> Result<Expr> {
+    let args = call.values(1..=1)?;
+    Ok(over_rows("reverse_bytes", DataType::Binary, |rows| {
+        let bytes = rows.binaries(0)?;
+        rows.try_give_binaries(|row, out| {
+            bytes.get(row)?.iter().rev().for_each(|byte| super::rows::put_bytes(out, &[*byte]));
+            Some(Ok(()))
         })
     })
     .call(args))

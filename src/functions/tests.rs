@@ -1,8 +1,8 @@
 //! Replays the expression files of the conformance corpus: parse, bind, evaluate over a row or a table, compare type and
 //! value with what Spark gave.
 //!
-//! One test per file; it fails with the list of all checks that differ. The comparison of values is in
-//! `crate::conformance`, which the stream runner shares.
+//! In: all files of kind `expr`, of the corpus in this repository or of the folder that `THALWEG_CONFORMANCE` names. The test
+//! fails with the list of all checks that differ. The comparison of values is in `crate::conformance`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use datafusion::physical_expr::create_physical_expr;
 use serde_json::Value;
 
 use crate::conf::Conf;
-use crate::conformance::{equal, read_case, value_at};
+use crate::conformance::{equal, expression_files, value_at};
 use crate::session::Session;
 use crate::sql::{Scope, bind_expression, parse_expression};
 use crate::{Error, Result, types};
@@ -159,44 +159,26 @@ fn expected_error(condition: &str, result: Result<(String, Vec<Value>)>) -> Opti
     }
 }
 
-/// Replays one file; all checks but those in `known` must pass, and those must still fail.
-fn replay(name: &str, known: &[&str]) {
-    let file = read_case("expressions", name).expect("the corpus has this file");
-    let (input, conf) = (input(&file).expect("the table can be read"), settings(&file));
-    let mut failures = Vec::new();
-    for check in file["checks"].as_array().expect("an expression file has checks") {
+/// The checks of a file that differ.
+fn replay(file: &Value) -> Vec<String> {
+    let (input, conf) = (input(file).expect("the table can be read"), settings(file));
+    let name = file["name"].as_str().unwrap_or_default();
+    let failed = |check: &Value| {
         let text = check["expr"].as_str().unwrap_or_default();
-        match failure(check, &input, &conf) {
-            Some(why) if !known.contains(&text) => failures.push(format!("{text}\n    {why}")),
-            None if known.contains(&text) => failures.push(format!("{text}\n    passes now: take it off the list")),
-            _ => {}
-        }
-    }
-    assert!(failures.is_empty(), "{} checks of {name} fail:\n{}", failures.len(), failures.join("\n"));
-}
-
-macro_rules! expression_files {
-    ($($name:ident: $known:expr;)*) => {
-        $(#[test]
-        fn $name() {
-            replay(stringify!($name), $known);
-        })*
+        failure(check, &input, &conf).map(|why| format!("  {name}: {text}\n    {why}"))
     };
+    checks(file).iter().filter_map(failed).collect()
 }
 
-expression_files! {
-    arithmetic: &[];
-    cast_ansi: &[];
-    ansi_off: &[];
-    null_logic: &[];
-    datetime: &[];
-    collections: &[];
-    over_table: &[];
-    string: &[];
-    regexp: &[];
-    hash_misc: &[];
-    json_csv: &[];
-    variant: &[];
-    aes: &[];
-    json_tuple: &[];
+fn checks(file: &Value) -> &[Value] {
+    file["checks"].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[test]
+fn expressions_give_what_spark_gives() {
+    let files = expression_files().expect("the corpus can be read");
+    let failures: Vec<String> = files.iter().flat_map(replay).collect();
+    let all: usize = files.iter().map(|file| checks(file).len()).sum();
+    println!("expressions: {} passed, {} failed", all - failures.len(), failures.len());
+    assert!(failures.is_empty(), "{} of {all} checks differ:\n{}", failures.len(), failures.join("\n"));
 }

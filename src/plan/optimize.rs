@@ -9,7 +9,7 @@ use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -25,6 +25,7 @@ use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerCon
 
 use crate::Result;
 use crate::functions::access;
+use crate::plan::scan::is_streaming;
 
 /// Optimizes a streaming plan.
 ///
@@ -61,6 +62,35 @@ impl OptimizerRule for PartsOfStructs {
     }
 }
 
+/// `NOT IN` a table: a row goes on if no row of the table has the same value, and neither value is null. The joins of streams
+/// know no null that equals everything, so the condition says it.
+#[derive(Debug)]
+struct NotInTable;
+
+impl OptimizerRule for NotInTable {
+    fn name(&self) -> &str {
+        "not_in_table"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        let LogicalPlan::Join(join) = plan else { return Ok(Transformed::no(plan)) };
+        if !join.null_aware || is_streaming(&join.right) {
+            return Ok(Transformed::no(LogicalPlan::Join(join)));
+        }
+        let Join { left, right, on, filter, join_type, join_constraint, schema, null_equality, .. } = join;
+        let equal =
+            on.into_iter().map(|(left, right)| left.clone().eq(right.clone()).or(left.is_null()).or(right.is_null()));
+        let filter = equal.chain(filter).reduce(Expr::and);
+        let (on, null_aware) = (Vec::new(), false);
+        let join = Join { left, right, on, filter, join_type, join_constraint, schema, null_equality, null_aware };
+        Ok(Transformed::yes(LogicalPlan::Join(join)))
+    }
+}
+
 fn part(expr: Expr) -> Transformed<Expr> {
     match access::narrowed(&expr) {
         Some(narrowed) => Transformed::yes(narrowed),
@@ -82,6 +112,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(NotInTable),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateCrossJoin::new()),

@@ -1,4 +1,5 @@
-//! Progress reports: Spark's JSON, field for field and in its order, plus end-to-end latency.
+//! Progress reports: Spark's JSON, field for field and in its order (maps without entries are left out, as there), plus
+//! end-to-end latency.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -28,6 +29,7 @@ pub struct Progress {
     /// Milliseconds by phase.
     pub duration_ms: Map<String, Value>,
     /// Largest, smallest and mean event time, and the watermark that held in this epoch; empty without event time.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub event_time: Map<String, Value>,
     /// How each watermark stands, and what holds it there. Not in Spark.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -42,6 +44,7 @@ pub struct Progress {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_sink: Option<SinkProgress>,
     /// Metrics of `observe()`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub observed_metrics: Map<String, Value>,
     /// End-to-end latency, from a record's entry into the engine to the sink. Not in Spark.
     pub latency: Latency,
@@ -110,6 +113,7 @@ pub struct StateOperator {
     /// The same.
     pub num_state_store_instances: u64,
     /// More figures.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom_metrics: Map<String, Value>,
 }
 
@@ -132,6 +136,7 @@ pub struct SourceProgress {
     /// Rows processed per second.
     pub processed_rows_per_second: f64,
     /// More figures.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub metrics: Map<String, Value>,
 }
 
@@ -144,6 +149,7 @@ pub struct SinkProgress {
     /// Rows written.
     pub num_output_rows: u64,
     /// More figures.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub metrics: Map<String, Value>,
 }
 

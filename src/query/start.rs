@@ -18,6 +18,7 @@ use crate::checkpoint::{Applicant, Checkpoint};
 use crate::clock::{SharedClock, SystemClock};
 use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, WALL_CLOCK};
+use crate::plan::batch::settle_blocking;
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkProvider, SinkSpec};
@@ -62,7 +63,8 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     check_mode(provider, request.mode)?;
     let mut outlets = vec![Outlet::of(&request, provider)];
     let late = request.late.as_ref().map(|late| LateBranch::plan(&request, late)).transpose()?;
-    let optimized = optimize::optimize(late.as_ref().map_or(&request.plan, |late| &late.plan).clone())?;
+    let whole = late.as_ref().map_or(&request.plan, |late| &late.plan).clone();
+    let optimized = optimize::optimize(settle_blocking(whole, &request.conf)?)?;
     let batch_time = BatchTime::new(WALL_CLOCK.into());
     let fixed = now::fix(optimized.clone(), &batch_time)?;
     let wanted = lower::Wanted { mode: request.mode, changelog: request.changelog };

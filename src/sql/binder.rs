@@ -17,6 +17,7 @@ use super::grouping::{self, Grouping};
 use super::selection;
 use crate::conf::Conf;
 use crate::functions::coerce::type_name;
+use crate::functions::generator::is_generator;
 use crate::functions::user::UserFunctions;
 use crate::options::Options;
 use crate::{Error, Result};
@@ -162,6 +163,10 @@ pub(super) fn filter(plan: LogicalPlan, condition: Expr) -> Result<LogicalPlan> 
 
 /// WHERE judges single rows.
 fn check_where(condition: &Expr) -> Result<()> {
+    if any_part(condition, is_generator) {
+        let message = format!("generators are not supported outside of the SELECT clause, but '{condition}' holds one");
+        return Err(Error::query("UNSUPPORTED_GENERATOR.OUTSIDE_SELECT", message));
+    }
     let exprs = std::slice::from_ref(condition);
     let several = [find_aggregate_exprs(exprs), find_window_exprs(exprs)].concat();
     let Some(call) = several.first() else { return Ok(()) };

@@ -3,10 +3,15 @@
 //! In comes the tree as written, out goes its text by Spark's rules: implicit casts do not show, strings stand without
 //! quotes, operators in parentheses.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    self, AccessExpr, BinaryOperator, CastKind, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Subscript, UnaryOperator, Value, WindowType,
+    self, AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, LambdaFunction, Subscript, TrimWhereField, UnaryOperator, Value, WindowType,
+    visit_expressions_mut,
 };
+
+use super::call_name::call_text;
 
 /// The name of the column this expression makes.
 pub fn default_name(expr: &Expr) -> String {
@@ -14,6 +19,8 @@ pub fn default_name(expr: &Expr) -> String {
         Expr::Identifier(name) => constant_function(&name.value).unwrap_or_else(|| name.value.clone()),
         Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()).unwrap_or_default(),
         Expr::CompoundFieldAccess { root, access_chain } => access(root, access_chain),
+        Expr::Nested(inner) => default_name(inner),
+        Expr::Cast { expr: column, .. } if is_column(column) => default_name(column),
         _ => text(expr),
     }
 }
@@ -24,12 +31,25 @@ fn constant_function(name: &str) -> Option<String> {
         .then(|| format!("{lower}()"))
 }
 
+/// A column, or a field of one: a cast of it keeps its name.
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_column(inner),
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
+        _ => false,
+    }
+}
+
 /// `a.b[0].c` is called `c`; `a.b[0]` is `a.b[0]`.
 fn access(root: &Expr, chain: &[AccessExpr]) -> String {
     match chain.last() {
-        Some(AccessExpr::Dot(Expr::Identifier(name))) => name.value.clone(),
+        Some(AccessExpr::Dot(Expr::Identifier(name))) if is_path(root, chain) => name.value.clone(),
         _ => access_text(root, chain),
     }
+}
+
+fn is_path(root: &Expr, chain: &[AccessExpr]) -> bool {
+    is_column(root) && chain.iter().all(|step| matches!(step, AccessExpr::Dot(_)))
 }
 
 fn access_text(root: &Expr, chain: &[AccessExpr]) -> String {
@@ -74,7 +94,9 @@ fn literal(value: &Value) -> String {
         Value::Number(text, _) => number(text),
         Value::Null => "NULL".into(),
         Value::Boolean(value) => value.to_string(),
-        Value::HexStringLiteral(hex) => format!("X'{hex}'"),
+        Value::HexStringLiteral(hex) => {
+            format!("X'{}{}'", if hex.len() % 2 == 0 { "" } else { "0" }, hex.to_ascii_uppercase())
+        }
         other => other.clone().into_string().unwrap_or_else(|| other.to_string()),
     }
 }
@@ -89,8 +111,11 @@ fn number(text: &str) -> String {
 }
 
 fn binary(left: &Expr, op: &BinaryOperator, right: &Expr) -> String {
+    let moves = matches!(op, BinaryOperator::Plus | BinaryOperator::Minus);
+    let is_time_moved = moves && matches!(right, Expr::Interval(_)) && !matches!(left, Expr::Interval(_));
     let (left, right) = (text(left), text(right));
     match op {
+        op if is_time_moved => format!("{left} {op} {right}"),
         BinaryOperator::NotEq => format!("(NOT ({left} = {right}))"),
         BinaryOperator::StringConcat => format!("concat({left}, {right})"),
         BinaryOperator::Spaceship => format!("({left} <=> {right})"),
@@ -149,8 +174,10 @@ fn predicate(expr: &Expr) -> String {
         Expr::Between { expr, negated, low, high } => {
             negated_if(*negated, format!("between({}, {}, {})", text(expr), text(low), text(high)))
         }
-        Expr::Like { negated, expr, pattern, .. } => {
-            negated_if(*negated, format!("{} LIKE {}", text(expr), text(pattern)))
+        Expr::Like { negated, expr, pattern, escape_char, .. } => {
+            let escape = escape_char.as_ref().map(|escape| format!(" ESCAPE '{}'", literal(&escape.value)));
+            let like = format!("{} LIKE {}{}", text(expr), text(pattern), escape.unwrap_or_default());
+            negated_if(*negated, like)
         }
         Expr::ILike { negated, expr, pattern, .. } => {
             negated_if(*negated, format!("ilike({}, {})", text(expr), text(pattern)))
@@ -163,7 +190,14 @@ fn predicate(expr: &Expr) -> String {
     }
 }
 
+/// As Spark prints its value; as it was written if it is no interval.
 fn interval(interval: &ast::Interval) -> String {
+    let value =
+        super::literal::interval(interval).ok().and_then(|value| crate::functions::interval::literal_text(&value));
+    value.unwrap_or_else(|| written_interval(interval))
+}
+
+fn written_interval(interval: &ast::Interval) -> String {
     let fields = [&interval.leading_field, &interval.last_field].into_iter().flatten().map(ToString::to_string);
     format!("INTERVAL '{}' {}", text(&interval.value).trim(), fields.collect::<Vec<_>>().join(" TO "))
         .trim_end()
@@ -174,11 +208,14 @@ fn keyword_call(expr: &Expr) -> String {
     match expr {
         Expr::Extract { field, expr, .. } => format!("extract({field} FROM {})", text(expr)),
         Expr::Position { expr, r#in } => format!("locate({}, {}, 1)", text(expr), text(r#in)),
-        Expr::Substring { expr, substring_from, substring_for, .. } => {
+        Expr::Substring { expr, substring_from, substring_for, shorthand, .. } => {
             let args = [Some(expr), substring_from.as_ref(), substring_for.as_ref()];
-            format!("substring({})", texts(args.into_iter().flatten().map(AsRef::as_ref)))
+            let args = args.into_iter().flatten().map(|arg| text(arg)).collect();
+            call_text(if *shorthand { "substr" } else { "substring" }, "", args)
         }
-        Expr::Trim { trim_where: None, trim_what: None, expr, .. } => format!("trim({})", text(expr)),
+        Expr::Trim { trim_where, trim_what, expr, .. } => trim(trim_where.as_ref(), trim_what.as_deref(), expr),
+        Expr::Ceil { expr, field } => call_text("ceil", "", with_scale(expr, field)),
+        Expr::Floor { expr, field } => call_text("floor", "", with_scale(expr, field)),
         Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
             let length = overlay_for.as_deref().map_or("-1".to_owned(), text);
             format!("overlay({}, {}, {}, {length})", text(expr), text(overlay_what), text(overlay_from))
@@ -189,40 +226,91 @@ fn keyword_call(expr: &Expr) -> String {
     }
 }
 
+fn with_scale(expr: &Expr, field: &CeilFloorKind) -> Vec<String> {
+    match field {
+        CeilFloorKind::Scale(scale) => vec![text(expr), literal(&scale.value)],
+        CeilFloorKind::DateTimeField(_) => vec![text(expr)],
+    }
+}
+
+fn trim(place: Option<&TrimWhereField>, what: Option<&Expr>, from: &Expr) -> String {
+    let place = place.unwrap_or(&TrimWhereField::Both);
+    match (place, what) {
+        (place, Some(what)) => format!("TRIM({place} {} FROM {})", text(what), text(from)),
+        (TrimWhereField::Both, None) => format!("trim({})", text(from)),
+        (TrimWhereField::Leading, None) => format!("ltrim({})", text(from)),
+        (TrimWhereField::Trailing, None) => format!("rtrim({})", text(from)),
+    }
+}
+
 fn function(call: &ast::Function) -> String {
     let name = call.name.to_string().replace('`', "").to_ascii_lowercase();
-    let mut out = match name.as_str() {
-        "if" => format!("(IF({}))", arguments(&call.args)),
-        "isnull" => format!("({} IS NULL)", arguments(&call.args)),
-        "isnotnull" => format!("({} IS NOT NULL)", arguments(&call.args)),
-        _ => format!("{name}({})", arguments(&call.args)),
-    };
+    let (prefix, args) = arguments(&call.args);
+    let mut out = call_text(&name, prefix, args);
+    if !call.within_group.is_empty() {
+        out.push_str(&format!(" WITHIN GROUP (ORDER BY {})", group_order(&name, &call.within_group)));
+    }
     if let Some(filter) = &call.filter {
         out.push_str(&format!(" FILTER (WHERE {})", text(filter)));
     }
     if let Some(window) = &call.over {
-        out.push_str(&over(window));
+        out.push_str(&over(&name, window));
     }
     out
 }
 
-fn arguments(args: &FunctionArguments) -> String {
-    let FunctionArguments::List(list) = args else { return String::new() };
+/// Percentiles and modes show the direction only if it is downwards, lists always and with the place of nulls.
+fn group_order(name: &str, keys: &[ast::OrderByExpr]) -> String {
+    let key = |key: &ast::OrderByExpr| match (name, key.options.asc) {
+        ("listagg" | "string_agg", _) => sort_key(key),
+        (_, Some(false)) => format!("{} DESC", text(&key.expr)),
+        _ => text(&key.expr),
+    };
+    keys.iter().map(key).collect::<Vec<_>>().join(", ")
+}
+
+fn arguments(args: &FunctionArguments) -> (&'static str, Vec<String>) {
+    let FunctionArguments::List(list) = args else { return ("", Vec::new()) };
     let distinct = if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) { "DISTINCT " } else { "" };
-    let args: Vec<String> = list.args.iter().map(argument).collect();
-    format!("{distinct}{}", args.join(", "))
+    (distinct, list.args.iter().map(argument).collect())
 }
 
 fn argument(arg: &FunctionArg) -> String {
     match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_))) => "lambdafunction()".into(),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(lambda))) => self::lambda(lambda),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Named { expr, name })) => {
+            format!("{} AS {}", text(expr), name.value)
+        }
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => text(expr),
         FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => "1".into(),
         other => other.to_string(),
     }
 }
 
-fn over(window: &WindowType) -> String {
+/// Spark shows a lambda's parameters without their names.
+fn lambda(lambda: &LambdaFunction) -> String {
+    const PARAMETER: &str = "namedlambdavariable()";
+    let names: Vec<&str> = lambda.params.iter().map(|parameter| parameter.name.value.as_str()).collect();
+    let is_parameter = |name: &Ident| names.iter().any(|known| known.eq_ignore_ascii_case(&name.value));
+    let mut body = lambda.body.as_ref().clone();
+    let _: ControlFlow<()> = visit_expressions_mut(&mut body, |expr| {
+        match expr {
+            Expr::Identifier(name) if is_parameter(name) => *name = Ident::new(PARAMETER),
+            Expr::CompoundIdentifier(parts) => {
+                parts
+                    .first_mut()
+                    .filter(|name| is_parameter(name))
+                    .into_iter()
+                    .for_each(|name| *name = Ident::new(PARAMETER));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    format!("lambdafunction({}, {})", text(&body), vec![PARAMETER; names.len()].join(", "))
+}
+
+fn over(name: &str, window: &WindowType) -> String {
     let WindowType::WindowSpec(spec) = window else { return format!(" OVER {window}") };
     let mut parts = Vec::new();
     if !spec.partition_by.is_empty() {
@@ -232,8 +320,21 @@ fn over(window: &WindowType) -> String {
         let keys: Vec<String> = spec.order_by.iter().map(sort_key).collect();
         parts.push(format!("ORDER BY {}", keys.join(", ")));
     }
-    parts.push(spec.window_frame.as_ref().map_or("unspecifiedframe$()".into(), frame));
+    parts.push(spec.window_frame.as_ref().map_or_else(|| own_frame(name).to_owned(), frame));
     format!(" OVER ({})", parts.join(" "))
+}
+
+/// The frame of functions that have one of their own.
+fn own_frame(name: &str) -> &'static str {
+    match name {
+        "row_number" | "rank" | "dense_rank" | "percent_rank" | "ntile" => {
+            "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+        }
+        "cume_dist" | "nth_value" => "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+        "lag" => "ROWS BETWEEN -1 FOLLOWING AND -1 FOLLOWING",
+        "lead" => "ROWS BETWEEN 1 FOLLOWING AND 1 FOLLOWING",
+        _ => "unspecifiedframe$()",
+    }
 }
 
 fn sort_key(key: &ast::OrderByExpr) -> String {

@@ -17,6 +17,7 @@ use crate::functions::cast::{self, Mode};
 use crate::functions::comparison::{self, Comparison, Pattern};
 use crate::functions::user::UserFunctions;
 use crate::functions::{Context, conditional};
+use crate::plan::scan::is_streaming;
 use crate::{Error, Result, types};
 
 pub use super::item::{Item, bind_item};
@@ -264,14 +265,30 @@ fn subquery(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
             let value = Box::new(bind_expression(expr, scope)?);
             Ok(Expr::InSubquery(InSubquery { expr: value, subquery: plan(subquery, scope)?, negated: *negated }))
         }
-        E::Subquery(query) => Ok(Expr::ScalarSubquery(plan(query, scope)?)),
+        E::Subquery(query) => Ok(Expr::ScalarSubquery(scalar(plan(query, scope)?)?)),
         other => Err(Error::internal(format!("'{other}' is no subquery"))),
+    }
+}
+
+/// A subquery in a value's place has one column.
+fn scalar(subquery: Subquery) -> Result<Subquery> {
+    match subquery.subquery.schema().fields().len() {
+        1 => Ok(subquery),
+        columns => Err(Error::query(
+            "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
+            format!("a scalar subquery must give one column but gives {columns}"),
+        )),
     }
 }
 
 fn plan(query: &ast::Query, scope: &Scope<'_>) -> Result<Subquery> {
     let planner = scope.subquery.ok_or_else(|| Error::unsupported("a subquery cannot stand here"))?;
     let plan = planner(query, scope)?;
+    if is_streaming(&plan) && scope.conf.flag("spark.sql.streaming.unsupportedOperationCheck", false)? {
+        let message = "a streaming query cannot stand in a subquery expression";
+        return Err(Error::query("INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", message)
+            .hint("Join the two streams, or leave spark.sql.streaming.unsupportedOperationCheck unset."));
+    }
     let outer_ref_columns = plan.all_out_ref_exprs();
     Ok(Subquery { subquery: plan.into(), outer_ref_columns, spans: Default::default() })
 }

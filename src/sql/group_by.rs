@@ -3,8 +3,14 @@
 //! In: the clause's tree and the SELECT list's aliases. Out: the trees of all keys and, for several groupings, which keys
 //! each of them has.
 
+use std::ops::ControlFlow;
+
 use super::aliases::Aliases;
-use super::ast::{Expr, GroupByExpr, GroupByWithModifier, SelectItem};
+use super::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, SelectItem,
+    visit_expressions_mut,
+};
+use super::default_name;
 use super::expression::Item;
 use super::grouping::is_global;
 use super::query::ordinal;
@@ -55,6 +61,33 @@ pub(super) fn of(clause: &GroupByExpr, aliases: &Aliases) -> Result<GroupBy> {
     let several = parts.iter().any(|sets| sets.len() != 1);
     let sets = several.then(|| product(&parts));
     Ok(GroupBy::Keys { keys: reading.keys, sets })
+}
+
+/// The items, with all keys in `grouping_id()`.
+pub(super) fn with_ids(items: Vec<SelectItem>, grouped: &GroupBy) -> Vec<SelectItem> {
+    let GroupBy::Keys { keys, sets: Some(_) } = grouped else { return items };
+    items.into_iter().map(|item| with_id(item, keys)).collect()
+}
+
+fn with_id(mut item: SelectItem, keys: &[Expr]) -> SelectItem {
+    let before = item.clone();
+    let _: ControlFlow<()> = visit_expressions_mut(&mut item, |expr| {
+        if let Expr::Function(call) = expr
+            && call.name.to_string().eq_ignore_ascii_case("grouping_id")
+            && let FunctionArguments::List(list) = &mut call.args
+            && list.args.is_empty()
+        {
+            list.args = keys.iter().map(|key| FunctionArg::Unnamed(FunctionArgExpr::Expr(key.clone()))).collect();
+        }
+        ControlFlow::Continue(())
+    });
+    match (&before, item) {
+        (SelectItem::UnnamedExpr(written), SelectItem::UnnamedExpr(expr)) if *written != expr => {
+            let alias = super::ast::Ident::new(default_name(written));
+            SelectItem::ExprWithAlias { expr, alias }
+        }
+        (_, item) => item,
+    }
 }
 
 /// The items of `GROUP BY ALL` that become keys.

@@ -74,6 +74,12 @@ impl Grouping {
         check_keys(&keys)?;
         let aggregates = find_aggregate_exprs(items.iter().map(|item| &item.expr).chain(&having));
         check_aggregates(&aggregates)?;
+        if sets.is_none() && aggregates.iter().any(is_grouping) {
+            return Err(grouping_without_sets());
+        }
+        if keys.is_empty() && aggregates.is_empty() {
+            return Err(nothing_grouped());
+        }
         let grouped = Grouped::new(plan, keys, sets, aggregates)?;
         let plan = match having {
             Some(condition) => filter(grouped.plan.clone(), grouped.over(condition)?)?,
@@ -81,6 +87,21 @@ impl Grouping {
         };
         project(plan, map_items(items, |expr| grouped.over(expr))?)
     }
+}
+
+/// True for a call of `grouping` or `grouping_id`.
+fn is_grouping(expr: &Expr) -> bool {
+    matches!(expr, Expr::AggregateFunction(call) if call.func.name() == "grouping")
+}
+
+fn grouping_without_sets() -> Error {
+    let message = "grouping() and grouping_id() can only be used with GROUPING SETS, CUBE or ROLLUP";
+    Error::query("UNSUPPORTED_GROUPING_EXPRESSION", message)
+}
+
+fn nothing_grouped() -> Error {
+    let message = "the query has HAVING, but neither a GROUP BY clause nor an aggregate function";
+    Error::query("MISSING_GROUP_BY", message).hint("Use WHERE, or add GROUP BY.")
 }
 
 fn check_keys(keys: &[Expr]) -> Result<()> {

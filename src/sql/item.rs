@@ -76,6 +76,11 @@ fn named(expr: &ast::Expr, aliases: &[ast::Ident], scope: &Scope<'_>) -> Result<
 /// All columns of the scope, or of one relation.
 pub(super) fn star(qualifier: &[String], options: &WildcardAdditionalOptions, scope: &Scope<'_>) -> Result<Vec<Item>> {
     let except = excepted(options);
+    for name in &except {
+        if !scope.schema.fields().iter().any(|field| field.name().eq_ignore_ascii_case(name)) {
+            return Err(super::resolve::unresolved(&[name], scope.schema));
+        }
+    }
     let items = scope
         .schema
         .iter()

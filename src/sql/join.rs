@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion::logical_expr::expr::BinaryExpr;
-use datafusion::logical_expr::utils::find_valid_equijoin_key_pair;
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator, when};
+use datafusion::logical_expr::utils::{find_aggregate_exprs, find_valid_equijoin_key_pair};
+use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator, when};
 
 use super::ast;
 use super::binder::Binder;
@@ -117,7 +117,12 @@ impl Binder<'_> {
 }
 
 fn check_condition(condition: &Expr, schema: &DFSchema) -> Result<()> {
-    use datafusion::logical_expr::ExprSchemable;
+    if let Some(call) = find_aggregate_exprs(std::iter::once(condition)).first() {
+        let message = format!("a join's condition judges pairs of rows, so it cannot contain '{call}'");
+        return Err(
+            Error::query("UNSUPPORTED_EXPR_FOR_OPERATOR", message).hint("Aggregate in a subquery before the join.")
+        );
+    }
     let data_type = condition.get_type(schema)?;
     match data_type {
         DataType::Boolean | DataType::Null => Ok(()),

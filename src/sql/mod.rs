@@ -6,6 +6,7 @@
 
 mod aliases;
 pub mod binder;
+mod call_name;
 mod calls;
 mod default_name;
 pub mod dialect;
@@ -23,7 +24,7 @@ mod query;
 pub mod relation;
 mod resolve;
 mod selection;
-mod set_operation;
+pub(crate) mod set_operation;
 pub(crate) mod statement;
 mod stream_clauses;
 mod variant_path;

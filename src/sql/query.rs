@@ -3,9 +3,15 @@
 //! In: a query's tree. Out: a plan. The clauses of a SELECT are bound in Spark's order: FROM, LATERAL VIEW, WHERE, GROUP
 //! BY, the items, HAVING, ORDER BY; each sees what those before it made.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr};
+use arrow::datatypes::Field;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{
+    self, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr,
+};
 
 use super::aliases::Aliases;
 use super::ast::{
@@ -20,6 +26,8 @@ use super::names::column_at;
 use super::relation::renamed;
 use super::selection::{self, Lifted};
 use super::set_operation::distinct;
+use crate::conf::Conf;
+use crate::functions::coerce;
 use crate::{Error, Result};
 
 /// A sort key once it is known where its value comes from.
@@ -28,6 +36,36 @@ enum SortBy {
     Output(usize),
     /// An expression over the input of the SELECT.
     Hidden(Item),
+}
+
+/// An ORDER BY clause.
+enum Order<'a> {
+    /// By expressions; none if there is no clause.
+    Keys(&'a [OrderByExpr]),
+    /// By all output columns, from left to right.
+    All(OrderByOptions),
+}
+
+impl<'a> Order<'a> {
+    fn of(clause: Option<&'a OrderBy>) -> Self {
+        match clause.map(|clause| &clause.kind) {
+            None => Order::Keys(&[]),
+            Some(OrderByKind::Expressions(keys)) => Order::Keys(keys),
+            Some(OrderByKind::All(options)) => Order::All(*options),
+        }
+    }
+
+    /// The keys of a query with `width` output columns.
+    fn keys(&self, width: usize) -> Cow<'a, [OrderByExpr]> {
+        match self {
+            Order::Keys(keys) => Cow::Borrowed(keys),
+            Order::All(options) => (1..=width).map(|place| by_place(place, *options)).collect(),
+        }
+    }
+}
+
+fn by_place(place: usize, options: OrderByOptions) -> OrderByExpr {
+    OrderByExpr { expr: Tree::value(Value::Number(place.to_string(), false)), options, with_fill: None }
 }
 
 impl Binder<'_> {
@@ -40,10 +78,14 @@ impl Binder<'_> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             binder.add_cte(cte)?;
         }
-        let order = sort_keys(query.order_by.as_ref())?;
+        let order = Order::of(query.order_by.as_ref());
         let plan = match query.body.as_ref() {
             SetExpr::Select(select) => binder.select_query(select, &order)?,
-            body => binder.order_by(binder.body(body)?, &order)?,
+            body => {
+                let plan = binder.body(body)?;
+                let keys = order.keys(plan.schema().fields().len());
+                binder.order_by(plan, &keys)?
+            }
         };
         let plan = limited(plan, query.limit_clause.as_ref())?;
         match &query.fetch {
@@ -70,7 +112,7 @@ impl Binder<'_> {
 
     fn body(&self, body: &SetExpr) -> Result<LogicalPlan> {
         match body {
-            SetExpr::Select(select) => self.nested().select_query(select, &[]),
+            SetExpr::Select(select) => self.nested().select_query(select, &Order::Keys(&[])),
             SetExpr::Query(query) => self.query(query),
             SetExpr::Values(values) => self.values(values),
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
@@ -94,19 +136,13 @@ impl Binder<'_> {
     /// `VALUES (...), (...)`: columns `col1`, `col2`, ... in the types in which the rows meet.
     fn values(&self, values: &Values) -> Result<LogicalPlan> {
         let row = LogicalPlanBuilder::empty(true).build()?;
-        let plans = values.rows.iter().map(|trees| {
-            let named = (1..).zip(trees.iter());
-            let items = named.map(|(number, tree)| SelectItem::ExprWithAlias {
-                expr: tree.clone(),
-                alias: super::ast::Ident::new(format!("col{number}")),
-            });
-            self.select(row.clone(), &items.collect::<Vec<_>>())
-        });
-        plans.reduce(|all, row| self.union(all?, row?)).unwrap_or_else(|| Ok(LogicalPlanBuilder::empty(false).build()?))
+        let bind = |trees: &Vec<Tree>| trees.iter().map(|tree| Ok(self.expression(tree, &row)?.unalias())).collect();
+        let rows = values.rows.iter().map(|row| bind(&row.content)).collect::<Result<Vec<Vec<Expr>>>>()?;
+        inline_table(rows, row.schema(), self.conf)
     }
 
     /// One SELECT with the ORDER BY behind it.
-    fn select_query(&mut self, select: &Select, order: &[OrderByExpr]) -> Result<LogicalPlan> {
+    fn select_query(&mut self, select: &Select, order: &Order<'_>) -> Result<LogicalPlan> {
         refuse_unsupported(select)?;
         self.windows = select.named_window.clone();
         let mut plan = self.from(&select.from)?;
@@ -117,13 +153,13 @@ impl Binder<'_> {
             plan = self.filter(plan, condition)?;
         }
         let aliases = Aliases::of(&select.projection, plan.schema());
-        let trees = aliases.items();
         let grouped = group_by::of(&select.group_by, &aliases)?;
+        let trees = group_by::with_ids(aliases.items(), &grouped);
         let (plan, keys, lifted) = self.group_keys(plan, &grouped, &trees)?;
         let mut items = lifted.items(self.items(&trees, &plan)?)?;
         let having = select.having.as_ref().map(|tree| self.condition(tree, &aliases, &plan, &lifted)).transpose()?;
         let visible = items.len();
-        let sort = self.select_sort(order, &mut items, &aliases, &plan, &lifted)?;
+        let sort = self.select_sort(&order.keys(visible), &mut items, &aliases, &plan, &lifted)?;
         let plan = match (keys, is_global(&items, having.as_ref())) {
             (None, false) => selection::project(plan, items)?,
             (keys, _) => Grouping::select(keys.unwrap_or_default(), items)
@@ -218,6 +254,31 @@ impl Binder<'_> {
     }
 }
 
+/// Rows of expressions as a table.
+///
+/// # Errors
+/// `INVALID_INLINE_TABLE.*` if the rows are not alike.
+fn inline_table(rows: Vec<Vec<Expr>>, schema: &DFSchema, conf: &Conf) -> Result<LogicalPlan> {
+    let width = rows.first().map_or(0, Vec::len);
+    if let Some(row) = rows.iter().find(|row| row.len() != width) {
+        let message = format!("a row of VALUES has {} columns, the first one has {width}", row.len());
+        return Err(Error::query("INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH", message));
+    }
+    let (mut fields, mut columns) = (Vec::with_capacity(width), Vec::with_capacity(width));
+    for at in 0..width {
+        let column: Vec<Expr> = rows.iter().map(|row| row[at].clone()).collect();
+        let (_, field) = column[0].to_field(schema)?;
+        let (column, data_type) = coerce::to_common(column, schema, conf)
+            .map_err(|error| error.with_condition("INVALID_INLINE_TABLE.INCOMPATIBLE_TYPES_IN_INLINE_TABLE"))?;
+        let field = Field::new(format!("col{}", at + 1), data_type, true).with_metadata(field.metadata().clone());
+        fields.push((None, Arc::new(field)));
+        columns.push(column.into_iter());
+    }
+    let values = rows.iter().map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect();
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+    Ok(LogicalPlan::Values(logical_expr::Values { schema, values }))
+}
+
 fn refuse_unsupported(select: &Select) -> Result<()> {
     let clauses = [
         ("QUALIFY", select.qualify.is_some()),
@@ -290,14 +351,6 @@ fn sort_expr(expr: Expr, options: OrderByOptions) -> SortExpr {
     SortExpr { expr, asc, nulls_first: options.nulls_first.unwrap_or(asc) }
 }
 
-fn sort_keys(order: Option<&OrderBy>) -> Result<Vec<OrderByExpr>> {
-    match order.map(|order| &order.kind) {
-        None => Ok(Vec::new()),
-        Some(OrderByKind::Expressions(keys)) => Ok(keys.clone()),
-        Some(OrderByKind::All(_)) => Err(Error::unsupported("ORDER BY ALL is not supported")),
-    }
-}
-
 /// The output column that a sort key names by number or by name.
 fn output_place(tree: &Tree, items: &[Item]) -> Result<Option<usize>> {
     if let Some(place) = ordinal(tree, items.len())? {
@@ -352,10 +405,14 @@ fn bounded(plan: LogicalPlan, skip: Option<&Tree>, fetch: Option<&Tree>) -> Resu
     Ok(LogicalPlanBuilder::from(plan).limit(skip.unwrap_or(0), fetch)?.build()?)
 }
 
+fn not_whole(tree: &Tree) -> Error {
+    Error::query("INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE", format!("'{tree}' should be a whole number"))
+}
+
 /// A constant whole number in a clause.
 ///
 /// # Errors
-/// `INVALID_LIMIT_LIKE_EXPRESSION.IS_UNFOLDABLE` for anything else.
+/// `INVALID_LIMIT_LIKE_EXPRESSION.*` for anything else.
 pub(super) fn whole_number(tree: &Tree) -> Result<i64> {
     let wrong = || {
         Error::query(
@@ -365,9 +422,14 @@ pub(super) fn whole_number(tree: &Tree) -> Result<i64> {
     };
     match tree {
         Tree::Value(value) => match &value.value {
-            Value::Number(text, _) => text.trim_end_matches(['L', 'l']).parse().map_err(|_| wrong()),
-            _ => Err(wrong()),
+            Value::Number(text, _) => text.trim_end_matches(['L', 'l']).parse().map_err(|_| not_whole(tree)),
+            _ => Err(not_whole(tree)),
         },
+        Tree::Identifier(name) => Err(Error::query(
+            "UNRESOLVED_COLUMN.WITH_SUGGESTION",
+            format!("a column, variable, or function parameter with name `{}` cannot be resolved", name.value),
+        )
+        .hint("Only constants can stand here.")),
         Tree::UnaryOp { op: super::ast::UnaryOperator::Minus, expr } => whole_number(expr).map(|number| -number),
         Tree::Nested(inner) => whole_number(inner),
         _ => Err(wrong()),

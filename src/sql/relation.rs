@@ -141,7 +141,7 @@ impl Binder<'_> {
 
     /// LATERAL VIEW: the rows that a generator makes of each row.
     pub(super) fn lateral_view(&self, plan: LogicalPlan, view: &LateralView) -> Result<LogicalPlan> {
-        let generator = self.expression(&view.lateral_view, &plan)?;
+        let generator = self.expression(&view.lateral_view, &plan).map_err(|error| no_generator(error, view))?;
         if !is_generator(&generator) {
             let message = format!("LATERAL VIEW needs a generator, but '{}' is none", view.lateral_view);
             return Err(Error::query("UNSUPPORTED_GENERATOR.NOT_GENERATOR", message));
@@ -256,6 +256,16 @@ pub fn not_found(parts: &[String]) -> Error {
     let message = format!("the table or view {} cannot be found", quoted.join("."));
     Error::query("TABLE_OR_VIEW_NOT_FOUND", message)
         .hint("Check the spelling, or create it with create_or_replace_temp_view().")
+}
+
+/// Spark finds the functions of LATERAL VIEW by another way, with a condition of its own.
+fn no_generator(error: Error, view: &LateralView) -> Error {
+    match (error.condition(), &view.lateral_view) {
+        (Some("UNRESOLVED_ROUTINE"), Tree::Function(call)) => {
+            Error::query("ROUTINE_NOT_FOUND", format!("the routine `{}` cannot be found", call.name))
+        }
+        _ => error,
+    }
 }
 
 fn no_table_function(name: &str) -> Error {

@@ -22,10 +22,10 @@ use crate::{Error, Result};
 /// Projects `items`, with nodes below for the markers in them.
 ///
 /// # Errors
-/// `UNSUPPORTED_GENERATOR.*` for generators inside of expressions or more than one of them.
+/// `UNSUPPORTED_GENERATOR.*` for generators inside of expressions.
 pub fn project(plan: LogicalPlan, items: Vec<Item>) -> Result<LogicalPlan> {
     let (plan, items) = lift_windows(plan, items)?;
-    let (plan, items) = lift_generator(plan, items)?;
+    let (plan, items) = lift_generators(plan, items)?;
     let (plan, items) = lift_window_functions(plan, items)?;
     names::project(plan, items.into_iter().map(Item::into_expr).collect())
 }
@@ -146,15 +146,15 @@ pub(super) fn replace(expr: Expr, with: &dyn Fn(&Expr) -> Option<Expr>) -> Resul
     Ok(replaced.data)
 }
 
-/// Puts a node below for the one generator among the items, and its columns in its place.
-fn lift_generator(plan: LogicalPlan, mut items: Vec<Item>) -> Result<(LogicalPlan, Vec<Item>)> {
-    let holds = |place: &usize| any_part(&items[*place].expr, is_generator);
-    let places: Vec<_> = (0..items.len()).filter(holds).collect();
-    let place = match places.as_slice() {
-        [] => return Ok((plan, items)),
-        [place] => *place,
-        _ => return Err(several_generators()),
-    };
+/// Puts a node below for each generator among the items, the first one lowest, and its columns in its place.
+fn lift_generators(mut plan: LogicalPlan, mut items: Vec<Item>) -> Result<(LogicalPlan, Vec<Item>)> {
+    while let Some(place) = items.iter().position(|item| any_part(&item.expr, is_generator)) {
+        (plan, items) = lift_generator(plan, items, place)?;
+    }
+    Ok((plan, items))
+}
+
+fn lift_generator(plan: LogicalPlan, mut items: Vec<Item>, place: usize) -> Result<(LogicalPlan, Vec<Item>)> {
     let item = items[place].clone();
     if !is_generator(&item.expr) {
         return Err(nested_generator(&item.default_name));
@@ -172,11 +172,6 @@ fn lift_generator(plan: LogicalPlan, mut items: Vec<Item>) -> Result<(LogicalPla
     let made: Vec<_> = (width..).zip(names).map(column).collect();
     items.splice(place..=place, made);
     Ok((plan, items))
-}
-
-fn several_generators() -> Error {
-    Error::query("UNSUPPORTED_GENERATOR.MULTI_GENERATOR", "only one generator is allowed per SELECT clause")
-        .hint("Use a select for each.")
 }
 
 fn nested_generator(item: &str) -> Error {

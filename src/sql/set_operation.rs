@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Aggregate, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection, Union};
@@ -169,9 +169,35 @@ fn numbered(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// SQL's DISTINCT: an aggregation over all columns.
+///
+/// # Errors
+/// `UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE`.
 pub(super) fn distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.schema().fields().iter().try_for_each(|field| refuse_map(field))?;
     let columns = all_columns(plan.schema());
     Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan), columns, Vec::new())?))
+}
+
+/// Rows with maps cannot be compared for being the same.
+///
+/// # Errors
+/// `UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE`.
+pub fn refuse_map(field: &Field) -> Result<()> {
+    if !holds_map(field.data_type()) {
+        return Ok(());
+    }
+    let message = format!("rows with maps cannot be told apart, but column '{}' holds maps", field.name());
+    Err(Error::query("UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE", message)
+        .hint("Use to_json() or map_entries() of the column."))
+}
+
+fn holds_map(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(..) => true,
+        DataType::List(item) => holds_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_map(field.data_type())),
+        _ => false,
+    }
 }
 
 /// Columns of `wanted` that `schema` lacks.

@@ -367,10 +367,14 @@ fn decimal_type(precision: u64, scale: u64) -> Result<DataType> {
             format!("decimal precision {precision} exceeds the largest precision {MAX_PRECISION}"),
         ));
     }
-    if scale > precision || precision == 0 {
-        return Err(Error::invalid(format!(
-            "decimal({precision},{scale}) needs 1 <= precision and scale <= precision"
-        )));
+    if scale > precision {
+        return Err(Error::query(
+            "DECIMAL_SCALE_EXCEEDS_PRECISION",
+            format!("decimal scale {scale} is greater than the precision {precision}"),
+        ));
+    }
+    if precision == 0 {
+        return Err(Error::invalid("decimal(0,0) needs a precision of at least 1"));
     }
     Ok(DataType::Decimal128(precision as u8, scale as i8))
 }

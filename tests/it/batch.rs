@@ -48,7 +48,7 @@ fn answer_difference(case: &Case, expected: &Value, schema: &Value, rows: &[Valu
 #[test]
 fn static_queries_answer_as_spark() {
     let cases: Vec<Case> = case::all().into_iter().filter(|case| case.json["expect"].get("batch").is_some()).collect();
-    assert!(cases.len() > 100, "the corpus has {} static answers", cases.len());
+    assert!(case::is_foreign() || cases.len() > 100, "the corpus has {} static answers", cases.len());
     let differences = cases.iter().filter_map(|case| Some((case.name.as_str(), difference(case)?)));
     let (known, new): (Vec<_>, Vec<_>) =
         differences.partition(|(name, _)| NOT_YET.iter().any(|(listed, _)| listed == name));

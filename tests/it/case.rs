@@ -27,6 +27,11 @@ fn root() -> PathBuf {
     std::env::var_os("THALWEG_CONFORMANCE").map_or_else(own, PathBuf::from)
 }
 
+/// Whether the cases are those of a folder that was named, which may have any number of them.
+pub fn is_foreign() -> bool {
+    std::env::var_os("THALWEG_CONFORMANCE").is_some()
+}
+
 /// All cases that are queries (not expression files), sorted by name.
 pub fn all() -> Vec<Case> {
     let root = root();

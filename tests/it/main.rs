@@ -19,6 +19,7 @@ mod conformance;
 mod continuous;
 mod embedded;
 mod faults_checkpoint;
+mod faults_data;
 mod faults_time;
 #[cfg(feature = "kafka")]
 mod kafka;

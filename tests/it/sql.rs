@@ -89,10 +89,26 @@ fn generators_and_windows() {
         "SELECT id, amount, row_number() OVER (PARTITION BY id ORDER BY amount DESC) AS r FROM orders ORDER BY id, r",
         &["1 20 1", "1 10 2", "2 5 1", "9 7 1"],
     );
-    check_refused(
-        "SELECT explode(split(tags, ' ')), explode(split(tags, ' ')) FROM people",
-        "UNSUPPORTED_GENERATOR.MULTI_GENERATOR",
+    check(
+        "SELECT explode(array(1, 2)) AS a, explode(array('x', 'y')) AS b ORDER BY ALL",
+        &["1 x", "1 y", "2 x", "2 y"],
     );
+    check_refused("SELECT explode(explode(array(array(1))))", "UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS");
+    check_refused("SELECT id FROM people WHERE explode(array(1)) = 1", "UNSUPPORTED_GENERATOR.OUTSIDE_SELECT");
+}
+
+#[test]
+fn subqueries_that_stand_for_values() {
+    check("SELECT id, (SELECT max(id) FROM orders) AS m FROM people WHERE id = 1", &["1 9"]);
+    check("SELECT id IN (SELECT id FROM orders) AS i FROM people ORDER BY id LIMIT 1", &["true"]);
+    check("SELECT EXISTS (SELECT 1 FROM orders WHERE id = 77) AS e", &["false"]);
+    let several = session().sql("SELECT (SELECT id FROM orders)").unwrap().collect().unwrap_err();
+    assert_eq!(several.condition(), Some("SCALAR_SUBQUERY_TOO_MANY_ROWS"));
+    check_refused(
+        "SELECT (SELECT id, amount FROM orders LIMIT 1)",
+        "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
+    );
+    check_refused("VALUES (1, 2), (3)", "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) const FUNCTIONS: &[Definition] = &[
 fn resolve(args: &[DataType], _: &Options) -> Result<Signature, Mismatch> {
     check_count(args, 2..=2, "2")?;
     if !is_orderable(&args[1]) {
-        return Err(Mismatch::ArgumentType { position: 1, expected: "an orderable type" });
+        return Err(Mismatch::NotOrdered { position: 1 });
     }
     Ok(Signature { args: args.to_vec(), returns: args[0].clone() })
 }

@@ -58,7 +58,7 @@ pub(super) fn is_orderable(data_type: &DataType) -> bool {
 fn resolve(args: &[DataType], _: &Options) -> Result<Signature, Mismatch> {
     check_count(args, 1..=1, "1")?;
     if !is_orderable(&args[0]) {
-        return Err(Mismatch::ArgumentType { position: 0, expected: "an orderable type" });
+        return Err(Mismatch::NotOrdered { position: 0 });
     }
     Ok(Signature { args: args.to_vec(), returns: args[0].clone() })
 }

@@ -75,6 +75,11 @@ pub enum Mismatch {
         /// What is due, in Spark's words, e.g. `NUMERIC`.
         expected: &'static str,
     },
+    /// An argument's type has no order.
+    NotOrdered {
+        /// Which, from 0.
+        position: usize,
+    },
     /// A constant's value is out of range or of the wrong type.
     Constant {
         /// What is due, e.g. `a percentage between 0.0 and 1.0`.
@@ -87,6 +92,7 @@ impl fmt::Display for Mismatch {
         match self {
             Mismatch::UnknownFunction => write!(f, "no aggregate function of this name"),
             Mismatch::ArgumentCount { expected } => write!(f, "needs {expected} arguments"),
+            Mismatch::NotOrdered { position } => write!(f, "argument {} must have an order", position + 1),
             Mismatch::ArgumentType { position, expected } => write!(f, "argument {} must be {expected}", position + 1),
             Mismatch::Constant { expected } => write!(f, "needs {expected}"),
         }

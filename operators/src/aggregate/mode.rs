@@ -23,7 +23,7 @@ fn resolve(args: &[DataType], options: &Options) -> Result<Signature, Mismatch> 
         return Err(Mismatch::Constant { expected: "a boolean second argument (whether ties have a fixed result)" });
     }
     if !is_orderable(&args[0]) {
-        return Err(Mismatch::ArgumentType { position: 0, expected: "an orderable type" });
+        return Err(Mismatch::NotOrdered { position: 0 });
     }
     Ok(Signature { args: args.to_vec(), returns: args[0].clone() })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Column as Name, JoinType};
+use datafusion::common::{Column as Name, ExprSchema, JoinType};
 use datafusion::logical_expr::LogicalPlanBuilder;
 
 use super::{Condition, DataFrame, JoinOn};
@@ -13,6 +13,7 @@ use crate::sql::ast::{SelectItem, SetOperator};
 use crate::sql::join::{On, join_type};
 use crate::sql::names::{self, column_at};
 use crate::sql::relation::qualified;
+use crate::sql::set_operation::refuse_map;
 use crate::{Error, Result};
 
 /// Columns as items of a SELECT list.
@@ -220,6 +221,9 @@ impl DataFrame {
         }
         if names.is_empty() {
             columns = schema.columns();
+        }
+        for column in &columns {
+            refuse_map(schema.field_from_column(column)?)?;
         }
         let input = Arc::clone(&self.plan);
         self.bound(|_, _| Ok(extension(Deduplicate { input, columns, within_watermark })))

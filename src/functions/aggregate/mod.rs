@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::expr::{AggregateFunction as Aggregate, Sort};
+use datafusion::logical_expr::expr::{AggregateFunction as Aggregate, Cast, Sort};
 use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable};
 use datafusion::prelude::lit;
 use thalweg_operators::aggregate::{
@@ -35,7 +35,7 @@ use udaf::StreamableUdaf;
 pub use user::{Aggregator, aggregator};
 
 /// Names that [`bind`] turns into calls of other functions.
-const REWRITTEN: &[&str] = &["grouping", "median", "percentile_cont"];
+const REWRITTEN: &[&str] = &["grouping", "grouping_id", "median", "percentile_cont"];
 
 /// Every name that [`bind`] knows, in lower case.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -71,7 +71,7 @@ pub struct Call<'a> {
 pub fn bind(call: Call<'_>) -> Result<Option<Expr>> {
     let name = call.name.to_ascii_lowercase();
     match name.as_str() {
-        "grouping" => grouping(call).map(Some),
+        "grouping" | "grouping_id" => grouping(call, &name).map(Some),
         "percentile_cont" | "percentile_disc" | "median" => quantile(call, &name).map(Some),
         _ if is_aggregate(&name) => listed(call).map(Some),
         _ => Ok(None),
@@ -89,10 +89,15 @@ pub fn bind_user(function: Arc<dyn UserAggregate>, call: Call<'_>) -> Result<Exp
     finish(function, call)
 }
 
-/// `grouping(k)` is answered by DataFusion when it expands grouping sets.
-fn grouping(call: Call<'_>) -> Result<Expr> {
-    let [_] = call.args.as_slice() else { return Err(refuse(Mismatch::ArgumentCount { expected: "1" }, &call)) };
-    Ok(datafusion::functions_aggregate::grouping::grouping_udaf().call(call.args))
+/// `grouping(k)` is a bit, `grouping_id(k, ...)` a number of such bits; DataFusion answers both when it expands grouping sets.
+fn grouping(call: Call<'_>, name: &str) -> Result<Expr> {
+    let result = match (name, call.args.len()) {
+        ("grouping", 1) => DataType::Int8,
+        ("grouping_id", 1..) => DataType::Int64,
+        _ => return Err(refuse(Mismatch::ArgumentCount { expected: "1" }, &call)),
+    };
+    let bits = datafusion::functions_aggregate::grouping::grouping_udaf().call(call.args);
+    Ok(Expr::Cast(Cast::new(Box::new(bits), result)))
 }
 
 /// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` is `percentile(x, p)`, downwards `percentile(x, 1 - p)`.
@@ -102,7 +107,8 @@ fn quantile(mut call: Call<'_>, name: &str) -> Result<Expr> {
         ("percentile_cont" | "percentile_disc", 1, 1) => {
             let key = call.order_by.remove(0);
             let downwards = call.args.remove(0);
-            let percentage = if key.asc { downwards } else { lit(1.0) - downwards };
+            let share = cast::cast(downwards.clone(), &DataType::Float64, Mode::of(call.conf), call.schema, call.conf)?;
+            let percentage = if key.asc { downwards } else { lit(1.0) - share };
             call.args.extend([key.expr, percentage]);
         }
         _ => return Err(refuse(Mismatch::ArgumentCount { expected: "1" }, &call)),
@@ -170,6 +176,10 @@ fn refuse(mismatch: Mismatch, call: &Call<'_>) -> Error {
             format!("function '{}' needs {expected} arguments but has {}", call.name, call.args.len()),
         ),
         Mismatch::ArgumentType { position, expected } => unexpected(position, expected, call),
+        Mismatch::NotOrdered { .. } => Error::query(
+            "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
+            format!("function '{}' needs values of a type that has an order", call.name),
+        ),
         Mismatch::Constant { expected } => {
             Error::query("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", format!("function '{}' needs {expected}", call.name))
         }

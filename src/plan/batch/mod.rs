@@ -11,6 +11,7 @@ pub mod kernels;
 mod planner;
 pub(crate) mod scan;
 mod step;
+mod subqueries;
 mod windows;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
+
+pub(crate) use subqueries::settle_blocking;
 
 use crate::conf::Conf;
 use crate::plan::scan::is_streaming;
@@ -48,6 +51,7 @@ pub async fn stream(plan: LogicalPlan, conf: &Conf) -> Result<SendableRecordBatc
         let error = Error::query("_LEGACY_ERROR_TEMP_3102", "queries with streaming sources must be started");
         return Err(error.hint("Use write_stream() and start()."));
     }
+    let plan = subqueries::settle(plan, conf).await?;
     let context = context(conf);
     let physical = context.state().create_physical_plan(&planner::prepare(plan)?).await?;
     execute(physical, &context)

@@ -99,10 +99,6 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
 }
 
 fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, rules: Rules) -> Result<()> {
-    let has_sets = aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)));
-    if rules == Rules::Spark && has_sets {
-        return Err(refused("grouping sets, cube and rollup").hint("Write one query per grouping."));
-    }
     if rules == Rules::Spark && aggregate.aggr_expr.iter().any(is_distinct) {
         return Err(refused("distinct aggregations").hint("Use approx_count_distinct() instead."));
     }

@@ -22,12 +22,17 @@ impl Fault {
             Fault::WeekBased(letter) => ("", format!("week-based letter '{letter}'")),
             Fault::Letter(letter) => ("INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER", format!("letter '{letter}'")),
             Fault::Length(letter) => ("INVALID_DATETIME_PATTERN.LENGTH", format!("too many letters '{letter}'")),
-            Fault::Other(why) => ("INVALID_DATETIME_PATTERN", why.clone()),
+            Fault::Other(why) => ("INVALID_DATETIME_PATTERN.WITH_SUGGESTION", why.clone()),
         };
-        if matches!(self, Fault::WeekBased(_)) || legacy_accepts(pattern) {
+        if legacy_accepts(pattern) {
             let condition = "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION";
             return Error::query(condition, format!("the datetime pattern '{pattern}' is not supported: {why}"))
                 .hint("Use the letters of Spark's datetime patterns; for weeks use extract().");
+        }
+        if let Fault::WeekBased(_) = self {
+            let condition = "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_WEEK_BASED_PATTERN";
+            return Error::query(condition, format!("the datetime pattern '{pattern}' is not supported: {why}"))
+                .hint("Use extract() for weeks.");
         }
         Error::query(condition, format!("the datetime pattern '{pattern}' is not valid: {why}"))
     }
@@ -46,10 +51,10 @@ fn legacy_accepts(pattern: &str) -> bool {
 /// What Spark refuses before Java sees the pattern.
 fn check(pattern: &str, reading: bool) -> Result<(), Fault> {
     for part in pattern.split('\'').step_by(2) {
-        if let Some(letter) = part.chars().find(|c| "YWwu".contains(*c)) {
+        if let Some(letter) = part.chars().find(|c| "YWwuec".contains(*c)) {
             return Err(Fault::WeekBased(letter));
         }
-        let forbidden = |c: &char| "ABcenNp".contains(*c) || (reading && "EFqQ".contains(*c));
+        let forbidden = |c: &char| "ABnNp".contains(*c) || (reading && "EFqQ".contains(*c));
         if let Some(letter) = part.chars().find(forbidden) {
             return Err(Fault::Letter(letter));
         }
@@ -164,8 +169,10 @@ impl Compiler {
             'Z' if count <= 5 => self.push(Item::Offset(zulu(count))),
             'X' | 'x' if count <= 5 => self.push(Item::Offset(offset_style(letter, count))),
             'd' | 'H' | 'k' | 'K' | 'h' | 'm' | 's' => self.counted(time_field(letter), letter, count, 2)?,
-            'a' | 'S' | 'V' | 'z' | 'v' | 'O' | 'Z' | 'X' | 'x' => return Err(Fault::Length(letter)),
-            other => return Err(Fault::Letter(other)),
+            'a' | 'S' | 'V' | 'z' | 'v' | 'O' | 'Z' | 'X' | 'x' => {
+                return Err(Fault::Other(format!("a wrong number of letters '{letter}'")));
+            }
+            other => return Err(Fault::Other(format!("unknown letter '{other}'"))),
         }
         Ok(())
     }

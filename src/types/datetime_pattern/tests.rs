@@ -74,10 +74,13 @@ fn refuses_what_spark_refuses() {
     let recognition = "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION";
     for (pattern, reading, condition) in [
         ("YYYY", false, recognition),
-        ("yyyy-MM-dd'T", false, "INVALID_DATETIME_PATTERN"),
+        ("yyyy-MM-dd'T", false, "INVALID_DATETIME_PATTERN.WITH_SUGGESTION"),
         ("MMMMM", false, recognition),
         ("yyyy EEE", true, recognition),
-        ("e", false, "INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER"),
+        ("e", false, "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_WEEK_BASED_PATTERN"),
+        ("bogus", true, "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_WEEK_BASED_PATTERN"),
+        ("A", false, "INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER"),
+        ("bbbb", false, "INVALID_DATETIME_PATTERN.WITH_SUGGESTION"),
         ("yyyy QQ", true, "INVALID_DATETIME_PATTERN.ILLEGAL_CHARACTER"),
         ("ddd", false, recognition),
     ] {
