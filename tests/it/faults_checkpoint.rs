@@ -37,7 +37,9 @@ impl Stage {
     }
 
     fn add(&self, n: u64) {
-        fs::write(self.path("in").join(format!("{n}.txt")), format!("a\nb\nline {n}\n")).unwrap();
+        let hidden = self.path("in").join(format!(".{n}"));
+        fs::write(&hidden, format!("a\nb\nline {n}\n")).unwrap();
+        fs::rename(hidden, self.path("in").join(format!("{n}.txt"))).unwrap();
     }
 
     fn query(&self, keys: &str, trigger: Trigger) -> Result<StreamingQuery> {

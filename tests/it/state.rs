@@ -33,7 +33,10 @@ impl Stage {
     }
 
     fn add(&self, number: usize, lines: &[String]) {
-        fs::write(self.path("in").join(format!("{number:04}.csv")), lines.join("\n") + "\n").unwrap();
+        // Whole at once: a file that is read while it is written is read as far as it is written.
+        let hidden = self.path("in").join(format!(".{number:04}"));
+        fs::write(&hidden, lines.join("\n") + "\n").unwrap();
+        fs::rename(hidden, self.path("in").join(format!("{number:04}.csv"))).unwrap();
     }
 
     fn read(&self, session: &Session) -> DataFrame {
@@ -122,7 +125,7 @@ fn windows_sessions_and_both_sides_of_a_join_are_tables() {
     stage.read(&session).with_watermark("time", "10 minutes").unwrap().create_or_replace_temp_view("l").unwrap();
     let right = stage.read(&session).filter("n = 1").unwrap().with_watermark("time", "10 minutes").unwrap();
     right.create_or_replace_temp_view("r").unwrap();
-    let joined = "SELECT l.key FROM STREAM l JOIN STREAM r ON l.key = r.key AND l.time = r.time";
+    let joined = "SELECT l.key, l.n, r.n AS m FROM STREAM l JOIN STREAM r ON l.key = r.key AND l.time = r.time";
     stage.run(session.sql(joined).unwrap(), "append").unwrap();
     assert_eq!(stage.select(&[("joinSide", "left")], &["key.key", "value.n"]), ["a|1", "b|2"]);
     assert_eq!(stage.select(&[("joinSide", "right")], &["key.key", "value.n"]), ["a|1"]);
