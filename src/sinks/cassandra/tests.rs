@@ -5,8 +5,11 @@ use std::any::Any;
 use super::*;
 use crate::cassandra::options::Given;
 
+/// A sink, what can be seen of its numbers, and what has to live as long.
+type Fixture = (SinkSpec, Box<dyn Fn() -> Vec<i64>>, Box<dyn Any>);
+
 /// For the tests of all sinks: a new table, and the numbers in it. `None` without a cluster.
-pub(in crate::sinks) fn fixture() -> Option<(SinkSpec, Box<dyn Fn() -> Vec<i64>>, Box<dyn Any>)> {
+pub(in crate::sinks) fn fixture() -> Option<Fixture> {
     let nodes = std::env::var("CASSANDRA_CONTACT_POINTS").ok()?;
     let table = format!("t{}", uuid::Uuid::new_v4().simple());
     let mut spec = SinkSpec { format: "cassandra".into(), ..SinkSpec::default() };
@@ -18,7 +21,7 @@ pub(in crate::sinks) fn fixture() -> Option<(SinkSpec, Box<dyn Fn() -> Vec<i64>>
     let connection = crate::cassandra::options::Connection::of(&Given::new(&spec.options, &Conf::default())).unwrap();
     let cluster = Cluster::connect(&connection, "thalweg_sinks").unwrap();
     run(&cluster, "CREATE KEYSPACE IF NOT EXISTS thalweg_sinks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}".into());
-    run(&cluster, format!("CREATE TABLE thalweg_sinks.{table} (n bigint PRIMARY KEY, text text)"));
+    run(&cluster, format!("CREATE TABLE thalweg_sinks.{table} (n bigint PRIMARY KEY, value text)"));
     let visible = move || numbers(&cluster, &table);
     Some((spec, Box::new(visible), Box::new(())))
 }
