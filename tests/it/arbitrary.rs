@@ -145,7 +145,7 @@ fn rest(items: &mut Items<Said>) -> Vec<Said> {
 
 #[test]
 fn event_time_timers_fire_when_the_watermark_passes_them() {
-    for (trigger, workers) in triggers().into_iter().flat_map(|trigger| [(trigger.clone(), 1), (trigger, 3)]) {
+    for (trigger, workers) in triggers().into_iter().flat_map(|trigger| [(trigger, 1), (trigger, 3)]) {
         let source = Source::new();
         let frame = source.frame(workers).with_watermark("ts", "0 seconds").unwrap();
         let frame = frame.group_by(["k"]).transform_with_state(Sums::default(), TimeMode::EventTime, "update").unwrap();
@@ -347,7 +347,7 @@ fn what_was_written_is_gone_after_its_time_to_live() {
 }
 
 fn kept(frame: &DataFrame, trigger: &Trigger, folder: &std::path::Path) -> Result<(StreamingQuery, Items<Said>)> {
-    let writer = frame.write_stream().output_mode("update").trigger(trigger.clone()).clock(ManualClock::at(1_000_000));
+    let writer = frame.write_stream().output_mode("update").trigger(*trigger).clock(ManualClock::at(1_000_000));
     writer.option("checkpointLocation", folder.display()).start_items::<Said>(100)
 }
 

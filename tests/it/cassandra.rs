@@ -141,6 +141,9 @@ fn a_users_type_is_a_struct() {
     assert_eq!(found.collect_as::<String>().unwrap(), [expected]);
 }
 
+/// Whether a predicate holds for the row of a number.
+type Holds = fn(i64) -> bool;
+
 #[test]
 #[ignore = "needs a Cassandra cluster"]
 fn conditions_on_keys_are_handed_over_and_results_are_the_same() {
@@ -149,7 +152,7 @@ fn conditions_on_keys_are_handed_over_and_results_are_the_same() {
     let rows = session.sql("SELECT CAST(id % 10 AS INT) AS p, CAST(id AS INT) AS c, id AS v FROM range(1000)").unwrap();
     save(&rows, &name, "error", &[]).unwrap();
     let all = read(&session, &name).unwrap();
-    let cases: [(&str, bool, fn(i64) -> bool); 7] = [
+    let cases: [(&str, bool, Holds); 7] = [
         ("p = 3", true, |n| n % 10 == 3),
         ("p IN (3, 4, 5, 6, 99)", true, |n| (3..7).contains(&(n % 10))),
         ("p = 3 OR p = 4", true, |n| matches!(n % 10, 3 | 4)),

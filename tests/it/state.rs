@@ -234,13 +234,17 @@ fn play(stage: &Stage, which: usize, workers: usize, changes: usize, rows: &Arc<
     assert!(writer.start().unwrap().await_termination_timeout(LONG).unwrap(), "{name} is stuck");
 }
 
+/// The rows of each epoch.
+type Epochs = BTreeMap<u64, Vec<String>>;
+
 #[test]
 fn restarts_anywhere_with_any_number_of_workers_change_nothing() {
     let mut random = Random(std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7));
     let seed = random.0;
     let (whole, cut) = (Stage::new(), Stage::new());
     let kinds = queries(&whole.read(&Session::builder().create())).len();
-    let all: Vec<Arc<Mutex<BTreeMap<u64, Vec<String>>>>> = (0..2 * kinds).map(|_| Arc::default()).collect();
+    let found = || (0..kinds).map(|_| Arc::default()).collect();
+    let (of_cut, of_whole): (Vec<Arc<Mutex<Epochs>>>, Vec<Arc<Mutex<Epochs>>>) = (found(), found());
     for number in 0..14 {
         let at = number as u64 * 6;
         let lines: Vec<String> = (0..1 + random.below(12))
@@ -249,14 +253,14 @@ fn restarts_anywhere_with_any_number_of_workers_change_nothing() {
         whole.add(number, &lines);
         cut.add(number, &lines);
         if random.below(3) == 0 || number == 13 {
-            for which in 0..kinds {
-                play(&cut, which, 1 + random.below(3) as usize, 1 + random.below(4) as usize, &all[which]);
+            for (which, of_cut) in of_cut.iter().enumerate() {
+                play(&cut, which, 1 + random.below(3) as usize, 1 + random.below(4) as usize, of_cut);
             }
         }
     }
-    for which in 0..kinds {
-        play(&whole, which, 1, 10, &all[kinds + which]);
-        let (cut, whole) = (all[which].lock().unwrap().clone(), all[kinds + which].lock().unwrap().clone());
+    for (which, (of_cut, of_whole)) in of_cut.iter().zip(&of_whole).enumerate() {
+        play(&whole, which, 1, 10, of_whole);
+        let (cut, whole) = (of_cut.lock().unwrap().clone(), of_whole.lock().unwrap().clone());
         assert_eq!(cut.len(), 14);
         assert_eq!(cut, whole, "query {which}, seed {seed}");
     }
