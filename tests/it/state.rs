@@ -236,6 +236,8 @@ fn play(stage: &Stage, which: usize, workers: usize, changes: usize, rows: &Arc<
 
 /// The rows of each epoch.
 type Epochs = BTreeMap<u64, Vec<String>>;
+/// The same for several queries.
+type Found = Vec<Arc<Mutex<Epochs>>>;
 
 #[test]
 fn restarts_anywhere_with_any_number_of_workers_change_nothing() {
@@ -244,7 +246,7 @@ fn restarts_anywhere_with_any_number_of_workers_change_nothing() {
     let (whole, cut) = (Stage::new(), Stage::new());
     let kinds = queries(&whole.read(&Session::builder().create())).len();
     let found = || (0..kinds).map(|_| Arc::default()).collect();
-    let (of_cut, of_whole): (Vec<Arc<Mutex<Epochs>>>, Vec<Arc<Mutex<Epochs>>>) = (found(), found());
+    let (of_cut, of_whole): (Found, Found) = (found(), found());
     for number in 0..14 {
         let at = number as u64 * 6;
         let lines: Vec<String> = (0..1 + random.below(12))
