@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     // Columns are named like the table's.
     let minutes = session.sql(
         "SELECT r.sensor AS sensor, window.start AS minute, count(*) AS readings, avg(r.celsius) AS mean
-         FROM (SELECT from_json(CAST(value AS STRING), 'sensor STRING, at TIMESTAMP, celsius DOUBLE') AS r, r.at AS at FROM records)
+         FROM (SELECT r, r.at AS at FROM (SELECT from_json(CAST(value AS STRING), 'sensor STRING, at TIMESTAMP, celsius DOUBLE') AS r FROM records))
          WATERMARK at DELAY OF INTERVAL 10 SECONDS
          GROUP BY window(at, '1 minute'), r.sensor",
     )?;

@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     // One row a minute and sensor, when the minute is over.
     let minutes = session.sql(
         "SELECT r.sensor AS key, to_json(named_struct('from', window.start, 'mean', avg(r.celsius))) AS value
-         FROM (SELECT from_json(CAST(value AS STRING), 'sensor STRING, at TIMESTAMP, celsius DOUBLE') AS r, r.at AS at FROM records)
+         FROM (SELECT r, r.at AS at FROM (SELECT from_json(CAST(value AS STRING), 'sensor STRING, at TIMESTAMP, celsius DOUBLE') AS r FROM records))
          WATERMARK at DELAY OF INTERVAL 10 SECONDS
          GROUP BY window(at, '1 minute'), r.sensor",
     )?;
