@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 
 use super::{INSERT, append, batch, signs, split};
+use crate::driver::StateMetrics;
 use crate::keys::RowCodec;
 use crate::{Error, Result, snapshot};
 
@@ -179,6 +180,16 @@ impl Multiset {
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
+    }
+
+    /// Figures of an operator whose state it is; `updated`: how many changes came since the last ones.
+    pub(crate) fn metrics(&self, updated: u64) -> StateMetrics {
+        StateMetrics {
+            rows_total: self.len() as u64,
+            rows_updated: updated,
+            memory_bytes: self.size_bytes() as u64,
+            ..StateMetrics::default()
+        }
     }
 
     /// Memory held, in bytes.

@@ -79,11 +79,6 @@ impl Logic for Entrance {
     }
 
     fn metrics(&mut self) -> StateMetrics {
-        StateMetrics {
-            rows_total: self.rows.len() as u64,
-            rows_updated: std::mem::take(&mut self.updated),
-            memory_bytes: self.rows.size_bytes() as u64,
-            ..StateMetrics::default()
-        }
+        self.rows.metrics(std::mem::take(&mut self.updated))
     }
 }

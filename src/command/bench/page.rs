@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
 use thalweg::Result;
 use thalweg::clock::SystemClock;
 
@@ -16,7 +15,7 @@ use super::chart::{self, Axes, Bars, Line, escaped};
 use super::latency::{self, Curve};
 use super::measure::{Cost, Driver};
 use super::memory::{self, Sample};
-use super::report::Row;
+use super::report::{Row, cell};
 use super::throughput;
 use super::workload::Workload;
 
@@ -38,7 +37,6 @@ pub(in super::super) struct PageArguments {
 }
 
 const RATES: [u64; 3] = [1_000, 10_000, 100_000];
-const DRIVERS: [&str; 2] = ["continuous", "micro-batch"];
 
 /// Runs the benches and writes the page.
 ///
@@ -68,11 +66,18 @@ fn head(arguments: &PageArguments) -> String {
 const STYLE: &str = ":root{color-scheme:light dark}body{font-family:sans-serif;max-width:760px;margin:2em auto;padding:0 1em}\
     table{border-collapse:collapse;font-size:13px}td,th{padding:2px 10px;text-align:right}td:first-child,th:first-child{text-align:left}";
 
-/// What one query cost, by driver.
+/// A query's runs.
 struct Measured {
     name: &'static str,
-    costs: Vec<(Driver, u64, Cost)>,
-    memory: Vec<(Driver, Vec<Sample>)>,
+    events: u64,
+    runs: Vec<Run>,
+}
+
+/// What a run cost, and the memory while it ran.
+struct Run {
+    driver: Driver,
+    cost: Cost,
+    memory: Vec<Sample>,
 }
 
 fn throughput_part(page: &mut String, arguments: &PageArguments) -> Result<()> {
@@ -82,7 +87,7 @@ fn throughput_part(page: &mut String, arguments: &PageArguments) -> Result<()> {
     }
     let groups: Vec<Bars> = all.iter().map(rates).collect();
     section(page, "Throughput", "Events per second of CPU time, from JSON files (words: from text files).");
-    page.push_str(&chart::bars(&DRIVERS, &groups, "/s"));
+    page.push_str(&chart::bars(&Driver::ALL.map(Driver::name), &groups, "/s"));
     table(page, &all.iter().flat_map(cost_rows).collect::<Vec<_>>());
     section(page, "Memory", "Bytes of this process while the windowed count runs.");
     if let Some(windows) = all.iter().find(|measured| measured.name == "window") {
@@ -94,32 +99,29 @@ fn throughput_part(page: &mut String, arguments: &PageArguments) -> Result<()> {
 fn measured(name: &'static str, workload: Workload, arguments: &PageArguments) -> Result<Measured> {
     let clock = SystemClock::shared();
     let input = throughput::Input::make(workload, arguments.events)?;
-    let mut measured = Measured { name, costs: Vec::new(), memory: Vec::new() };
-    for driver in Driver::ALL {
-        let (cost, samples) = memory::watched(&clock, || input.run(driver, arguments.workers));
-        measured.costs.push((driver, input.events, cost?));
-        measured.memory.push((driver, samples));
-    }
-    Ok(measured)
+    let run = |driver| {
+        let (cost, memory) = memory::watched(&clock, || input.run(driver, arguments.workers));
+        Ok(Run { driver, cost: cost?, memory })
+    };
+    Ok(Measured { name, events: input.events, runs: Driver::ALL.into_iter().map(run).collect::<Result<_>>()? })
 }
 
 fn rates(measured: &Measured) -> Bars {
-    let rate = |(_, events, cost): &(Driver, u64, Cost)| cost.cpu.map(|seconds| *events as f64 / seconds.max(0.01));
-    Bars { label: measured.name.to_owned(), values: measured.costs.iter().map(rate).collect() }
+    let rate = |run: &Run| run.cost.cpu.map(|seconds| measured.events as f64 / seconds.max(0.01));
+    Bars { label: measured.name.to_owned(), values: measured.runs.iter().map(rate).collect() }
 }
 
 fn cost_rows(measured: &Measured) -> Vec<Row> {
-    let one =
-        |(driver, events, cost): &(Driver, u64, Cost)| throughput::cost_row(measured.name, *driver, *events, cost);
-    measured.costs.iter().map(one).collect()
+    let one = |run: &Run| throughput::cost_row(measured.name, run.driver, measured.events, &run.cost);
+    measured.runs.iter().map(one).collect()
 }
 
 fn memory_picture(measured: &Measured) -> String {
-    let line = |(driver, samples): &(Driver, Vec<Sample>)| Line {
-        label: driver.name().to_owned(),
-        points: samples.iter().map(|(seconds, bytes)| (*seconds, *bytes as f64)).collect(),
+    let line = |run: &Run| Line {
+        label: run.driver.name().to_owned(),
+        points: run.memory.iter().map(|(seconds, bytes)| (*seconds, *bytes as f64)).collect(),
     };
-    let lines: Vec<Line> = measured.memory.iter().map(line).collect();
+    let lines: Vec<Line> = measured.runs.iter().map(line).collect();
     let end = lines.iter().flat_map(|line| line.points.last()).map(|point| point.0).fold(0.0, f64::max);
     let marks: Vec<(f64, String)> =
         (0..=4).map(|n| end * f64::from(n) / 4.0).map(|at| (at, format!("{at:.1} s"))).collect();
@@ -171,8 +173,4 @@ fn table(page: &mut String, rows: &[Row]) {
         page.push_str(&cells("td", row.values().map(cell).collect()));
     }
     page.push_str("</table>");
-}
-
-fn cell(value: &Value) -> String {
-    super::report::cell(value)
 }

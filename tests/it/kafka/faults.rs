@@ -65,18 +65,24 @@ fn read_all(session: &Session, name: &str, folder: &Path, loss_fails: bool) -> R
     writer.option("checkpointLocation", folder.to_string_lossy()).start()?.await_termination()
 }
 
-#[test]
-#[ignore = "needs a Kafka broker"]
-fn n03_records_that_aged_out_are_an_error_or_skipped() {
-    let name = shared().topic("aged", 1);
-    shared().send(&name, 0, numbers(0..10));
+/// A topic whose records 10 to 49 aged out before the query that read those before could read them, and that query's checkpoint.
+fn aged(session: &Session, name: &str) -> (String, tempfile::TempDir) {
+    let name = shared().topic(name, 1);
     let folder = tempfile::tempdir().unwrap();
-    let session = Session::builder().create();
-    read_all(&session, &name, folder.path(), true).unwrap();
+    shared().send(&name, 0, numbers(0..10));
+    read_all(session, &name, folder.path(), true).unwrap();
     shared().send(&name, 0, numbers(10..100));
     let mut before = TopicPartitionList::new();
     before.add_partition_offset(&name, 0, Offset::Offset(50)).unwrap();
     futures::executor::block_on(shared().admin().delete_records(&before, &AdminOptions::new())).unwrap();
+    (name, folder)
+}
+
+#[test]
+#[ignore = "needs a Kafka broker"]
+fn n03_records_that_aged_out_are_an_error_or_skipped() {
+    let session = Session::builder().create();
+    let (name, folder) = aged(&session, "aged");
     let error = read_all(&session, &name, folder.path(), true).unwrap_err();
     assert_eq!(error.condition(), Some("KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE"), "{error}");
     assert!(error.message().contains("offsets 10 to 99"), "{error}");
@@ -87,15 +93,8 @@ fn n03_records_that_aged_out_are_an_error_or_skipped() {
 #[test]
 #[ignore = "needs a Kafka broker"]
 fn n03_a_continuous_query_names_the_records_that_aged_out() {
-    let name = shared().topic("aged-continuous", 1);
-    shared().send(&name, 0, numbers(0..10));
-    let folder = tempfile::tempdir().unwrap();
     let session = Session::builder().create();
-    read_all(&session, &name, folder.path(), true).unwrap();
-    shared().send(&name, 0, numbers(10..100));
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&name, 0, Offset::Offset(50)).unwrap();
-    futures::executor::block_on(shared().admin().delete_records(&before, &AdminOptions::new())).unwrap();
+    let (name, folder) = aged(&session, "aged-continuous");
     let rows =
         shared().stream(&session, &name).load().unwrap().select_expr(["CAST(value AS STRING) AS value"]).unwrap();
     let writer = rows.write_stream().format("memory").query_name(&name).trigger(continuous());
