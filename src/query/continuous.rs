@@ -82,6 +82,10 @@ impl Continuous {
                 self.wait_until_idle(execution)?;
             } else if !execution.stopping() {
                 self.pause(execution, interval, wakes)?;
+                if execution.state.asked() > execution.state.answered() {
+                    // The epoch is to have all that is there when somebody asks.
+                    continue;
+                }
             }
             let last = ended || execution.stopping();
             self.close_epoch(execution)?;
