@@ -29,6 +29,6 @@ fn main() -> Result<()> {
     query.await_termination()?;
     let progress = query.recent_progress();
     let late: u64 = progress.iter().flat_map(|p| &p.state_operators).map(|s| s.num_rows_dropped_by_watermark).sum();
-    println!("left out as too late (once for each window that was closed already): {late}");
+    println!("readings left out because all their windows were closed already: {late}");
     Ok(())
 }

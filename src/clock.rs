@@ -62,6 +62,11 @@ impl ManualClock {
         self.wall.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::AcqRel);
         self.nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
+
+    /// Sets the wall clock alone, as an operator of the machine or a time server may; the monotonic clock goes on.
+    pub fn set_wall(&self, micros: i64) {
+        self.wall.store(micros, Ordering::Release);
+    }
 }
 
 impl Clock for ManualClock {

@@ -124,6 +124,36 @@ impl Watermark {
     }
 }
 
+/// Rows without event time that go by the watermark of what they are united with: promises the end of time.
+pub struct Untimed;
+
+impl Logic for Untimed {
+    fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
+        out.chunk(chunk);
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, _: &[i64], _: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    fn output_watermark(&self, _: &[i64]) -> i64 {
+        i64::MAX
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&mut self, _: Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+}
+
 fn times(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {
     let times = rows.columns().get(column).and_then(|c| c.as_any().downcast_ref::<TimestampMicrosecondArray>());
     times.ok_or_else(|| Error::Internal("event time is not a microsecond timestamp".into()))

@@ -223,6 +223,21 @@ fn plain(operator: PlanOperator, left: Expr, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))
 }
 
+/// Name of the kernel that adds, subtracts and multiplies with errors on overflow.
+const CHECKED: &str = "checked_arithmetic";
+
+/// The operands of a checked sum or difference of numbers.
+pub fn as_sum(expr: &Expr) -> Option<(&Expr, PlanOperator, &Expr)> {
+    let (kernel, args) = Kernel::of(expr).filter(|(kernel, _)| kernel.function_name() == CHECKED)?;
+    let [left, right] = args else { return None };
+    let operator = match kernel.parameters() {
+        "+" => PlanOperator::Plus,
+        "-" => PlanOperator::Minus,
+        _ => return None,
+    };
+    Some((left, operator, right))
+}
+
 /// `+`, `-` and `*`. Floats never overflow and legacy integers wrap, which is what DataFusion does; else we check.
 fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType, mode: Mode) -> Expr {
     if is_floating(common) || mode == Mode::Legacy {
@@ -235,7 +250,7 @@ fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType
     }
     let small = matches!(common, DataType::Int8 | DataType::Int16);
     let run = move |args: &[ColumnarValue], rows: usize| checked(operator, args, rows, mode, small);
-    let name = if mode == Mode::Try { "try_arithmetic" } else { "checked_arithmetic" };
+    let name = if mode == Mode::Try { "try_arithmetic" } else { CHECKED };
     Kernel::values(name, common.clone(), run)
         .key(operator.symbol())
         .fallible_if(mode == Mode::Ansi)

@@ -310,6 +310,16 @@ impl DataflowPlan {
         !self.watermarks.is_empty() && self.nodes().iter().any(|node| node.wants_no_data_batches())
     }
 
+    /// True if a `withWatermark` stands over another.
+    pub fn redefines_watermark(&self) -> bool {
+        let over = |node: &Node| {
+            let mut count = 0;
+            node.walk(&mut |below| count += usize::from(matches!(below.kind, Kind::Watermark { .. })));
+            matches!(node.kind, Kind::Watermark { .. }) && count > 1
+        };
+        self.nodes().into_iter().any(over)
+    }
+
     /// True if some operator may want an epoch at a processing time.
     pub fn wants_epochs_in_time(&self) -> bool {
         let in_time = |kind: &Kind| matches!(kind, Kind::Arbitrary(a) if a.function.time == TimeMode::ProcessingTime);
@@ -338,9 +348,20 @@ impl Node {
         matches!(self.kind, Kind::Reduce(_) | Kind::TableJoin(_) | Kind::Rank(_))
     }
 
+    /// Whether the node keeps nothing: its rows are made of one input row each, on the worker where that is.
+    pub fn is_stateless(&self) -> bool {
+        matches!(self.kind, Kind::Map(_) | Kind::Union | Kind::StaticJoin(_))
+    }
+
+    /// Whether there is a `withWatermark` at or below the node.
+    pub fn has_watermark(&self) -> bool {
+        matches!(self.kind, Kind::Watermark { .. }) || self.inputs.iter().any(Node::has_watermark)
+    }
+
     fn wants_no_data_batches(&self) -> bool {
         match &self.kind {
-            Kind::Group(group) => group.mode.closes() && (group.time.is_some() || group.window.is_some()),
+            // Spark's: also if no event time is among the keys.
+            Kind::Group(group) => group.mode.closes() && self.has_watermark(),
             Kind::Session(session) => session.mode.closes(),
             Kind::Dedup(dedup) => dedup.time.is_some(),
             Kind::Join(join) => join.evictions.iter().any(Option::is_some),
@@ -382,8 +403,7 @@ impl Node {
             Kind::Dedup(Dedup { within: Some(_), .. }) => "bounded by watermark and delay",
             Kind::Dedup(Dedup { time: Some(time), keys, .. }) if keys.contains(time) => "bounded by watermark",
             Kind::Dedup(_) => "unbounded because no event time is among the keys",
-            Kind::Join(join) if join.evictions.iter().all(Option::is_some) => "bounded by watermark and range of time",
-            Kind::Join(_) => "unbounded because no watermark and range of time limit what can still match",
+            Kind::Join(join) => bound_of_join(join),
             Kind::Table => WHOLE_TABLE,
             Kind::Arbitrary(_) => "bounded by what the function removes",
             _ if self.is_differential() => "unbounded because what was given may be taken back at any time",
@@ -395,6 +415,15 @@ impl Node {
 }
 
 const WHOLE_TABLE: &str = "unbounded because complete mode gives the whole table";
+
+fn bound_of_join(join: &Join) -> &'static str {
+    match join.evictions.each_ref().map(Option::is_some) {
+        [true, true] => "bounded by watermark and range of time",
+        [true, false] => "unbounded because nothing limits what right rows can still match",
+        [false, true] => "unbounded because nothing limits what left rows can still match",
+        [false, false] => "unbounded because no watermark and range of time limit what can still match",
+    }
+}
 
 fn bound_of_group(group: &Group) -> &'static str {
     match (group.mode.closes(), group.window.is_some(), group.time.is_some()) {

@@ -34,17 +34,15 @@ pub(super) fn keys(aggregate: &Aggregate) -> Result<Vec<&Expr>> {
     Ok(grouping_set_to_exprlist(&aggregate.group_expr)?)
 }
 
-/// The first key that is an event time with a watermark and in every set: its groups end. Its expression and type.
+/// The first key that is an event time with a watermark: groups with it end. In sets that lack it groups never do. Its place among
+/// the keys, its expression and type.
 ///
 /// # Errors
 /// As [`sets`].
-pub(super) fn event_time_key(aggregate: &Aggregate) -> Result<Option<(&Expr, &DataType)>> {
-    let sets = sets(aggregate)?.unwrap_or_default();
-    let fields = aggregate.schema.fields().iter();
-    let mut keys = keys(aggregate)?.into_iter().zip(fields);
-    let ends = |key: &Expr| sets.iter().all(|set| set.contains(key));
-    let found = keys.find(|(key, field)| watermark_delay_millis(field).is_some() && ends(key));
-    Ok(found.map(|(key, field)| (key, field.data_type())))
+pub(super) fn event_time_key(aggregate: &Aggregate) -> Result<Option<(usize, &Expr, &DataType)>> {
+    let mut keys = keys(aggregate)?.into_iter().zip(aggregate.schema.fields()).enumerate();
+    let found = keys.find(|(_, (_, field))| watermark_delay_millis(field).is_some());
+    Ok(found.map(|(place, (key, field))| (place, key, field.data_type())))
 }
 
 /// The number of each set of keys.

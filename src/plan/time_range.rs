@@ -1,21 +1,37 @@
 //! What a stream-stream join's condition says about event times: how long a stored row can still find a match.
 //!
-//! In: the join's equalities and its condition. Every comparison between the event-time columns of both sides becomes
-//! `left time - right time <= c` or `>= c`, in microseconds (months have no fixed length and bound nothing). A stored left row
-//! can match a right row that is still to come only while `left time + most right lead > watermark`; Spark counts in
-//! milliseconds and takes one off where the comparison is inclusive, so do we.
+//! In: the join's condition. Every comparison between a time of one side and the event time of the other becomes
+//! `left time - right time <= c` or `>= c`, in microseconds (months have no fixed length and bound nothing; times may be cast to
+//! numbers, which are seconds then). A stored left row can match a right row that is still to come only while
+//! `left time + most right lead > watermark`; Spark counts in milliseconds and takes one off where the comparison is inclusive, so
+//! do we. The stored row's own time needs no watermark, that of the other side does. Where several comparisons bound a side,
+//! the one that keeps rows longest counts, as in Spark: by it rows without match come when they come there.
 
+use arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType};
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use datafusion::scalar::ScalarValue;
 
 use super::nodes::{event_time_index, watermark_delay_millis};
 use crate::Result;
+use crate::functions::arithmetic::as_sum;
+use crate::functions::cast::as_numeric_cast;
 use crate::functions::conditional::conjuncts;
 use crate::functions::interval::as_moved;
 
 /// One millisecond in microseconds.
 const MILLI: i64 = 1000;
+/// One second in microseconds.
+const SECOND: i64 = 1_000_000;
+
+/// How long a stored row may still find a match.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    /// The row's time: a timestamp column of its side.
+    pub time: Column,
+    /// It is evicted when `time <= watermark - delay`, in microseconds.
+    pub delay: i64,
+}
 
 /// The event times of a join and what is known of their distance.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +40,10 @@ pub struct JoinTimes {
     pub columns: [Option<usize>; 2],
     /// Index of each side's event-time column among its join keys (`on`), if it is one.
     pub keys: [Option<usize>; 2],
-    /// A stored row of the side is evicted when `time <= watermark - delay`.
-    pub delays: [Option<i64>; 2],
+    /// When a stored row of the side can match nothing any more.
+    pub bounds: [Option<Bound>; 2],
+    /// Whether the condition has an equality with an event time, which an optimizer will make a join key of.
+    equality: bool,
 }
 
 impl JoinTimes {
@@ -36,9 +54,6 @@ impl JoinTimes {
         times.keys = [key_of(join, schemas[0], 0), key_of(join, schemas[1], 1)];
         for conjunct in join.filter.iter().cloned().flat_map(conjuncts) {
             times.read(&conjunct, schemas);
-        }
-        for (left, right) in &join.on {
-            times.read_comparison(left, Operator::Eq, right, schemas);
         }
         Ok(times)
     }
@@ -54,29 +69,34 @@ impl JoinTimes {
 
     /// True if a left row's matches end: it can be printed unmatched at some time.
     pub fn bounds_matches_of_left(&self) -> bool {
-        self.watermarked_key() || (self.columns[1].is_some() && self.delays[0].is_some())
+        self.watermarked_key() || (self.bounds[0].is_some())
     }
 
     /// The same for right rows.
     pub fn bounds_matches_of_right(&self) -> bool {
-        self.watermarked_key() || (self.columns[0].is_some() && self.delays[1].is_some())
+        self.watermarked_key() || (self.bounds[1].is_some())
     }
 
     /// Spark: a watermark on a join key of either side bounds both.
     pub fn watermarked_key(&self) -> bool {
-        self.keys.iter().any(Option::is_some)
+        self.equality || self.keys.iter().any(Option::is_some)
     }
 
     /// How far a following operator's watermark has to stay behind, in microseconds.
     pub fn holdback(&self, kind: JoinType) -> i64 {
-        if self.watermarked_key() || kind == JoinType::LeftSemi && self.delays[0].is_none() {
+        if self.watermarked_key() || kind == JoinType::LeftSemi && self.bounds[0].is_none() {
             return 0;
         }
-        self.delays.iter().flatten().copied().max().unwrap_or(0).max(0)
+        let evicted = self.bounds.iter().zip(self.columns).filter(|(_, column)| column.is_some());
+        evicted.filter_map(|(bound, _)| Some(bound.as_ref()?.delay)).max().unwrap_or(0).max(0)
     }
 
     fn read(&mut self, conjunct: &Expr, schemas: [&DFSchema; 2]) {
         match conjunct {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+                self.equality |=
+                    schemas.iter().any(|schema| is_event_time(left, schema) || is_event_time(right, schema));
+            }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.read_comparison(left, *op, right, schemas),
             Expr::Between(between) if !between.negated => {
                 self.read_comparison(&between.expr, Operator::GtEq, &between.low, schemas);
@@ -86,57 +106,50 @@ impl JoinTimes {
         }
     }
 
-    /// `a op b` with `a - b = ±(left time - right time) + c`.
+    /// `a op b`, for a time of each side.
     fn read_comparison(&mut self, a: &Expr, op: Operator, b: &Expr, schemas: [&DFSchema; 2]) {
-        let (Some(a), Some(b)) = (linear(a, schemas), linear(b, schemas)) else { return };
-        let Some(difference) = a.minus(b) else { return };
-        match (difference.left, difference.right) {
-            (1, -1) => self.bound(op, difference.constant),
-            (-1, 1) => {
-                if let (Some(op), Some(constant)) = (op.swap(), difference.constant.checked_neg()) {
-                    self.bound(op, constant);
-                }
-            }
+        // What is less than what, and by how much at least.
+        let (less, more, inclusive) = match op {
+            Operator::Lt => (a, b, 0),
+            Operator::LtEq => (a, b, MILLI),
+            Operator::Gt => (b, a, 0),
+            Operator::GtEq => (b, a, MILLI),
+            _ => return,
+        };
+        let difference = linear(less, schemas).zip(linear(more, schemas)).and_then(|(less, more)| less.minus(more));
+        let Some(Linear { times: [Some((left, left_sign)), Some((right, right_sign))], constant }) = difference else {
+            return;
+        };
+        match (left_sign, right_sign) {
+            // `right time + c < left time`: a left row is of use until the right watermark has passed that.
+            (-1, 1) => self.bound(0, left, right, schemas, constant.saturating_neg().saturating_add(inclusive)),
+            (1, -1) => self.bound(1, right, left, schemas, constant.saturating_neg().saturating_add(inclusive)),
             _ => {}
         }
     }
 
-    /// `left time - right time + c op 0`.
-    fn bound(&mut self, op: Operator, c: i64) {
-        match op {
-            Operator::Lt => self.left_at_most(-c, 0),
-            Operator::LtEq => self.left_at_most(-c, MILLI),
-            Operator::Gt => self.left_at_least(-c, 0),
-            Operator::GtEq => self.left_at_least(-c, MILLI),
-            Operator::Eq | Operator::IsNotDistinctFrom => {
-                self.left_at_most(-c, MILLI);
-                self.left_at_least(-c, MILLI);
-            }
-            _ => {}
+    /// Rows of `side` are of use while `time > watermark - delay`, the watermark being that of the other side's `event_time`.
+    fn bound(&mut self, side: usize, time: Column, event_time: Column, schemas: [&DFSchema; 2], delay: i64) {
+        if !is_event_time(&Expr::Column(event_time), schemas[1 - side]) {
+            return;
+        }
+        let known = &mut self.bounds[side];
+        if known.as_ref().is_none_or(|known| known.delay < delay) {
+            *known = Some(Bound { time, delay });
         }
     }
-
-    /// `left - right <= c`: `left <= right + c`, so a right row waits for left rows until `right + c` has passed.
-    fn left_at_most(&mut self, c: i64, inclusive: i64) {
-        tighten(&mut self.delays[1], c.saturating_add(inclusive));
-    }
-
-    /// `left - right >= c`: `right <= left - c`, so a left row waits for right rows until `left - c` has passed.
-    fn left_at_least(&mut self, c: i64, inclusive: i64) {
-        tighten(&mut self.delays[0], c.saturating_neg().saturating_add(inclusive));
-    }
-}
-
-fn tighten(delay: &mut Option<i64>, new: i64) {
-    *delay = Some(delay.map_or(new, |known| known.min(new)));
 }
 
 fn key_of(join: &Join, schema: &DFSchema, side: usize) -> Option<usize> {
-    let event_time = |expr: &Expr| match expr {
+    join.on.iter().position(|(left, right)| is_event_time(if side == 0 { left } else { right }, schema))
+}
+
+/// Whether an expression is a column with a watermark.
+fn is_event_time(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
         Expr::Column(column) => schema.field_from_column(column).is_ok_and(|f| watermark_delay_millis(f).is_some()),
         _ => false,
-    };
-    join.on.iter().position(|(left, right)| event_time(if side == 0 { left } else { right }))
+    }
 }
 
 fn one_side(expr: &Expr, join: &Join) -> Option<usize> {
@@ -149,23 +162,38 @@ fn one_side(expr: &Expr, join: &Join) -> Option<usize> {
     }
 }
 
-/// `left·(left time) + right·(right time) + constant`, in microseconds.
-#[derive(Debug, Clone, Copy, Default)]
+/// `±(left time) ± (right time) + constant`, in microseconds.
+#[derive(Debug, Clone, Default)]
 struct Linear {
-    left: i32,
-    right: i32,
+    /// Per side, its column and the sign.
+    times: [Option<(Column, i8)>; 2],
     constant: i64,
 }
 
 impl Linear {
+    fn constant(micros: i64) -> Self {
+        Linear { constant: micros, ..Default::default() }
+    }
+
+    fn negated(self) -> Option<Linear> {
+        let constant = self.constant.checked_neg()?;
+        Some(Linear { times: self.times.map(|time| time.map(|(column, sign)| (column, -sign))), constant })
+    }
+
+    /// None if a side's time would occur twice.
     fn plus(self, other: Linear) -> Option<Linear> {
         let constant = self.constant.checked_add(other.constant)?;
-        Some(Linear { left: self.left + other.left, right: self.right + other.right, constant })
+        let [left, right] = self.times;
+        let [other_left, other_right] = other.times;
+        let one = |a: Option<(Column, i8)>, b: Option<(Column, i8)>| match (a, b) {
+            (Some(_), Some(_)) => None,
+            (a, b) => Some(a.or(b)),
+        };
+        Some(Linear { times: [one(left, other_left)?, one(right, other_right)?], constant })
     }
 
     fn minus(self, other: Linear) -> Option<Linear> {
-        let constant = other.constant.checked_neg()?;
-        self.plus(Linear { left: -other.left, right: -other.right, constant })
+        self.plus(other.negated()?)
     }
 }
 
@@ -174,20 +202,24 @@ fn linear(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<Linear> {
     match expr {
         Expr::Alias(alias) => linear(&alias.expr, schemas),
         Expr::Column(column) => linear_column(column, schemas),
-        Expr::Literal(value, _) => Some(Linear { constant: constant_micros(value)?, ..Default::default() }),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            combine(linear(left, schemas)?, *op, linear(right, schemas)?)
-        }
+        Expr::Literal(value, _) => Some(Linear::constant(constant_micros(value)?)),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => combine(left, *op, right, schemas),
         Expr::ScalarFunction(_) => {
-            let (time, interval, later) = as_moved(expr)?;
-            let op = if later { Operator::Plus } else { Operator::Minus };
-            combine(linear(time, schemas)?, op, linear(interval, schemas)?)
+            if let Some((time, interval, later)) = as_moved(expr) {
+                let op = if later { Operator::Plus } else { Operator::Minus };
+                return combine(time, op, interval, schemas);
+            }
+            if let Some((left, op, right)) = as_sum(expr) {
+                return combine(left, op, right, schemas);
+            }
+            as_numeric_cast(expr).and_then(|value| linear(value, schemas))
         }
         _ => None,
     }
 }
 
-fn combine(left: Linear, op: Operator, right: Linear) -> Option<Linear> {
+fn combine(left: &Expr, op: Operator, right: &Expr, schemas: [&DFSchema; 2]) -> Option<Linear> {
+    let (left, right) = (linear(left, schemas)?, linear(right, schemas)?);
     match op {
         Operator::Plus => left.plus(right),
         Operator::Minus => left.minus(right),
@@ -195,23 +227,32 @@ fn combine(left: Linear, op: Operator, right: Linear) -> Option<Linear> {
     }
 }
 
+/// A timestamp of one of the sides.
 fn linear_column(column: &Column, schemas: [&DFSchema; 2]) -> Option<Linear> {
-    let marked =
-        |schema: &DFSchema| schema.field_from_column(column).is_ok_and(|f| watermark_delay_millis(f).is_some());
-    match (marked(schemas[0]), marked(schemas[1])) {
-        (true, false) => Some(Linear { left: 1, ..Default::default() }),
-        (false, true) => Some(Linear { right: 1, ..Default::default() }),
-        // Without a mark it may still be compared with one of the other side: Spark counts only marked columns.
+    let is_time = |schema: &DFSchema| {
+        let field = schema.field_from_column(column).ok();
+        field.is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(_, Some(_))))
+    };
+    let time = Some((column.clone(), 1));
+    match (is_time(schemas[0]), is_time(schemas[1])) {
+        (true, false) => Some(Linear { times: [time, None], constant: 0 }),
+        (false, true) => Some(Linear { times: [None, time], constant: 0 }),
         _ => None,
     }
 }
 
+/// Intervals; plain numbers are seconds.
 fn constant_micros(value: &ScalarValue) -> Option<i64> {
     match value {
         ScalarValue::DurationMicrosecond(Some(micros)) => Some(*micros),
         ScalarValue::IntervalMonthDayNano(Some(interval)) if interval.months == 0 => {
             i64::from(interval.days).checked_mul(86_400_000_000)?.checked_add(interval.nanoseconds / 1000)
         }
+        ScalarValue::Int8(Some(seconds)) => i64::from(*seconds).checked_mul(SECOND),
+        ScalarValue::Int16(Some(seconds)) => i64::from(*seconds).checked_mul(SECOND),
+        ScalarValue::Int32(Some(seconds)) => i64::from(*seconds).checked_mul(SECOND),
+        ScalarValue::Int64(Some(seconds)) => seconds.checked_mul(SECOND),
+        ScalarValue::Float64(Some(seconds)) => Some((seconds * SECOND as f64) as i64),
         _ => None,
     }
 }

@@ -92,6 +92,7 @@ impl Continuous {
             if asked || last {
                 execution.settle()?;
             }
+            execution.refresh_statics();
             if asked {
                 execution.state.answer(ticket);
             }
@@ -155,7 +156,7 @@ impl Continuous {
         self.readers.iter().flatten().for_each(Running::interrupt);
         let ends = self.collect_offsets(execution, epoch + 1)?;
         let result = execution.wait(epoch)?;
-        let timestamp = execution.setup.clock.wall_micros() / 1000;
+        let timestamp = execution.batch_timestamp();
         let batch = Batch { epoch, ends, watermark: execution.watermark, timestamp, recorded: false };
         execution.record(&batch)?;
         execution.times.mark("runContinuous", &execution.setup.clock);

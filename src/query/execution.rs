@@ -21,6 +21,7 @@ use super::report;
 use super::restart::Start;
 use super::state::QueryState;
 use super::state_limit::StateLimit;
+use super::statics::Statics;
 use super::trigger::Trigger;
 use crate::checkpoint::{
     Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, Rules, StateRef, StateWriter,
@@ -40,8 +41,8 @@ pub(crate) struct Setup {
     pub plan: DataflowPlan,
     /// Where its results go, and behind it where its late rows go, if somebody wants them.
     pub outlets: Vec<OutletPlan>,
-    /// Static sides of joins, as rows.
-    pub statics: Vec<arrow::array::RecordBatch>,
+    /// Static sides of joins.
+    pub statics: Statics,
     /// What `current_timestamp` reads: the time of each batch, or the wall clock under the continuous driver.
     pub batch_time: BatchTime,
     /// Settings, fixed for the query's life.
@@ -62,6 +63,8 @@ pub(crate) struct Setup {
     pub workers: usize,
     /// Rules of event time.
     pub event_time: EventTimeRules,
+    /// Whether a watermark over another is an error, as in Spark.
+    pub single_watermark: bool,
     /// Who hears of progress.
     pub listeners: Listeners,
 }
@@ -144,6 +147,8 @@ pub(crate) struct Execution {
     pub replay: Option<Batch>,
     /// The processing time at which an operator wants an epoch though no row may come (microseconds since 1970).
     pub wakes_at: Option<i64>,
+    /// Wall-clock time of the last batch, in milliseconds; that of the next is not before it.
+    pub timestamp: i64,
     pub times: report::Phases,
     /// When listeners last heard that the query is idle, or it last was not (nanoseconds).
     pub told_idle: u64,
@@ -188,13 +193,26 @@ impl Execution {
             standing: Vec::new(),
             replay: start.replay,
             wakes_at,
+            timestamp: start.timestamp,
             times: report::Phases::default(),
             told_idle: 0,
         })
     }
 
+    /// The time of a batch that begins now, in milliseconds: the wall clock's, but never before that of the last batch.
+    pub fn batch_timestamp(&self) -> i64 {
+        (self.setup.clock.wall_micros() / 1000).max(self.timestamp)
+    }
+
+    /// Reads static tables again if it is time.
+    pub fn refresh_statics(&mut self) {
+        let Setup { statics, plan, conf, clock, .. } = &mut self.setup;
+        statics.refresh(plan, conf, clock.nanos());
+    }
+
     /// Runs until the query ends; then ends graph and sink.
     pub fn run(mut self) -> Option<Error> {
+        self.setup.statics.read_at(self.setup.clock.nanos());
         let ran = match self.setup.trigger {
             Trigger::Continuous(interval) => super::continuous::run(&mut self, interval),
             _ => super::micro_batch::run(&mut self),
@@ -249,6 +267,7 @@ impl Execution {
         }
         self.wakes_at = result.metrics.values().filter_map(|metrics| metrics.wakes_at).min();
         self.watermark_used = batch.watermark;
+        self.timestamp = batch.timestamp;
         self.epoch = batch.epoch + 1;
         self.closed = Some(Closed {
             prepared: std::mem::take(&mut result.prepared),
@@ -508,7 +527,7 @@ fn start_graph(
         watermarks: start.operator_watermarks(),
         clocks: event_time::clocks(&setup.plan, &lanes),
         skews: setup.event_time.skews.clone(),
-        statics: setup.statics.clone(),
+        statics: setup.statics.tables.clone(),
         lanes,
         state: std::mem::take(&mut start.state).into(),
         clock: setup.clock.clone(),

@@ -123,14 +123,9 @@ impl Running {
         reports: Sender<Report>,
         waiting: Waiting,
     ) -> Result<Self> {
-        let Waiting { clock, wait, idle_timeout } = waiting;
         let interrupt = reader.interrupt();
-        let idle = Arc::new(AtomicU64::new(0));
-        // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
-        let epoch = signals.epoch.load(Ordering::Acquire);
-        let activity = Activity::new(idle_timeout);
-        let mut pump =
-            Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle: idle.clone(), epoch, activity };
+        let mut pump = Pump::new(reader, number, lanes, signals, reports, waiting);
+        let idle = pump.idle.clone();
         let name = format!("thalweg-read-{}-{}", number.0, number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
         Ok(Running { thread: Some(thread), interrupt, idle })
@@ -197,6 +192,21 @@ impl Activity {
 }
 
 impl Pump {
+    fn new(
+        reader: Box<dyn Reader>,
+        number: (usize, usize),
+        lanes: Vec<LaneSender>,
+        signals: Arc<Signals>,
+        reports: Sender<Report>,
+        waiting: Waiting,
+    ) -> Self {
+        let Waiting { clock, wait, idle_timeout } = waiting;
+        // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
+        let epoch = signals.epoch.load(Ordering::Acquire);
+        let (idle, activity) = (Arc::default(), Activity::new(idle_timeout));
+        Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle, epoch, activity }
+    }
+
     fn run(&mut self) {
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.pump()));
         let error = match ran {
@@ -263,5 +273,42 @@ impl Pump {
         }
         let offset = self.reader.offset();
         let _ = self.reports.send(Report::Closed { reader: self.number, epoch, offset });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::render::lane;
+
+    struct Nothing;
+
+    impl Reader for Nothing {
+        fn next(&mut self, _: Duration) -> Result<Read> {
+            Ok(Read::Idle)
+        }
+
+        fn offset(&self) -> Offset {
+            serde_json::json!(7)
+        }
+    }
+
+    fn pump(signals: &Arc<Signals>, reports: Sender<Report>) -> Pump {
+        let waiting = Waiting { clock: ManualClock::at(0), wait: Duration::ZERO, idle_timeout: None };
+        // The lane's other end is gone: what is sent into it is lost.
+        let (sender, _) = lane(0, None, Arc::default());
+        Pump::new(Box::new(Nothing), (0, 0), vec![sender], signals.clone(), reports, waiting)
+    }
+
+    #[test]
+    fn an_epoch_that_is_asked_for_before_the_thread_runs_is_answered() {
+        let (signals, (sender, reports)) = (Arc::new(Signals::default()), crossbeam_channel::unbounded());
+        let mut pump = pump(&signals, sender);
+        signals.epoch.store(1, Ordering::Release);
+        signals.stop.store(true, Ordering::Release);
+        pump.run();
+        let Ok(Report::Closed { epoch, offset, .. }) = reports.try_recv() else { panic!("the epoch is not answered") };
+        assert_eq!((epoch, offset), (1, serde_json::json!(7)));
     }
 }

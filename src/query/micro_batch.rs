@@ -7,10 +7,9 @@
 //! When there is nothing to read but the watermark computed after the last batch is ahead of the one it used, and an operator
 //! can use it, or when a timer in processing time is due, a batch without data runs (unless `spark.sql.streaming.noDataMicroBatches.enabled` is false).
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::execution::{Batch, Execution};
+use super::execution::{Batch, Execution, Setup};
 use super::ingest::pump_all;
 use super::trigger::Trigger;
 use crate::render::Message;
@@ -111,7 +110,7 @@ fn next_batch(execution: &mut Execution) -> Result<Option<Batch>> {
     }
     execution.times.mark("latestOffset", &execution.setup.clock);
     let run = news || wants_no_data_batch(execution)?;
-    let timestamp = execution.setup.clock.wall_micros() / 1000;
+    let timestamp = execution.batch_timestamp();
     let batch = Batch { epoch: execution.epoch, ends, watermark: execution.watermark, timestamp, recorded: false };
     Ok(run.then_some(batch))
 }
@@ -130,13 +129,25 @@ fn until_timer(execution: &Execution) -> Option<Duration> {
 }
 
 fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {
+    check_watermarks(execution, &batch)?;
     execution.state.set_status("Processing new data", true, true);
     execution.told_idle = execution.setup.clock.nanos();
+    execution.refresh_statics();
     execution.record(&batch)?;
     execution.times.mark("walCommit", &execution.setup.clock);
-    execution.setup.batch_time.store(batch.timestamp.saturating_mul(1000), Ordering::Release);
+    execution.setup.batch_time.set(batch.timestamp.saturating_mul(1000));
     execution.graph.shared().clocks.iter().for_each(|clock| clock.assign(batch.watermark));
     process(execution, &batch)
+}
+
+/// Spark finds a second `withWatermark` over the first when there is a watermark to be redefined.
+fn check_watermarks(execution: &Execution, batch: &Batch) -> Result<()> {
+    let Setup { single_watermark, plan, .. } = &execution.setup;
+    if batch.watermark <= 0 || !single_watermark || !plan.redefines_watermark() {
+        return Ok(());
+    }
+    Err(Error::query("_LEGACY_ERROR_TEMP_3076", "redefining a watermark is not allowed")
+        .hint("Call with_watermark() once for each stream."))
 }
 
 /// Reads the batch's ranges, closes its epoch and commits it; what it reads has been recorded.

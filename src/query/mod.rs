@@ -31,6 +31,7 @@ mod start;
 mod state;
 mod state_limit;
 mod state_tables;
+mod statics;
 mod trigger;
 mod writer;
 

@@ -25,6 +25,8 @@ pub(super) struct Start {
     pub watermark_used: i64,
     /// That of the next.
     pub watermark: i64,
+    /// Wall-clock time of the last batch, in milliseconds.
+    pub timestamp: i64,
     /// An epoch that was planned and not committed.
     pub replay: Option<Batch>,
     /// The state to start from.
@@ -49,6 +51,7 @@ impl Start {
             delivered: initial,
             watermark_used: initial.max(if event_time { 0 } else { NO_WATERMARK }),
             watermark: if event_time { 0 } else { NO_WATERMARK },
+            timestamp: 0,
             replay: None,
             state: States::new(),
             state_ref: None,
@@ -64,6 +67,7 @@ impl Start {
         let Some(planned) = checkpoint.last_offsets()? else { return Ok(()) };
         let record = checkpoint.offsets(planned)?;
         self.check_sources(&record)?;
+        self.timestamp = record.metadata.batch_timestamp_ms;
         let watermark = |millis: i64| if event_time { millis.saturating_mul(1000) } else { NO_WATERMARK };
         if let Some(commit) = checkpoint.commit(planned)? {
             self.offsets = record.offsets;

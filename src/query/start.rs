@@ -12,12 +12,13 @@ use super::handle::{Parts, StreamingQuery};
 use super::late::{LateBranch, LateWriter};
 use super::manager::StreamingQueryManager;
 use super::state::QueryState;
+use super::statics::Statics;
 use super::trigger::Trigger;
 use super::{active, fingerprint, recorded};
 use crate::checkpoint::{Applicant, Checkpoint};
 use crate::clock::{SharedClock, SystemClock};
 use crate::conf::Conf;
-use crate::functions::datetime::now::{self, BatchTime, WALL_CLOCK};
+use crate::functions::datetime::now::{self, BatchTime, QueryTime};
 use crate::plan::batch::settle_blocking;
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
@@ -59,15 +60,19 @@ pub struct StartRequest {
 pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     let provider = sinks::lookup(&request.sink.format)?;
     request.manager.check_name(request.name.as_deref())?;
-    check::check(&request.plan, request.mode, check::Rules::of(&request.conf)?)?;
+    let rules = check::Rules::of(&request.conf)?;
+    check::check(&request.plan, request.mode, rules)?;
     check_mode(provider, request.mode)?;
     let mut outlets = vec![Outlet::of(&request, provider)];
     let late = request.late.as_ref().map(|late| LateBranch::plan(&request, late)).transpose()?;
     let whole = late.as_ref().map_or(&request.plan, |late| &late.plan).clone();
     let optimized = optimize::optimize(settle_blocking(whole, &request.conf)?)?;
-    let batch_time = BatchTime::new(WALL_CLOCK.into());
+    check::check_optimized(&optimized, request.mode, rules)?;
+    let clock = request.clock.clone().unwrap_or_else(SystemClock::shared);
+    let batch_time = BatchTime::new(QueryTime::following(clock.clone()));
     let fixed = now::fix(optimized.clone(), &batch_time)?;
-    let wanted = lower::Wanted { mode: request.mode, changelog: request.changelog };
+    let wanted =
+        lower::Wanted { mode: request.mode, changelog: request.changelog, as_spark: rules == check::Rules::Spark };
     let plan = match &late {
         Some(late) => late.lower(&fixed, wanted, &batch_time)?,
         None => lower::lower(&fixed, wanted)?,
@@ -79,7 +84,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         optimized.display_indent()
     );
     outlets.iter().try_for_each(|outlet| check_paths(&outlet.spec, &plan))?;
-    let statics = collect_statics(&plan.statics, &request.conf)?;
+    let statics = Statics::read(&plan, &request.conf)?;
     let run_id = new_id();
     let keep = request.conf.number("spark.sql.streaming.numRecentProgressUpdates", 100)?;
     let state = QueryState::new(usize::try_from(keep).unwrap_or(100));
@@ -88,6 +93,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     let pace = if matches!(request.trigger, Trigger::Continuous(_)) { Pace::Eager } else { Pace::Epoch };
     let setup = Setup {
         event_time: EventTimeRules::of(&plan, &request.conf, pace)?,
+        single_watermark: rules == check::Rules::Spark,
         outlets: outlets.iter().map(|outlet| outlet.plan.clone()).collect(),
         plan,
         statics,
@@ -97,7 +103,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         id: checkpoint.as_ref().map_or_else(new_id, |checkpoint| checkpoint.id().to_owned()),
         run_id,
         checkpoint,
-        clock: request.clock.clone().unwrap_or_else(SystemClock::shared),
+        clock,
         workers: workers(&request.conf)?,
         listeners: request.manager.listeners(),
         conf,
@@ -156,17 +162,6 @@ fn check_paths(sink: &SinkSpec, plan: &crate::plan::dataflow::DataflowPlan) -> R
     let Some(path) = sink.options.get("path") else { return Ok(()) };
     let sources = plan.scans.iter().filter_map(|scan| scan.table.source.options.get("path"));
     crate::filepath::check_apart(path, &sources.collect::<Vec<_>>())
-}
-
-fn collect_statics(plans: &[LogicalPlan], conf: &Conf) -> Result<Vec<arrow::array::RecordBatch>> {
-    let one = |plan: &LogicalPlan| {
-        let schema = lower::arrow_schema(plan.schema());
-        let batches = crate::plan::batch::collect_blocking(plan.clone(), conf)?;
-        let given = batches.first().map_or(schema.clone(), |batch| batch.schema());
-        let all = arrow::compute::concat_batches(&given, &batches)?;
-        crate::render::conform(all.columns().to_vec(), &schema, all.num_rows())
-    };
-    plans.iter().map(one).collect()
 }
 
 /// `checkpointLocation` of the writer, or a folder of the session's `spark.sql.streaming.checkpointLocation`.

@@ -38,8 +38,9 @@ pub(super) fn arbitrary(node: &Node, state: &Arbitrary, context: &Context<'_>) -
 
 /// The rows of the initial state whose keys this worker owns.
 fn own_initial(initial: &InitialState, context: &Context<'_>) -> Result<Initial> {
-    let all =
+    let table =
         context.shared.statics.get(initial.table).ok_or_else(|| Error::internal("an initial state is missing"))?;
+    let all = table.rows();
     let schema = all.schema();
     let keys: Vec<_> = initial.keys.iter().map(|key| all.column(*key).clone()).collect();
     let columns = schema.fields().iter().cloned().zip(all.columns().iter().cloned()).collect();

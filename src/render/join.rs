@@ -14,11 +14,12 @@ use thalweg_operators::{Error as OperatorError, Logic, event_time};
 
 use super::stateful::{Made, route};
 use super::steps::evaluate;
+use super::tables::StaticTable;
 use crate::plan::dataflow::{Eviction, Join, Node, StaticJoin};
 use crate::{Error, Result};
 
 /// The step of a stream-static join.
-pub(super) fn static_join(join: &StaticJoin, tables: &[RecordBatch]) -> Result<Step> {
+pub(super) fn static_join(join: &StaticJoin, tables: &[Arc<StaticTable>]) -> Result<Step> {
     let kind = match join.kind {
         JoinType::Inner => TableJoinKind::Inner,
         JoinType::Left | JoinType::Right => TableJoinKind::Outer,
@@ -33,7 +34,8 @@ pub(super) fn static_join(join: &StaticJoin, tables: &[RecordBatch]) -> Result<S
         true => On { left: stream, right: table, null_safe },
         false => On { left: table, right: stream, null_safe },
     });
-    let table = tables.get(join.table).cloned().ok_or_else(|| Error::internal("a static table is missing"))?;
+    let table = tables.get(join.table).ok_or_else(|| Error::internal("a static table is missing"))?;
+    let (rows, renewal) = table.follow();
     let spec = TableJoin {
         kind,
         stream_left: join.stream_left,
@@ -41,7 +43,7 @@ pub(super) fn static_join(join: &StaticJoin, tables: &[RecordBatch]) -> Result<S
         condition: join.condition.clone().map(condition),
         joined: join.joined.clone(),
     };
-    Ok(table_join(spec, table)?)
+    Ok(table_join(spec, rows, renewal)?)
 }
 
 /// The logic of a stream-stream join.

@@ -12,31 +12,33 @@ mod region;
 mod sink;
 mod stateful;
 mod steps;
+mod tables;
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
 use thalweg_operators::driver::{Observer, Place, drive, drive_late};
 use thalweg_operators::source::source;
 use thalweg_operators::stateless::stateless;
-use thalweg_operators::watermark::{EventClock, Watermark, WatermarkSpec};
+use thalweg_operators::watermark::{EventClock, Untimed, Watermark, WatermarkSpec};
 use thalweg_operators::{ChunkStream, Output, Pace, Time};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
 use crate::clock::SharedClock;
-use crate::functions::datetime::now::{BatchTime, WALL_CLOCK};
+use crate::functions::datetime::now::BatchTime;
 use crate::plan::dataflow::{DataflowPlan, Kind, Node};
 use crate::{Error, Result};
 use late::LateStreams;
 
 pub(crate) use lane::{Gauge, Lane, LaneSender, Message, lane};
 pub(crate) use observer::{Event, EventObserver};
+pub(crate) use region::entrance;
 pub(crate) use sink::SinkLogic;
 pub(crate) use steps::conform;
+pub(crate) use tables::StaticTable;
 
 /// What all workers of a query share.
 pub(crate) struct Shared {
@@ -55,7 +57,7 @@ pub(crate) struct Shared {
     /// Per `withWatermark`, how far ahead a row may be and still move it, in microseconds.
     pub skews: Vec<Option<i64>>,
     /// Static sides of joins.
-    pub statics: Vec<RecordBatch>,
+    pub statics: Vec<Arc<StaticTable>>,
     /// Lanes of each scan: `(lane number, worker)`.
     pub lanes: Vec<Vec<(u32, usize)>>,
     /// State to start from, by operator; nothing any more once the graph runs.
@@ -79,11 +81,8 @@ impl Shared {
 
     /// Processing time, in microseconds since 1970: that of the batch, or the clock's.
     fn processing_time(&self) -> impl Fn() -> i64 + Send + 'static {
-        let (clock, batch_time) = (self.clock.clone(), self.batch_time.clone());
-        move || match batch_time.load(Ordering::Acquire) {
-            WALL_CLOCK => clock.wall_micros(),
-            batch => batch,
-        }
+        let batch_time = self.batch_time.clone();
+        move || batch_time.micros()
     }
 }
 
@@ -143,7 +142,10 @@ impl Worker {
                 let step = if node.changelog { region::signed(step) } else { step };
                 Ok(stateless(first(inputs)?, &node.id, self.observer(), vec![step]))
             }
-            Kind::Union => Ok(scope.concatenate(inputs)),
+            Kind::Union => {
+                let rows = inputs.into_iter().zip(&node.inputs).map(|(rows, input)| self.united(node, input, rows));
+                Ok(scope.concatenate(rows.collect::<Vec<_>>()))
+            }
             Kind::Watermark { clock, column } => Ok(self.watermark(node, *clock, *column, first(inputs)?)),
             _ => self.stateful(node, inputs, late),
         }
@@ -179,6 +181,14 @@ impl Worker {
         drive(self.place(&node.id, 1), vec![(input, None)], logic)
     }
 
+    /// An input of a union: without a watermark of its own it goes by that of the others, as in Spark.
+    fn united<'scope>(&self, union: &Node, input: &Node, rows: ChunkStream<'scope>) -> ChunkStream<'scope> {
+        if input.has_watermark() || !union.has_watermark() {
+            return rows;
+        }
+        drive(self.place(&format!("{}-untimed", input.id), 1), vec![(rows, None)], Untimed)
+    }
+
     /// Lanes on this worker of the scans below a node.
     fn partitions(&self, node: &Node) -> Vec<u32> {
         match node.kind {
@@ -204,7 +214,8 @@ impl Worker {
         if let Some(state) = self.shared.restored(&node.id) {
             logic.restore(stateful::own_groups(&state, self.index, self.peers, &routes)?).map_err(Error::from)?;
         }
-        let routes = routes.into_iter().map(|route| if self.peers > 1 { Some(route) } else { None });
+        let stays = self.peers == 1 || (matches!(node.kind, Kind::Net(_)) && !stateful::is_scattered(node));
+        let routes = routes.into_iter().map(|route| (!stays).then_some(route));
         place.late = self.shared.plan.late.as_ref().and_then(|late| late::shape(late, &node.id));
         let (rows, late_rows) = drive_late(place, inputs.into_iter().zip(routes).collect(), logic);
         late.add(late_rows);

@@ -77,7 +77,8 @@ fn collect<'n>(node: &'n Node, into: &mut Vec<(String, &'n Node)>) {
     }
 }
 
-fn entrance(node: &Node, port: usize) -> String {
+/// The name of the entrance by which an input of a node comes into its region; it keeps the input's state.
+pub(crate) fn entrance(node: &Node, port: usize) -> String {
     format!("{}-input-{port}", node.id)
 }
 

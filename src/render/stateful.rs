@@ -37,7 +37,7 @@ pub(super) fn logic(node: &Node, context: &Context<'_>) -> Result<Made> {
         Kind::Session(session) => self::session(node, session),
         Kind::Join(join) => super::join::stream_join(node, join),
         Kind::Arbitrary(state) => super::arbitrary::arbitrary(node, state, context),
-        Kind::Net(view) => self::net(node, *view),
+        Kind::Net(view) => self::net(node, *view, context),
         Kind::Table => self::table(node),
         Kind::Scan(_) | Kind::Late | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union | Kind::StaticJoin(_) => {
             Err(Error::internal(format!("'{}' keeps no state", node.id)))
@@ -63,9 +63,16 @@ fn group(node: &Node, group: &Group, context: &Context<'_>) -> Result<Made> {
     Ok((logic, vec![route(&group.keys)]))
 }
 
-fn net(node: &Node, view: View) -> Result<Made> {
+fn net(node: &Node, view: View, context: &Context<'_>) -> Result<Made> {
     let input = input(node)?;
-    Ok((Box::new(Net::new(view)), vec![whole_row(without_change(&input).fields().len())]))
+    let scattered = context.peers > 1 && is_scattered(node);
+    Ok((Box::new(Net::new(view, scattered)), vec![whole_row(without_change(&input).fields().len())]))
+}
+
+/// Whether the versions of a row come to several workers: regions of the differential lane end with an exchange of whole rows, while
+/// operators of the hash lane give all changes of a key on the worker that owns it.
+pub(super) fn is_scattered(node: &Node) -> bool {
+    node.inputs.iter().any(|input| input.is_differential() || (input.is_stateless() && is_scattered(input)))
 }
 
 fn table(node: &Node) -> Result<Made> {

@@ -29,7 +29,7 @@ impl Binder<'_> {
         match self.expression(column, &plan)?.unalias() {
             Expr::Column(column) => marked(plan, column, delay),
             other => Err(Error::query(
-                "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+                "EVENT_TIME_MUST_BE_TOP_LEVEL_COLUMN",
                 format!("the event time '{other}' is not a column"),
             )
             .hint("Add it with with_column() first.")),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -103,10 +103,10 @@ fn batch(rows: &[(i64, i64)]) -> RecordBatch {
 }
 
 /// Numbers that look random.
-struct Random(u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -142,12 +142,12 @@ fn texts(rows: &[RecordBatch]) -> Vec<String> {
     texts
 }
 
-/// A table kept by a changelog: how often each row is there.
+/// A table kept by a changelog: how often each row is there, as JSON.
 #[derive(Default)]
-struct Table(BTreeMap<String, i64>);
+pub(crate) struct Table(BTreeMap<String, i64>);
 
 impl Table {
-    fn apply(&mut self, rows: &[RecordBatch]) {
+    pub fn apply(&mut self, rows: &[RecordBatch]) {
         for rows in rows {
             let width = rows.num_columns() - 1;
             assert_eq!(rows.schema().field(width).name(), "_change");
@@ -160,7 +160,7 @@ impl Table {
         self.0.retain(|_, count| *count != 0);
     }
 
-    fn rows(&self) -> Vec<String> {
+    pub fn rows(&self) -> Vec<String> {
         assert!(self.0.values().all(|count| *count > 0), "taken back, but not there: {:?}", self.0);
         let rows = self.0.iter().flat_map(|(row, count)| std::iter::repeat_n(row.clone(), *count as usize));
         rows.collect()
@@ -365,52 +365,5 @@ fn explain_tells_lane_edge_and_bound() {
     query.stop().unwrap();
     for part in ["lane=differential", "lane=hash", "-> changelog", "-> append-only", "state unbounded because"] {
         assert!(text.contains(part), "'{part}' is not in\n{text}");
-    }
-}
-
-/// Random transfers between accounts: the balances are a changing table, and their sum is 0 whenever it is emitted.
-fn transfers(workers: usize, count: usize) -> Result<Vec<i64>> {
-    let session = session(workers);
-    let fields = ["source", "target", "amount"].map(|name| Field::new(name, DataType::Int64, true));
-    let schema = Arc::new(Schema::new(fields.to_vec()));
-    let stream = MemoryStream::new(schema.clone());
-    session.read_stream().memory(&stream)?.create_or_replace_temp_view("transfers")?;
-    let legs = "SELECT explode(array(named_struct('account', source, 'delta', -amount), \
-                named_struct('account', target, 'delta', amount))) AS leg FROM transfers";
-    let balances =
-        format!("SELECT leg.account AS account, sum(leg.delta) AS balance FROM ({legs}) GROUP BY leg.account");
-    let total = format!("SELECT sum(balance) AS total FROM ({balances})");
-    let totals = Arc::new(Mutex::new((Table::default(), Vec::new())));
-    let kept = totals.clone();
-    let writer = session.sql(&total)?.write_stream().output_mode("update").option("changelog", "true");
-    let writer = writer.foreach_rows(move |rows, _, _| {
-        let mut kept = kept.lock().expect("no holder panics");
-        kept.0.apply(&rows);
-        let shown = kept.0.rows();
-        assert!(shown.len() <= 1, "more than one total: {shown:?}");
-        kept.1.extend(shown.iter().filter_map(|row| row.trim_matches(['[', ']']).parse::<i64>().ok()));
-        Ok(())
-    });
-    let query = writer.trigger(Trigger::Continuous(Duration::from_millis(10))).start()?;
-    let mut random = Random(42 + workers as u64);
-    for _ in 0..count / 100 {
-        let mut column = |limit: u64| -> ArrayRef {
-            Arc::new(Int64Array::from_iter_values((0..100).map(|_| random.below(limit) as i64)))
-        };
-        let columns = vec![column(50), column(50), column(1000)];
-        stream.push(RecordBatch::try_new(schema.clone(), columns).unwrap())?;
-    }
-    query.process_all_available()?;
-    query.stop()?;
-    let totals = std::mem::take(&mut totals.lock().unwrap().1);
-    Ok(totals)
-}
-
-#[test]
-fn transfers_between_accounts_sum_up_to_nothing() {
-    for workers in [1, 4] {
-        let totals = unless_stuck(move || transfers(workers, 20_000)).unwrap();
-        assert!(!totals.is_empty(), "no epoch gave a total");
-        assert!(totals.iter().all(|total| *total == 0), "{totals:?}");
     }
 }

@@ -5,6 +5,7 @@
 //! the library's own doors.
 
 mod arbitrary;
+mod bank;
 mod batch;
 mod case;
 #[cfg(feature = "cassandra")]
@@ -25,12 +26,15 @@ mod faults_time;
 mod kafka;
 mod keys;
 mod late;
+mod metrics;
+mod modes;
 mod plans;
 mod queries;
 mod refused_by_spark;
 mod replay;
 mod sql;
 mod state;
+mod statics;
 mod stream;
 mod tidy;
 

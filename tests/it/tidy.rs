@@ -66,6 +66,34 @@ fn the_table_of_faults_is_current() {
     }
 }
 
+/// Tests and cases that docs/modes.md names exist, and each kind of query that runs somewhere names one.
+#[test]
+fn what_runs_where_is_shown_by_tests() {
+    let text = read(&root().join("docs/modes.md"));
+    let names: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let missing: Vec<&&str> = names.iter().filter(|name| !is_shown(name)).collect();
+    assert!(missing.is_empty(), "docs/modes.md names what does not exist: {missing:?}");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 8);
+    let rows: Vec<&str> = rows.skip(1).collect();
+    assert!(rows.len() > 25, "the table was not found");
+    let bare: Vec<&&str> = rows.iter().filter(|row| !row.contains("::")).collect();
+    assert!(bare.is_empty(), "rows without a test: {bare:#?}");
+}
+
+/// Whether a name is that of a test or case which exists; true for all other words.
+fn is_shown(name: &str) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b));
+    if let Some((module, test)) = name.split_once("::").filter(|(a, b)| is_word(a) && is_word(b)) {
+        let file = root().join(format!("tests/it/{module}.rs"));
+        return file.exists() && read(&file).contains(&format!("fn {test}()"));
+    }
+    match name.split_once('/').filter(|(a, b)| is_word(a) && is_word(b)) {
+        Some((area, case)) => root().join(format!("tests/conformance/{area}/{case}.json")).exists(),
+        None => true,
+    }
+}
+
 const FAULTS_HEADER: &str = "# Faults and their tests\n\n\
     K: the process dies at a step of the commit protocol. D: bad input. T: time. C: disk and checkpoint. N: network. O: sinks.\n\
     P: process, memory, plans. X: security. The table is made from the names of the tests.\n\n\

@@ -196,6 +196,12 @@ impl AggregateFunction {
         matches!(self.body, Body::User(_))
     }
 
+    /// Whether the result tells in which order rows came: then parts must be merged in that order, row by row.
+    pub fn depends_on_order(&self) -> bool {
+        let by_order = ["first", "last", "any_value", "collect_list", "listagg"].contains(&self.name.as_str());
+        by_order && self.options.order.is_empty() && !self.is_user()
+    }
+
     /// What was said besides the arguments.
     pub fn options(&self) -> &Options {
         &self.options

@@ -1,8 +1,11 @@
 //! The last step before a sink in update mode: what of a changelog the sink sees.
 //!
-//! In: a changelog, equal rows on one worker. Out: the net change of each epoch ([`Pace::Epoch`](crate::Pace)) or of each chunk
-//! ([`Pace::Eager`](crate::Pace)), either as it is, or as upserts: the new rows alone. What always holds: a row that was given and
-//! taken back in one go is not seen at all. A pure retraction (a key that vanished) is no upsert: it is seen in the changelog only.
+//! In: a changelog. Out: the net change of each epoch ([`Pace::Epoch`](crate::Pace)) or of each chunk ([`Pace::Eager`](crate::Pace)),
+//! either as it is, or as upserts: the new rows alone. What always holds: a row that was given and taken back in one go is not seen at
+//! all. A pure retraction (a key that vanished) is no upsert: it is seen in the changelog only.
+//!
+//! Upserts have an order: the last one of a key holds. Where the versions of a row come to several workers (behind a region of
+//! the differential lane), nobody knows which of an epoch is the last, so there only what is left of the epoch leaves.
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -24,13 +27,16 @@ pub enum View {
 /// The operator.
 pub struct Net {
     view: View,
+    /// Whether changes leave when the epoch closes, whatever the pace.
+    holds: bool,
     waiting: Vec<RecordBatch>,
 }
 
 impl Net {
-    /// Gives the net changes as `view` says.
-    pub fn new(view: View) -> Self {
-        Net { view, waiting: Vec::new() }
+    /// Gives the net changes as `view` says; with `scattered`, where versions of a row come to several workers (equal rows to
+    /// one).
+    pub fn new(view: View, scattered: bool) -> Self {
+        Net { view, holds: scattered && view == View::Upserts, waiting: Vec::new() }
     }
 
     fn view(&self, rows: &RecordBatch) -> Result<RecordBatch> {
@@ -45,7 +51,7 @@ impl Net {
 impl Logic for Net {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.rows() else { return Ok(()) };
-        if out.eager() {
+        if out.eager() && !self.holds {
             out.chunk(chunk.with_rows(self.view(rows)?));
         } else {
             self.waiting.push(rows.clone());

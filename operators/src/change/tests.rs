@@ -83,7 +83,7 @@ proptest! {
     #[test]
     fn upserts_are_the_insertions_of_the_net_change(all in some_changes(), chunk in 1usize..6, eager: bool) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
-        let mut upserts = Harness::new(pace, vec![None], 1, || Ok(Net::new(View::Upserts)));
+        let mut upserts = Harness::new(pace, vec![None], 1, || Ok(Net::new(View::Upserts, false)));
         let mut expected = Vec::new();
         all.chunks(chunk).for_each(|part| upserts.push(0, changes(part)).unwrap());
         upserts.close().unwrap();

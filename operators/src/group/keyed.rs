@@ -1,7 +1,5 @@
 //! Aggregation with one table of groups, some of which may carry an event time among their keys.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -9,6 +7,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use super::table::{Table, buckets};
 use super::{GroupSpec, Mode, emit, emit_changes, keep_rows};
 use crate::driver::{Logic, StateMetrics};
+use crate::expiry::Expiry;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
 
@@ -18,12 +17,14 @@ pub struct Keyed {
     /// Column of the input with each row's closing time (the event-time key, or its window's end).
     time: Option<usize>,
     table: Table,
-    /// Closing time → groups, for eviction in order.
-    closing: BTreeMap<i64, Vec<u32>>,
+    /// Groups by their closing times.
+    closing: Expiry,
     /// Closing time of each group; `None` for groups that never close and ids not in use.
     closes: Vec<Option<i64>>,
     watermark: i64,
     owns_global: bool,
+    /// Whether the one group of an aggregation without keys has been emitted in this epoch.
+    global_shown: bool,
     groups: Vec<u32>,
     /// What a checkpoint may have and is no longer there.
     gone: Vec<RecordBatch>,
@@ -43,10 +44,11 @@ impl Keyed {
             spec,
             time,
             table,
-            closing: BTreeMap::new(),
+            closing: Expiry::default(),
             closes: Vec::new(),
             watermark: NO_WATERMARK,
             owns_global,
+            global_shown: false,
             groups: Vec::new(),
             gone: Vec::new(),
             metrics: StateMetrics::default(),
@@ -77,7 +79,7 @@ impl Keyed {
             let known = &mut self.closes[group as usize];
             if known.is_none() && times.is_valid(row) {
                 *known = Some(times.value(row));
-                self.closing.entry(times.value(row)).or_default().push(group);
+                self.closing.extend([(times.value(row), group)]);
             }
         }
         Ok(())
@@ -90,6 +92,7 @@ impl Keyed {
             return changes.map_or(Ok(()), |changes| emit_changes(&self.spec, changes, out));
         }
         let touched = self.table.take_touched();
+        self.global_shown |= !touched.is_empty();
         self.metrics.rows_updated += touched.len() as u64;
         if self.spec.mode == Mode::Update {
             emit(&self.spec, self.table.rows(&touched)?, out)?;
@@ -98,11 +101,8 @@ impl Keyed {
     }
 
     fn close(&mut self, watermark: i64, out: &mut Output) -> Result<()> {
-        let open = match watermark.checked_add(1) {
-            Some(next) => self.closing.split_off(&next),
-            None => BTreeMap::new(),
-        };
-        let closed: Vec<u32> = std::mem::replace(&mut self.closing, open).into_values().flatten().collect();
+        let mut closed = Vec::new();
+        self.closing.expire(watermark, &mut closed);
         if self.spec.mode == Mode::Append {
             emit(&self.spec, self.table.rows(&closed)?, out)?;
         }
@@ -150,10 +150,12 @@ impl Logic for Keyed {
     }
 
     fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
-        if self.owns_global && (!out.eager() || self.spec.mode.is_changelog()) {
+        let shown = std::mem::take(&mut self.global_shown);
+        if self.owns_global && ((!out.eager() && !shown) || self.spec.mode.is_changelog()) {
             self.table.touch_global(&self.spec)?;
         }
         self.flush(out)?;
+        self.global_shown = false;
         if self.spec.mode == Mode::Complete {
             emit(&self.spec, self.table.rows(&self.table.groups())?, out)?;
         }
@@ -190,7 +192,7 @@ impl Logic for Keyed {
             for (group, close) in groups.into_iter().zip(buckets(&rows)) {
                 self.closes[group as usize] = close;
                 if let Some(close) = close {
-                    self.closing.entry(close).or_default().push(group);
+                    self.closing.extend([(close, group)]);
                 }
             }
         }
@@ -199,7 +201,8 @@ impl Logic for Keyed {
 
     fn metrics(&mut self) -> StateMetrics {
         self.metrics.rows_total = self.table.len() as u64;
-        self.metrics.memory_bytes = (self.table.size_bytes() + 16 * self.closes.capacity()) as u64;
+        self.metrics.memory_bytes =
+            (self.table.size_bytes() + 16 * self.closes.capacity() + self.closing.size_bytes()) as u64;
         let metrics = self.metrics;
         self.metrics = StateMetrics::default();
         metrics

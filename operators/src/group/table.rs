@@ -48,13 +48,39 @@ impl Table {
     /// Adds rows; `groups` is left with each row's group, and those groups are touched.
     pub fn update(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &mut Vec<u32>) -> Result<()> {
         self.keys.lookup_or_insert(&spec.key_columns(rows), rows.num_rows(), groups)?;
-        let count = self.keys.group_count();
+        self.change(spec, groups)?;
+        self.aggregate(spec, rows, groups)
+    }
+
+    /// Adds rows to a table that is never shown, only merged into others.
+    pub fn collect(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &mut Vec<u32>) -> Result<()> {
+        self.keys.lookup_or_insert(&spec.key_columns(rows), rows.num_rows(), groups)?;
+        self.aggregate(spec, rows, groups)
+    }
+
+    /// Merges another table's groups into this one, which are touched.
+    pub fn merge_in(&mut self, spec: &GroupSpec, other: &Table, groups: &mut Vec<u32>) -> Result<()> {
+        let theirs = other.groups();
+        self.keys.lookup_or_insert(&other.keys.keys(&theirs)?, theirs.len(), groups)?;
+        self.change(spec, groups)?;
+        self.merge_states(other, &theirs, groups)
+    }
+
+    /// These groups are about to change.
+    fn change(&mut self, spec: &GroupSpec, groups: &[u32]) -> Result<()> {
         let touched_before = self.touched.len();
         self.touch(groups);
         self.dirty.note(groups.iter().copied());
-        if spec.mode.is_changelog() {
-            self.remember(touched_before)?;
-        }
+        if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
+    }
+
+    /// Whether a group received a row since the last call of [`Table::take_touched`].
+    pub fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    fn aggregate(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &[u32]) -> Result<()> {
+        let count = self.keys.group_count();
         for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
             let args: Vec<ArrayRef> = call.args.iter().map(|&arg| rows.column(arg).clone()).collect();
             let filter = call.filter.map(|filter| boolean(rows.column(filter))).transpose()?;
@@ -146,9 +172,14 @@ impl Table {
         let theirs = other.groups();
         let mut ours = Vec::new();
         self.keys.lookup_or_insert(&other.keys.keys(&theirs)?, theirs.len(), &mut ours)?;
+        self.merge_states(other, &theirs, &ours)
+    }
+
+    /// Merges the states of `theirs` into those of `ours`, one by one.
+    fn merge_states(&mut self, other: &Table, theirs: &[u32], ours: &[u32]) -> Result<()> {
         let count = self.keys.group_count();
         for (state, other) in self.states.iter_mut().zip(&other.states) {
-            state.merge(&ours, count, &other.state(&theirs)?)?;
+            state.merge(ours, count, &other.state(theirs)?)?;
         }
         Ok(())
     }
@@ -172,8 +203,9 @@ impl Table {
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
         let states: usize = self.states.iter().map(|state| state.size_bytes()).sum();
-        let marks = self.is_touched.capacity() + 4 * self.touched.capacity() + self.dirty.size_bytes();
-        self.keys.size_bytes() + states + marks
+        let shown: usize = self.before.iter().flatten().map(|column| column.get_array_memory_size()).sum();
+        let marks = self.is_touched.capacity() + self.is_shown.capacity() + 4 * self.touched.capacity();
+        self.keys.size_bytes() + states + marks + shown + self.dirty.size_bytes()
     }
 
     /// Remembers from now on which groups change.

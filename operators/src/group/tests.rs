@@ -116,14 +116,16 @@ proptest! {
         mode in prop_oneof![Just(Mode::Append), Just(Mode::Update), Just(Mode::Complete)],
         eager: bool,
         chunk in 1usize..6,
-        (instances, restart, later) in (1usize..4, 0usize..8, 1usize..4),
+        (instances, restart, later, copies) in (1usize..4, 0usize..8, 1usize..4, prop_oneof![Just(1), Just(40)]),
     ) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
         let mut harness = windowed(mode, windows, pace, instances);
         let (mut oracle, mut emitted, mut count, mut watermark) = (Oracle { late: i64::MIN, ..Default::default() }, Sums::new(), 0, 0);
         for (number, (rows, ahead)) in epochs.iter().enumerate() {
+            // Many rows a slice are aggregated before they go into their windows.
             for rows in rows.chunks(chunk) {
-                harness.push(0, batch(rows)).unwrap();
+                let rows: Vec<Row> = rows.iter().flat_map(|row| std::iter::repeat_n(*row, copies)).collect();
+                harness.push(0, batch(&rows)).unwrap();
                 rows.iter().for_each(|row| oracle.row(*row, windows));
             }
             watermark += ahead;
@@ -181,6 +183,40 @@ proptest! {
         let expected: Sums = if update { oracle.closed.into_iter().chain(oracle.open).collect() } else { oracle.closed };
         prop_assert_eq!(emitted, expected);
     }
+}
+
+#[test]
+fn the_last_value_of_a_sliding_window_is_the_last_to_come() {
+    for mode in [Mode::Append, Mode::Update] {
+        let mut spec = spec(mode, vec![0], true);
+        spec.aggregates[0].function =
+            AggregateFunction::new("last", &[DataType::Int64], Options::default()).expect("a known aggregate");
+        let window = WindowSpec { column: 1, length: 10 * SECOND, slide: 5 * SECOND, start: 0, position: 0 };
+        let mut harness = Harness::new(Pace::Epoch, vec![Some(Route::Keys(vec![0]))], 1, move || {
+            Ok(Windowed::new(spec.clone(), window))
+        });
+        let rows: Vec<Row> = (0..100).map(|n| (1, if n % 2 == 0 { 6 } else { 1 }, n)).collect();
+        harness.push(0, batch(&rows)).unwrap();
+        harness.watermark(&[100 * SECOND]).unwrap();
+        harness.close().unwrap();
+        let mut emitted = Sums::new();
+        read(&harness.take(), &mut emitted);
+        assert_eq!(emitted, Sums::from([((-5, 1), (99, 50)), ((0, 1), (99, 100)), ((5, 1), (98, 50))]), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_chunk_may_lie_in_any_number_of_windows() {
+    let mut harness = windowed(Mode::Append, Windows(10, 10), Pace::Epoch, 1);
+    let rows: Vec<Row> = (0..3000).map(|n| (1, 10 * (n * 7 % 1000), n)).collect();
+    harness.push(0, batch(&rows)).unwrap();
+    harness.watermark(&[10_000 * SECOND]).unwrap();
+    harness.close().unwrap();
+    let mut emitted = Sums::new();
+    assert_eq!(read(&harness.take(), &mut emitted), 1000);
+    // Rows n, n + 1000 and n + 2000 lie in one window.
+    let expected: Sums = (0..1000).map(|n| ((10 * (n * 7 % 1000), 1), (3 * n + 3000, 3))).collect();
+    assert_eq!(emitted, expected);
 }
 
 #[test]

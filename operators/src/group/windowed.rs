@@ -1,7 +1,9 @@
 //! Aggregation over tumbling and sliding windows that the operator computes itself.
 //!
 //! In append mode of overlapping windows there is one table per slice (greatest common divisor of length and slide): a row
-//! is aggregated once, and the slices of a window are merged when it closes. Otherwise there is one table per window.
+//! is aggregated once, and the slices of a window are merged when it closes. Otherwise there is one table per window, because
+//! each is shown as it changes; where rows of a chunk share groups they are aggregated once per slice, too, and the chunk's partials
+//! merged into the windows. What always holds: aggregates that depend on the order of rows see it, so they are never sliced.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,6 +16,7 @@ use arrow::array::{
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Fields, TimestampMicrosecondType};
+use hashbrown::HashMap;
 
 use super::table::{Table, buckets};
 use super::{GroupSpec, Mode, emit, emit_changes};
@@ -86,6 +89,11 @@ pub struct Windowed {
     cells: WindowSpec,
     /// Start of the window or slice → its groups.
     tables: BTreeMap<i64, Table>,
+    /// The tables that received rows since the last flush, each once.
+    touched: Vec<i64>,
+    partials: Partials,
+    /// Whether an aggregate depends on the order of rows.
+    ordered: bool,
     watermark: i64,
     groups: Vec<u32>,
     starts: Vec<i64>,
@@ -98,12 +106,17 @@ pub struct Windowed {
 impl Windowed {
     /// Aggregates into the windows of `window`.
     pub fn new(spec: GroupSpec, window: WindowSpec) -> Self {
-        let cells = if spec.mode == Mode::Append { window.slices() } else { window };
+        let ordered = spec.aggregates.iter().any(|call| call.function.depends_on_order());
+        let cells = if spec.mode == Mode::Append && !ordered { window.slices() } else { window };
+        let partials = if ordered || window.overlap() == 1 { Partials::Never } else { Partials::After(0) };
         Windowed {
             spec,
             window,
             cells,
             tables: BTreeMap::new(),
+            touched: Vec::new(),
+            partials,
+            ordered,
             watermark: NO_WATERMARK,
             groups: Vec::new(),
             starts: Vec::new(),
@@ -132,15 +145,45 @@ impl Windowed {
             let end = if window == cells { window.end(starts[row]) } else { window.end(window.last_start(time)) };
             times.is_valid(row) && time < cells.end(starts[row]) && end > late
         };
-        let cells_of_rows = partition(&starts, rows.num_rows(), fits);
+        let fitting = (0..rows.num_rows()).filter(|row| fits(*row)).map(|row| (row as u32, starts[row]));
+        let cells_of_rows = partition(fitting, rows.num_rows());
         let added: usize = cells_of_rows.iter().map(|(_, picked)| picked.len()).sum();
         self.starts = starts;
-        let late_rows = rows.num_rows() - times.null_count() - added;
-        if back == 0 && late_rows > 0 {
-            self.metrics.rows_dropped += late_rows as u64;
-            self.hand_over_late(rows, times, out)?;
+        if back == 0 {
+            self.count_late(rows, times, added, out)?;
         }
         cells_of_rows.into_iter().try_for_each(|(start, picked)| self.update(start, rows, picked))
+    }
+
+    /// Adds each row to all its windows, so that every window sees its rows in the order in which they came.
+    fn add_in_order(&mut self, rows: &RecordBatch, out: &mut Output) -> Result<()> {
+        let times = times(rows, self.window.column)?;
+        let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
+        let window = self.window;
+        let is_open = |row: &usize| times.is_valid(*row) && window.end(window.last_start(times.value(*row))) > late;
+        let added = (0..rows.num_rows()).filter(is_open).count();
+        self.count_late(rows, times, added, out)?;
+        let windows = (0..rows.num_rows()).filter(|row| times.is_valid(*row)).flat_map(|row| {
+            let (time, last) = (times.value(row), window.last_start(times.value(row)));
+            let starts = (0..window.overlap()).map(move |back| last.saturating_sub(back.saturating_mul(window.slide)));
+            let open = starts.take_while(move |start| window.end(*start) > time.max(late));
+            open.map(move |start| (row as u32, start))
+        });
+        let parts = partition(windows, rows.num_rows());
+        parts.into_iter().try_for_each(|(start, picked)| self.update(start, rows, picked))
+    }
+
+    /// Counts the rows that were not added though they have a time, and hands them over if somebody wants them.
+    fn count_late(
+        &mut self,
+        rows: &RecordBatch,
+        times: &TimestampMicrosecondArray,
+        added: usize,
+        out: &mut Output,
+    ) -> Result<()> {
+        let late = rows.num_rows() - times.null_count() - added;
+        self.metrics.rows_dropped += late as u64;
+        if late > 0 { self.hand_over_late(rows, times, out) } else { Ok(()) }
     }
 
     /// A row is late when the last of its windows is closed.
@@ -156,8 +199,16 @@ impl Windowed {
     }
 
     fn update(&mut self, start: i64, rows: &RecordBatch, picked: Vec<u32>) -> Result<()> {
-        let whole = picked.len() == rows.num_rows();
-        let rows = if whole { rows.clone() } else { take_record_batch(rows, &UInt32Array::from(picked))? };
+        let rows = pick(rows, picked)?;
+        self.on_table(start, |table, spec, groups| table.update(spec, &rows, groups))
+    }
+
+    /// Changes the table of a window or slice, which is made if there is none.
+    fn on_table(
+        &mut self,
+        start: i64,
+        change: impl FnOnce(&mut Table, &GroupSpec, &mut Vec<u32>) -> Result<()>,
+    ) -> Result<()> {
         let table = match self.tables.entry(start) {
             Entry::Occupied(table) => table.into_mut(),
             Entry::Vacant(place) => {
@@ -168,7 +219,50 @@ impl Windowed {
                 table
             }
         };
-        table.update(&self.spec, &rows, &mut self.groups)
+        if !table.is_touched() {
+            self.touched.push(start);
+        }
+        change(table, &self.spec, &mut self.groups)
+    }
+
+    /// Adds rows to all windows they lie in: each to its slice's partial, which is merged into the windows over the slice.
+    /// False, with nothing done, if too few rows share a slice for that to be less work.
+    fn add_by_slices(&mut self, rows: &RecordBatch, out: &mut Output) -> Result<bool> {
+        let times = times(rows, self.window.column)?;
+        let (window, slices) = (self.window, self.window.slices());
+        let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
+        let mut starts = std::mem::take(&mut self.starts);
+        starts.clear();
+        starts.extend(times.values().iter().map(|&time| slices.last_start(time)));
+        let fits = |row: usize| times.is_valid(row) && window.end(window.last_start(starts[row])) > late;
+        let fitting = (0..rows.num_rows()).filter(|row| fits(*row)).map(|row| (row as u32, starts[row]));
+        let parts = partition(fitting, rows.num_rows());
+        self.starts = starts;
+        if parts.len() * Partials::ROWS_A_SLICE > rows.num_rows() {
+            return Ok(false);
+        }
+        let added: usize = parts.iter().map(|(_, picked)| picked.len()).sum();
+        self.count_late(rows, times, added, out)?;
+        let mut groups = 0;
+        for (slice, picked) in parts {
+            groups += self.add_slice(slice, &pick(rows, picked)?, late)?;
+        }
+        self.partials = self.partials.next(groups, added);
+        Ok(true)
+    }
+
+    /// Adds the rows of one slice; how many groups they are of.
+    fn add_slice(&mut self, slice: i64, rows: &RecordBatch, late: i64) -> Result<usize> {
+        let mut partial = Table::new(&self.spec)?;
+        partial.collect(&self.spec, rows, &mut self.groups)?;
+        let last = self.window.last_start(slice);
+        // From the last window over the slice back to the first that is open and still covers it.
+        let window = self.window;
+        let starts = (0..window.overlap()).map(|back| last.saturating_sub(back.saturating_mul(window.slide)));
+        for start in starts.take_while(|start| window.end(*start) > slice.max(late)) {
+            self.on_table(start, |table, spec, groups| table.merge_in(spec, &partial, groups))?;
+        }
+        Ok(partial.len())
     }
 
     /// Update mode: emits what received a row since the last flush.
@@ -176,7 +270,8 @@ impl Windowed {
         if self.spec.mode.is_changelog() {
             return self.flush_changes(out);
         }
-        for (&start, table) in &mut self.tables {
+        for start in self.take_touched() {
+            let Some(table) = self.tables.get_mut(&start) else { continue };
             let touched = table.take_touched();
             self.metrics.rows_updated += touched.len() as u64;
             if self.spec.mode == Mode::Update {
@@ -186,8 +281,16 @@ impl Windowed {
         Ok(())
     }
 
+    /// The windows that received rows since the last flush, in order of time.
+    fn take_touched(&mut self) -> Vec<i64> {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched
+    }
+
     fn flush_changes(&mut self, out: &mut Output) -> Result<()> {
-        for (&start, table) in &mut self.tables {
+        for start in self.take_touched() {
+            let Some(table) = self.tables.get_mut(&start) else { continue };
             let (changes, touched) = table.take_changes()?;
             self.metrics.rows_updated += touched as u64;
             let Some(mut changes) = changes else { continue };
@@ -263,19 +366,75 @@ fn times(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray
     times.ok_or_else(|| Error::Internal("a window's time is not a microsecond timestamp".into()))
 }
 
-/// Row numbers per start, of the rows that `fits`; in order of their first row.
-fn partition(starts: &[i64], rows: usize, fits: impl Fn(usize) -> bool) -> Vec<(i64, Vec<u32>)> {
+/// Whether rows are aggregated per slice before they go into the windows.
+#[derive(Clone, Copy)]
+enum Partials {
+    /// Windows do not overlap, or an aggregate depends on the order of rows.
+    Never,
+    /// After so many more chunks; 0: now.
+    After(u32),
+}
+
+impl Partials {
+    /// Below so many rows a slice, a partial of its own costs more than it saves.
+    const ROWS_A_SLICE: usize = 16;
+    /// So many chunks are not tried after one whose rows were nearly all of different groups.
+    const PAUSE: u32 = 32;
+
+    fn now(self) -> bool {
+        matches!(self, Partials::After(0))
+    }
+
+    fn count_down(&mut self) {
+        if let Partials::After(chunks) = self {
+            *chunks = chunks.saturating_sub(1);
+        }
+    }
+
+    /// What holds for the next chunk, after `rows` rows that were of `groups` groups.
+    fn next(self, groups: usize, rows: usize) -> Self {
+        if groups * 2 > rows { Partials::After(Self::PAUSE) } else { self }
+    }
+}
+
+/// The rows with these numbers, which rise.
+fn pick(rows: &RecordBatch, picked: Vec<u32>) -> Result<RecordBatch> {
+    match picked.len() == rows.num_rows() {
+        true => Ok(rows.clone()),
+        false => Ok(take_record_batch(rows, &UInt32Array::from(picked))?),
+    }
+}
+
+/// So many cells of a chunk are looked through one by one.
+const FEW_CELLS: usize = 8;
+
+/// Row numbers per start; in order of their first row. Costs a constant per row, however many starts there are.
+fn partition(placed: impl Iterator<Item = (u32, i64)>, rows: usize) -> Vec<(i64, Vec<u32>)> {
     let mut cells: Vec<(i64, Vec<u32>)> = Vec::new();
+    let mut places: HashMap<i64, usize> = HashMap::new();
     let mut last = 0;
-    for row in (0..rows).filter(|&row| fits(row)) {
-        let start = starts[row];
+    for (row, start) in placed {
         if cells.get(last).is_none_or(|(known, _)| *known != start) {
-            last = cells.iter().position(|(known, _)| *known == start).unwrap_or(cells.len());
+            let found = match cells.len() > FEW_CELLS {
+                true => places.get(&start).copied(),
+                false => cells.iter().position(|(known, _)| *known == start),
+            };
+            last = found.unwrap_or(cells.len());
         }
         if last == cells.len() {
-            cells.push((start, Vec::with_capacity(rows)));
+            // Most chunks lie in one cell.
+            cells.push((start, Vec::with_capacity(if last == 0 { rows } else { 0 })));
+            match cells.len() {
+                ..=FEW_CELLS => {}
+                count if count == FEW_CELLS + 1 => {
+                    places.extend(cells.iter().enumerate().map(|(place, (start, _))| (*start, place)));
+                }
+                _ => {
+                    places.insert(start, last);
+                }
+            }
         }
-        cells[last].1.push(row as u32);
+        cells[last].1.push(row);
     }
     cells
 }
@@ -316,8 +475,12 @@ fn window_column(fields: &Fields, start: i64, end: i64, rows: usize) -> Result<A
 impl Logic for Windowed {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
-        for back in 0..self.cells.overlap() {
-            self.add(&rows, back, out)?;
+        self.partials.count_down();
+        let many = rows.num_rows() >= Partials::ROWS_A_SLICE && self.partials.now() && !self.sliced();
+        if self.ordered && self.cells.overlap() > 1 {
+            self.add_in_order(&rows, out)?;
+        } else if !many || !self.add_by_slices(&rows, out)? {
+            (0..self.cells.overlap()).try_for_each(|back| self.add(&rows, back, out))?;
         }
         if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;
@@ -373,7 +536,8 @@ impl Logic for Windowed {
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
         for rows in state {
             let all: Vec<i64> = buckets(&rows).values().to_vec();
-            for (start, picked) in partition(&all, rows.num_rows(), |_| true) {
+            let placed = all.iter().enumerate().map(|(row, start)| (row as u32, *start));
+            for (start, picked) in partition(placed, rows.num_rows()) {
                 let part = take_record_batch(&rows, &UInt32Array::from(picked))?;
                 let mut table = match self.tables.remove(&start) {
                     Some(table) => table,

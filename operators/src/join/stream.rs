@@ -266,6 +266,18 @@ impl Join {
         Ok(())
     }
 
+    /// Takes the inputs' watermarks. Where all is judged by what was fixed for the epoch, both sides are by the earlier of
+    /// their event times', as in Spark: behind another join one is held back.
+    fn set_watermarks(&mut self, watermarks: &[i64], eager: bool) {
+        for (known, new) in self.watermarks.iter_mut().zip(watermarks) {
+            *known = *new;
+        }
+        let timed = [LEFT, RIGHT].into_iter().filter(|side| self.sides[*side].input.event_time.is_some());
+        if let (false, Some(least)) = (eager, timed.map(|side| self.watermarks[side]).min()) {
+            self.watermarks = [least; 2];
+        }
+    }
+
     /// The eviction time at or below which a side's rows can match nothing any more.
     fn threshold(&self, side: usize) -> i64 {
         let Some(evict) = &self.sides[side].input.evict else { return NO_WATERMARK };
@@ -428,7 +440,7 @@ impl Logic for Join {
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
-        self.watermarks.iter_mut().zip(watermarks).for_each(|(known, new)| *known = *new);
+        self.set_watermarks(watermarks, out.eager());
         self.sweep(out)
     }
 

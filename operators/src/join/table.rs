@@ -1,7 +1,8 @@
-//! Stream × static table: the table is indexed once, and each chunk of the stream looks its rows up.
+//! Stream × static table: the table is indexed once, and each chunk of the stream looks its rows up. A table may be renewed.
 //!
 //! In: chunks of the stream. Out: joined rows, or the rows of the stream that have (no) match. What always holds: every chunk
-//! is joined on its own, so the step is stateless; joined rows are made in blocks, so that memory is bounded by the result.
+//! is joined on its own with one version of the table, so the step is stateless; joined rows are made in blocks, so that memory
+//! is bounded by the result.
 
 use std::ops::Range;
 
@@ -45,24 +46,56 @@ pub struct TableJoin {
     pub joined: SchemaRef,
 }
 
-/// The step that joins chunks of the stream with `table`.
+/// Gives a new version of the table if there is one; asked before each chunk, so it should be quick to say no.
+pub type Renewal = Box<dyn FnMut() -> Option<RecordBatch>>;
+
+/// The step that joins chunks of the stream with `table`, and with what `renewal` gives from then on.
 ///
 /// # Errors
 /// Keys that have no equality or are no columns; the step fails with what the condition fails with.
-pub fn table_join(join: TableJoin, table: RecordBatch) -> Result<Step> {
+pub fn table_join(join: TableJoin, table: RecordBatch, mut renewal: Renewal) -> Result<Step> {
     let mut probe = Probe::new(join, table)?;
-    Ok(Box::new(move |rows| probe.join(rows)))
+    Ok(Box::new(move |rows| {
+        if let Some(table) = renewal() {
+            probe.lookup = Lookup::new(&probe.table_keys, table)?;
+        }
+        probe.join(rows)
+    }))
 }
 
 struct Probe {
     join: TableJoin,
-    table: RecordBatch,
     stream_keys: SideKeys,
+    table_keys: SideKeys,
+    lookup: Lookup,
+    groups: Vec<u32>,
+}
+
+/// One version of the table, with its rows by key.
+struct Lookup {
+    table: RecordBatch,
     index: KeyTable,
     /// Rows of the table by group: `rows[starts[group]..starts[group + 1]]`.
     starts: Vec<u32>,
     rows: Vec<u32>,
-    groups: Vec<u32>,
+}
+
+impl Lookup {
+    fn new(keys: &SideKeys, table: RecordBatch) -> Result<Self> {
+        let mut index = keys.table(&table.schema())?;
+        let mut groups = Vec::new();
+        keys.insert(&mut index, &table, &mut groups)?;
+        let (starts, rows) = by_group(&groups, index.group_count());
+        Ok(Lookup { table, index, starts, rows })
+    }
+
+    fn candidates(&self, group: u32) -> &[u32] {
+        let end = |group: u32| self.starts.get(group as usize + 1).copied();
+        match (group, end(group)) {
+            (ABSENT, _) | (_, None) => &[],
+            (group, Some(end)) => &self.rows[Range { start: self.starts[group as usize] as usize, end: end as usize }],
+        }
+    }
 }
 
 impl Probe {
@@ -73,24 +106,13 @@ impl Probe {
         let null_safe: Vec<bool> = join.on.iter().map(|on| on.null_safe).collect();
         let (stream, fixed) = if join.stream_left { (left, right) } else { (right, left) };
         let table_keys = SideKeys::new(fixed, null_safe.clone());
-        let mut index = table_keys.table(&table.schema())?;
-        let mut groups = Vec::new();
-        table_keys.insert(&mut index, &table, &mut groups)?;
-        let (starts, rows) = by_group(&groups, index.group_count());
-        Ok(Probe {
-            join,
-            table,
-            stream_keys: SideKeys::new(stream, null_safe),
-            index,
-            starts,
-            rows,
-            groups: Vec::new(),
-        })
+        let lookup = Lookup::new(&table_keys, table)?;
+        Ok(Probe { join, stream_keys: SideKeys::new(stream, null_safe), table_keys, lookup, groups: Vec::new() })
     }
 
     fn join(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
         let mut groups = std::mem::take(&mut self.groups);
-        self.stream_keys.lookup(&self.index, &rows, &mut groups)?;
+        self.stream_keys.lookup(&self.lookup.index, &rows, &mut groups)?;
         let result = match (self.join.kind, &self.join.condition) {
             (TableJoinKind::Semi | TableJoinKind::Anti, None) => {
                 let matched = BooleanBuffer::collect_bool(groups.len(), |row| groups[row] != ABSENT);
@@ -112,7 +134,7 @@ impl Probe {
         let mut matches = Matches { rows, matched: vec![false; rows.num_rows()], joined: Vec::new() };
         let (mut stream, mut table) = (Vec::new(), Vec::new());
         for (row, group) in groups.iter().enumerate() {
-            for candidates in self.candidates(*group).chunks(MAX_ROWS) {
+            for candidates in self.lookup.candidates(*group).chunks(MAX_ROWS) {
                 stream.resize(stream.len() + candidates.len(), row as u32);
                 table.extend_from_slice(candidates);
                 if stream.len() >= MAX_ROWS {
@@ -124,14 +146,6 @@ impl Probe {
         self.finish(matches)
     }
 
-    fn candidates(&self, group: u32) -> &[u32] {
-        let end = |group: u32| self.starts.get(group as usize + 1).copied();
-        match (group, end(group)) {
-            (ABSENT, _) | (_, None) => &[],
-            (group, Some(end)) => &self.rows[Range { start: self.starts[group as usize] as usize, end: end as usize }],
-        }
-    }
-
     /// Joins the pairs collected so far.
     fn flush(&self, stream: &mut Vec<u32>, table: &mut Vec<u32>, matches: &mut Matches<'_>) -> Result<()> {
         if stream.is_empty() {
@@ -140,7 +154,7 @@ impl Probe {
         let (of_stream, of_table) =
             (UInt32Array::from(std::mem::take(stream)), UInt32Array::from(std::mem::take(table)));
         let streamed = pick(matches.rows.columns(), &of_stream)?;
-        let fixed = pick(self.table.columns(), &of_table)?;
+        let fixed = pick(self.lookup.table.columns(), &of_table)?;
         let mut pairs = joined(&self.join.joined, streamed, fixed, self.join.stream_left)?;
         let mut matched = of_stream;
         if let Some(condition) = &self.join.condition {
@@ -264,7 +278,7 @@ mod tests {
             let on = if keyed { vec![On { left: 0, right: 0, null_safe }] } else { Vec::new() };
             let condition = with_condition.then(|| if stream_left { less(1, 3) } else { less(3, 1) });
             let joined = Arc::new(Schema::new(fields));
-            let mut step = table_join(TableJoin { kind, stream_left, on, condition, joined }, t).unwrap();
+            let mut step = table_join(TableJoin { kind, stream_left, on, condition, joined }, t, Box::new(|| None)).unwrap();
             let mut result = step(s).unwrap();
             if !stream_left && result.num_columns() == 4 {
                 result = result.project(&[2, 3, 0, 1]).unwrap();
@@ -284,6 +298,23 @@ mod tests {
             Ok(vec![true; rows.num_rows()].into())
         }));
         let join = TableJoin { kind: TableJoinKind::Inner, stream_left: true, on: Vec::new(), condition, joined };
-        assert_eq!(table_join(join, t).unwrap()(s).unwrap().num_rows(), 90_000);
+        assert_eq!(table_join(join, t, Box::new(|| None)).unwrap()(s).unwrap().num_rows(), 90_000);
+    }
+
+    #[test]
+    fn a_renewed_table_is_looked_up_from_the_next_chunk_on() {
+        let (s, before) = (batch(["k", "v"], &[(Some(1), Some(7))]), batch(["tk", "w"], &[(Some(1), Some(10))]));
+        let after = batch(["tk", "w"], &[(Some(1), Some(20)), (Some(1), Some(30))]);
+        let fields: Vec<_> = s.schema().fields().iter().chain(before.schema().fields()).cloned().collect();
+        let on = vec![On { left: 0, right: 0, null_safe: false }];
+        let joined = Arc::new(Schema::new(fields));
+        let join = TableJoin { kind: TableJoinKind::Inner, stream_left: true, on, condition: None, joined };
+        let mut versions = vec![None, Some(after), None].into_iter();
+        let mut step = table_join(join, before, Box::new(move || versions.next().flatten())).unwrap();
+        let mut looked_up = || {
+            let joined = step(s.clone()).unwrap();
+            joined.column(3).as_primitive::<Int64Type>().values().to_vec()
+        };
+        assert_eq!([looked_up(), looked_up(), looked_up()], [vec![10], vec![20, 30], vec![20, 30]]);
     }
 }

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use crate::change::rows::Multiset;
 use crate::change::{append, inserted, split};
 use crate::driver::{Logic, StateMetrics};
+use crate::time::NO_WATERMARK;
 use crate::{Chunk, Output, Result};
 
 /// The operator.
@@ -59,6 +60,11 @@ impl Logic for Entrance {
 
     fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
         Ok(())
+    }
+
+    /// Event time does not pass into a region: its time has no watermark, and what leaves it promises none.
+    fn output_watermark(&self, _: &[i64]) -> i64 {
+        NO_WATERMARK
     }
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {

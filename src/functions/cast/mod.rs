@@ -75,8 +75,18 @@ pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Con
     let caster = Caster { mode, zone: Zone::parse(conf.time_zone())? };
     let key = format!("{mode} {} {}", caster.zone.name(), crate::types::simple_name(to));
     let convert = caster.converter(&from, to)?;
-    let kernel = Kernel::arrays("cast", to.clone(), move |args| convert(&args[0]));
+    let kernel = Kernel::arrays(CAST, to.clone(), move |args| convert(&args[0]));
     Ok(kernel.key(key).fallible_if(mode == Mode::Ansi && rules::may_fail(&from, to)).call(vec![expr]))
+}
+
+/// Name of the kernel that casts.
+const CAST: &str = "cast";
+
+/// What is cast, if an expression is a cast to a number.
+pub fn as_numeric_cast(expr: &Expr) -> Option<&Expr> {
+    let (_, args) =
+        Kernel::of(expr).filter(|(kernel, _)| kernel.function_name() == CAST && is_numeric(kernel.result_type()))?;
+    args.first()
 }
 
 /// Casts an array, for readers and writers of data.

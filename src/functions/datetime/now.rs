@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::{Micros, session_zone, unary};
+use crate::clock::{SharedClock, SystemClock};
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::{Result, types};
@@ -32,12 +33,53 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["localtimestamp"], local_timestamp),
 ];
 
-/// The time of a batch, shared between a stream's driver and its expressions: microseconds since 1970 UTC, or
-/// [`WALL_CLOCK`].
-pub type BatchTime = Arc<AtomicI64>;
+/// The time of a query, shared between its driver and its expressions.
+pub type BatchTime = Arc<QueryTime>;
 
-/// A [`BatchTime`] that follows the wall clock, as under the continuous driver.
-pub const WALL_CLOCK: i64 = i64::MIN;
+/// What the functions of the clock say in a query: the time that was set for its batch, or that of the wall clock. Never goes back,
+/// also if the wall clock does.
+pub struct QueryTime {
+    clock: SharedClock,
+    /// The latest time that was set or said: microseconds since 1970 UTC.
+    latest: AtomicI64,
+    /// Whether batches have times; else the wall clock counts, as under the continuous driver.
+    is_set: AtomicBool,
+}
+
+impl QueryTime {
+    /// The time of this clock, until another is set.
+    pub fn following(clock: SharedClock) -> Self {
+        QueryTime { clock, latest: AtomicI64::new(i64::MIN), is_set: AtomicBool::new(false) }
+    }
+
+    /// This instant, in microseconds since 1970 UTC, for all of the query.
+    pub fn at(micros: i64) -> Self {
+        let time = Self::following(SystemClock::shared());
+        time.set(micros);
+        time
+    }
+
+    /// The time of a batch begins.
+    pub fn set(&self, micros: i64) {
+        self.latest.fetch_max(micros, Ordering::AcqRel);
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    /// The time, in microseconds since 1970 UTC.
+    pub fn micros(&self) -> i64 {
+        if self.is_set.load(Ordering::Acquire) {
+            return self.latest.load(Ordering::Acquire);
+        }
+        let now = self.clock.wall_micros();
+        now.max(self.latest.fetch_max(now, Ordering::AcqRel))
+    }
+}
+
+impl std::fmt::Debug for QueryTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QueryTime({})", self.latest.load(Ordering::Acquire))
+    }
+}
 
 /// The time of the batch: a function without arguments that reads its cell; without a cell the wall clock.
 #[derive(Debug)]
@@ -52,13 +94,12 @@ impl Clock {
         Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(clock)), vec![]))
     }
 
-    fn cell(&self) -> Option<*const AtomicI64> {
+    fn cell(&self) -> Option<*const QueryTime> {
         self.time.as_ref().map(Arc::as_ptr)
     }
 
     fn micros(&self) -> i64 {
-        let fixed = self.time.as_ref().map_or(WALL_CLOCK, |time| time.load(Ordering::Acquire));
-        if fixed == WALL_CLOCK { chrono::Utc::now().timestamp_micros() } else { fixed }
+        self.time.as_ref().map_or_else(|| SystemClock::shared().wall_micros(), |time| time.micros())
     }
 }
 
@@ -109,7 +150,7 @@ fn is_open(expr: &Expr) -> bool {
 
 /// Now, for a static query: one instant for the whole of it.
 pub fn this_instant() -> BatchTime {
-    Arc::new(AtomicI64::new(chrono::Utc::now().timestamp_micros()))
+    Arc::new(QueryTime::at(SystemClock::shared().wall_micros()))
 }
 
 /// The plan with its clocks reading `time`.
@@ -163,7 +204,7 @@ mod tests {
     #[test]
     fn a_plan_reads_the_time_it_was_given() {
         let plan = LogicalPlanBuilder::empty(true).project([clock().alias("t")]).unwrap().build().unwrap();
-        let time = Arc::new(AtomicI64::new(1_000_000));
+        let time = Arc::new(QueryTime::at(1_000_000));
         let fixed = fix(plan, &time).unwrap();
         let rows = crate::plan::batch::collect_blocking(fixed, &crate::conf::Conf::default()).unwrap();
         let times = arrow::array::AsArray::as_primitive::<Micros>(rows[0].column(0));

@@ -3,7 +3,7 @@
 use datafusion::common::JoinType;
 use datafusion::logical_expr::Join;
 
-use super::{Rules, mode_error, refused};
+use super::{Rules, is_aggregation, mode_error, refused, streaming_nodes};
 use crate::plan::scan::is_streaming;
 use crate::plan::time_range::JoinTimes;
 use crate::sinks::OutputMode;
@@ -14,6 +14,22 @@ pub(super) fn check(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
         (true, true) => stream_stream(join, mode, rules),
         (stream_left, _) => stream_static(join.join_type, stream_left),
     }
+}
+
+/// What is known only when subqueries have become joins: `NOT EXISTS` over a stream is an anti join.
+///
+/// # Errors
+/// As for a join that was written as one.
+pub(super) fn check_decorrelated(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
+    use JoinType::{LeftAnti, LeftMark, RightAnti, RightMark};
+    match join.join_type {
+        LeftAnti | LeftMark | RightAnti | RightMark => check(join, mode, rules),
+        _ => Ok(()),
+    }
+}
+
+fn aggregates(plan: &datafusion::logical_expr::LogicalPlan) -> bool {
+    streaming_nodes(plan).iter().any(|node| is_aggregation(node))
 }
 
 fn stream_static(kind: JoinType, stream_left: bool) -> Result<()> {
@@ -35,6 +51,10 @@ fn stream_static(kind: JoinType, stream_left: bool) -> Result<()> {
 fn stream_stream(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
     if mode == OutputMode::Complete && !rules.lenient(mode) {
         return Err(mode_error(mode, "a join of two streams").hint("Use append mode."));
+    }
+    let aggregated = || [&join.left, &join.right].iter().any(|side| aggregates(side));
+    if mode == OutputMode::Update && rules == Rules::Spark && aggregated() {
+        return Err(refused("a join of streams over an aggregation in update mode").hint("Use append mode."));
     }
     match join.join_type {
         JoinType::Inner => {}

@@ -5,10 +5,13 @@
 //! mode runs here, unless the session asks for Spark's rules.
 
 mod arbitrary;
+mod event_times;
 mod join;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
+
+pub use event_times::check_optimized;
 
 use super::grouping_sets::event_time_key;
 use super::nodes::{ArbitraryState, Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
@@ -90,7 +93,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
         }
         LogicalPlan::Extension(extension) => match extension.node.as_any() {
             any if any.is::<SessionAggregate>() => check_session(any.downcast_ref(), mode, rules),
-            any if any.is::<Deduplicate>() => check_deduplicate(any.downcast_ref(), mode),
+            any if any.is::<Deduplicate>() => check_deduplicate(any.downcast_ref()),
             any if any.is::<ArbitraryState>() => arbitrary::check(any.downcast_ref()),
             _ => Ok(()),
         },
@@ -167,24 +170,18 @@ fn check_session_as_spark(session: &SessionAggregate, mode: OutputMode) -> Resul
     Ok(())
 }
 
-fn check_deduplicate(deduplicate: Option<&Deduplicate>, mode: OutputMode) -> Result<()> {
+fn check_deduplicate(deduplicate: Option<&Deduplicate>) -> Result<()> {
     let Some(deduplicate) = deduplicate else { return Ok(()) };
     if deduplicate.within_watermark && event_time_index(deduplicate.input.schema()).is_none() {
         return Err(
             refused("dropDuplicatesWithinWatermark without a watermark").hint("Call with_watermark() before it.")
         );
     }
-    let after_aggregation = streaming_nodes(&deduplicate.input).iter().any(|node| is_aggregation(node));
-    if after_aggregation && mode != OutputMode::Append {
-        return Err(
-            refused(format!("dropDuplicates after an aggregation in output mode '{mode:?}'")).hint("Use append mode.")
-        );
-    }
     Ok(())
 }
 
 /// The nodes of a plan that stand over a stream, the plan itself first.
-pub(super) fn streaming_nodes(plan: &LogicalPlan) -> Vec<&LogicalPlan> {
+pub(in crate::plan) fn streaming_nodes(plan: &LogicalPlan) -> Vec<&LogicalPlan> {
     let mut nodes = Vec::new();
     let visited = plan.apply(|node| {
         if !is_streaming(node) {
@@ -197,7 +194,7 @@ pub(super) fn streaming_nodes(plan: &LogicalPlan) -> Vec<&LogicalPlan> {
     nodes
 }
 
-pub(super) fn is_aggregation(node: &LogicalPlan) -> bool {
+pub(in crate::plan) fn is_aggregation(node: &LogicalPlan) -> bool {
     match node {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
         LogicalPlan::Extension(extension) => extension.node.as_any().is::<SessionAggregate>(),

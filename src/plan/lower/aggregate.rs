@@ -40,7 +40,7 @@ impl Lowering {
         let keys = columns.add_all(&aggregate.group_expr)?;
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
         let schema = arrow_schema(&aggregate.schema);
-        let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
+        let closing = event_time_key(aggregate)?.map(|(_, key, data_type)| event_time(key.clone(), data_type));
         let time = closing.map(|closing| columns.add(&closing)).transpose()?;
         let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
         let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(tap));

@@ -38,7 +38,7 @@ impl Lowering {
 
     /// In complete mode: the whole table each epoch, kept if the node gives changes of it.
     pub(super) fn whole(&mut self, node: Node) -> Node {
-        if node.changelog || !is_whole(&node) { self.last("table", Kind::Table, node) } else { node }
+        if node.changelog || !(self.as_spark || is_whole(&node)) { self.last("table", Kind::Table, node) } else { node }
     }
 
     fn last(&mut self, name: &str, kind: Kind, root: Node) -> Node {
@@ -73,7 +73,7 @@ fn is_whole(node: &Node) -> bool {
         Kind::Group(group) => group.mode == Complete,
         Kind::Session(session) => session.mode == Complete,
         Kind::Sort(_) | Kind::Table => true,
-        Kind::Map(_) | Kind::StaticJoin(_) | Kind::Union => node.inputs.iter().all(is_whole),
+        Kind::Map(_) | Kind::StaticJoin(_) | Kind::Union | Kind::Dedup(_) => node.inputs.iter().all(is_whole),
         _ => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Aggregation by several sets of keys: each row is given once per set, with nulls for the keys the set lacks and with the set's
-//! number as one more key; behind that it is a grouped aggregation like any other.
+//! number as one more key; behind that it is a grouped aggregation like any other. Sets without the event time have no closing
+//! time: their groups stay for ever, and in append mode they never come, as in Spark.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,15 +27,18 @@ impl Lowering {
         let mut columns = Columns::new(aggregate.input.schema());
         let sources = keys.iter().map(|key| columns.add(key)).collect::<Result<Vec<_>>>()?;
         let aggregates = columns.calls(&aggregate.aggr_expr)?;
-        let closing = event_time_key(aggregate)?.map(|(key, data_type)| event_time(key.clone(), data_type));
-        let time = closing.map(|closing| columns.add(&closing)).transpose()?;
+        let closing = match event_time_key(aggregate)? {
+            Some((key, expr, data_type)) => Some((key, columns.add(&event_time(expr.clone(), data_type))?)),
+            None => None,
+        };
         let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(tap));
         let input = self.project(input, columns);
         let bare = if input.changelog { without_change(&input.schema) } else { input.schema.clone() };
         let width = bare.fields().len();
-        let kernel = Sets::new(&bare, sources, aggregate.schema.field(keys.len()), &keys, sets)?;
+        let kernel = Sets::new(&bare, (sources, closing), aggregate.schema.field(keys.len()), &keys, sets)?;
         let schema = DFSchema::try_from(kernel.schema.as_ref().clone())?;
         let input = self.step(input, Step::Expand(Arc::new(kernel)), &schema);
+        let time = closing.map(|_| width + keys.len() + 1);
         let group = Group { keys: key_columns(width, &keys), aggregates, mode: self.group_mode(), time, window: None };
         Ok(self.grouped(input, group, arrow_schema(&aggregate.schema), tap))
     }
@@ -46,28 +50,41 @@ fn key_columns(width: usize, keys: &[&Expr]) -> Vec<usize> {
     range.collect()
 }
 
-/// The kernel: all columns as they are, then the keys of a set, then the set's number.
+/// The kernel: all columns as they are, then the keys of a set, then the set's number, then the closing time if there is an event
+/// time among the keys.
 struct Sets {
     /// The column of each key.
     keys: Vec<usize>,
+    /// Which key is the event time, and the column with the closing time.
+    closing: Option<(usize, usize)>,
     /// For each set: which keys it has, and its number as an array of one.
     sets: Vec<(Vec<bool>, ArrayRef)>,
     schema: SchemaRef,
 }
 
 impl Sets {
-    fn new(input: &SchemaRef, columns: Vec<usize>, number: &Field, keys: &[&Expr], sets: &[Vec<Expr>]) -> Result<Self> {
+    /// `places`: the column of each key; which key is the event time, and the column with the closing time.
+    fn new(
+        input: &SchemaRef,
+        places: (Vec<usize>, Option<(usize, usize)>),
+        number: &Field,
+        keys: &[&Expr],
+        sets: &[Vec<Expr>],
+    ) -> Result<Self> {
+        let (columns, closing) = places;
         let copy = |(n, column): (usize, &usize)| input.field(*column).clone().with_name(format!("_key_{n}"));
         let copies = columns.iter().enumerate().map(copy).map(Arc::new);
         let fields: Vec<FieldRef> = input.fields().iter().cloned().chain(copies).collect();
         let last = Arc::new(Field::new("_set", number.data_type().clone(), true));
-        let schema = Arc::new(Schema::new(fields.into_iter().chain([last]).collect::<Vec<_>>()));
+        let time = closing.map(|(_, column)| input.field(column).clone().with_name("_closing").with_nullable(true));
+        let fields = fields.into_iter().chain([last]).chain(time.map(Arc::new));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let of_set = |(set, number_of_set): (&Vec<Expr>, u64)| {
             let number_of_set = cast(&UInt64Array::from(vec![number_of_set]), number.data_type())?;
             Ok((keys.iter().map(|key| set.contains(key)).collect(), number_of_set))
         };
         let sets = sets.iter().zip(numbers(keys, sets)).map(of_set).collect::<Result<_>>()?;
-        Ok(Sets { keys: columns, sets, schema })
+        Ok(Sets { keys: columns, closing, sets, schema })
     }
 
     fn of_set(&self, rows: &RecordBatch, present: &[bool], number: &ArrayRef) -> Result<RecordBatch> {
@@ -75,9 +92,11 @@ impl Sets {
             (column, true) => column.clone(),
             (column, false) => new_null_array(column.data_type(), rows.num_rows()),
         };
+        let closing = self.closing.as_ref().map(|(place, column)| key((column, &present[*place])));
         let keys = self.keys.iter().zip(present).map(key);
         let mut columns: Vec<ArrayRef> = rows.columns().iter().cloned().chain(keys).collect();
         columns.push(repeated(number, rows.num_rows())?);
+        columns.extend(closing);
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }
@@ -114,7 +133,7 @@ mod tests {
         let (a, b) = (col("a"), col("b"));
         let sets = [vec![a.clone(), b.clone()], vec![a.clone()], vec![]];
         let number = Field::new("n", DataType::UInt8, false);
-        let kernel = Sets::new(&input, vec![0, 1], &number, &[&a, &b], &sets).unwrap();
+        let kernel = Sets::new(&input, (vec![0, 1], None), &number, &[&a, &b], &sets).unwrap();
         let column = |values: [Option<i64>; 2]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
         let rows = RecordBatch::try_new(input, vec![column([Some(1), None]), column([Some(5), Some(6)])]).unwrap();
         let out = kernel.expand(&rows).unwrap();

@@ -141,7 +141,7 @@ impl Lowering {
         }
         sides[0].tapped(&join.left)?;
         sides[1].tapped(&join.right)?;
-        let evictions = [0, 1].map(|i| eviction(&times, i, join, &sides[i], event_times));
+        let evictions = [0, 1].map(|i| eviction(&times, i, join));
         let [evict_left, evict_right] = evictions;
         let joined = joined_schema(&sides[0], &sides[1])?;
         let (prefilters, condition) = split_condition(join, &sides, &joined)?;
@@ -306,14 +306,7 @@ fn time_column(side: &mut Side, base: &DFSchema, column: usize) -> Result<usize>
 }
 
 /// When a stored row of side `i` can match nothing any more.
-fn eviction(
-    times: &JoinTimes,
-    i: usize,
-    join: &LogicalJoin,
-    side: &Side,
-    event_times: [Option<usize>; 2],
-) -> Result<Option<Eviction>> {
-    let column = |index: usize| expression::columns(side.schema.as_arrow(), index..index + 1).remove(0);
+fn eviction(times: &JoinTimes, i: usize, join: &LogicalJoin) -> Result<Option<Eviction>> {
     if let Some(key) = times.keys[0].or(times.keys[1]) {
         // Spark: a watermark on one side's key column bounds both sides by the key's value.
         let (left, right) = &join.on[key];
@@ -322,8 +315,11 @@ fn eviction(
         let time = event_time(expr.clone(), &expr.get_type(base)?);
         return Ok(Some(Eviction { value: expression::physical(&time, base)?, delay: 0 }));
     }
-    let bound = event_times[1 - i].and(times.delays[i]).zip(event_times[i]);
-    Ok(bound.map(|(delay, index)| Eviction { value: column(index), delay }))
+    // Spark: a side without event time of its own is kept for ever, though it is bounded.
+    let (Some(bound), Some(_)) = (&times.bounds[i], times.columns[i]) else { return Ok(None) };
+    let base = if i == 0 { join.left.schema() } else { join.right.schema() };
+    let value = expression::physical(&Expr::Column(bound.time.clone()), base)?;
+    Ok(Some(Eviction { value, delay: bound.delay }))
 }
 
 type Prefilters = [Option<Arc<dyn PhysicalExpr>>; 2];

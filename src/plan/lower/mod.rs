@@ -38,11 +38,13 @@ pub struct Wanted {
     pub mode: OutputMode,
     /// The rows of a changelog with their signs, as a last column, instead of what the sink would make of them.
     pub changelog: bool,
+    /// Exactly what Spark gives: in complete mode rows that no aggregation keeps are given once.
+    pub as_spark: bool,
 }
 
 impl From<OutputMode> for Wanted {
     fn from(mode: OutputMode) -> Self {
-        Wanted { mode, changelog: false }
+        Wanted { mode, changelog: false, as_spark: false }
     }
 }
 
@@ -83,6 +85,7 @@ enum Consumer {
 
 struct Lowering {
     mode: OutputMode,
+    as_spark: bool,
     consumer: Consumer,
     scans: Vec<Scan>,
     watermarks: Vec<i64>,
@@ -95,6 +98,7 @@ impl Lowering {
     fn new(wanted: Wanted, late: Option<SchemaRef>) -> Self {
         Lowering {
             mode: wanted.mode,
+            as_spark: wanted.as_spark,
             consumer: if wanted.changelog { Consumer::Operator } else { Consumer::Sink },
             scans: Vec::new(),
             watermarks: Vec::new(),
@@ -180,8 +184,12 @@ impl Lowering {
         Ok(self.add("watermark", kind, vec![input], arrow_schema(plan.schema())))
     }
 
+    /// Over an aggregation it sees what the sink would: the rows that update or complete mode gives in an epoch, as in Spark.
     fn deduplicate(&mut self, node: &Deduplicate) -> Result<Node> {
-        let input = self.operand(&node.input)?;
+        let input = match aggregates(&node.input) && self.consumer == Consumer::Sink {
+            true => self.node(&node.input)?,
+            false => self.operand(&node.input)?,
+        };
         append_only(&input, "dropDuplicates")?;
         let keys = node.indexes()?;
         let is_time = |key: &usize| nodes::watermark_delay_millis(node.input.schema().field(*key)).is_some();
@@ -204,7 +212,12 @@ impl Lowering {
     }
 
     fn union(&mut self, union: &Union) -> Result<Node> {
-        let inputs = union.inputs.iter().map(|input| self.node(input)).collect::<Result<Vec<_>>>()?;
+        // Whole tables and rows are united as changes of one table.
+        let mixed = union.inputs.iter().any(|input| aggregates(input)) && !union.inputs.iter().all(|i| aggregates(i));
+        let as_changes = mixed && self.mode == OutputMode::Complete && !self.as_spark;
+        let lower =
+            |lowering: &mut Self, input| if as_changes { lowering.operand(input) } else { lowering.node(input) };
+        let inputs = union.inputs.iter().map(|input| lower(self, input)).collect::<Result<Vec<_>>>()?;
         let schema = arrow_schema(&union.schema);
         let inputs = inputs.into_iter().map(|input| self.relabel(input, &schema)).collect::<Result<Vec<_>>>()?;
         let changelog = inputs.iter().any(|input| input.changelog);
@@ -281,6 +294,11 @@ impl Lowering {
             (OutputMode::Complete, Consumer::Operator) => Mode::Changelog { closes: false },
         }
     }
+}
+
+/// Whether there is an aggregation of a stream in a plan.
+fn aggregates(plan: &LogicalPlan) -> bool {
+    super::check::streaming_nodes(plan).iter().any(|node| super::check::is_aggregation(node))
 }
 
 /// The schema of rows, with a sign behind if they are a changelog's.

@@ -21,6 +21,11 @@ impl Lowering {
             return self.hiding_projection(projection, below);
         }
         let input = self.node(&projection.input)?;
+        self.projected(input, projection)
+    }
+
+    /// The columns of a projection, of a node that stands for its input.
+    fn projected(&mut self, input: Node, projection: &Projection) -> Result<Node> {
         let exprs = expression::physical_all(&projection.expr, projection.input.schema())?;
         let step = Step::Project(exprs, arrow_schema(&projection.schema));
         Ok(self.step(input, step, &projection.schema))
@@ -78,6 +83,14 @@ impl Lowering {
         let corrected = self.corrected();
         let mut input = match limit.input.as_ref() {
             LogicalPlan::Sort(sort) if corrected => return self.first_rows(sort, skip, fetch),
+            // Sorted by what is not shown: the projection between leaves the order, and so the first rows, as they are.
+            LogicalPlan::Projection(shown) if corrected => match shown.input.as_ref() {
+                LogicalPlan::Sort(sort) => {
+                    let first = self.first_rows(sort, skip, fetch)?;
+                    return self.projected(first, shown);
+                }
+                _ => self.operand(&limit.input)?,
+            },
             // An aggregation below gives corrections, which are no rows to count.
             input if corrected => self.operand(input)?,
             input => self.node(input)?,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::common::{Column, DFSchemaRef, Result, internal_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use super::{event_time_index, passing, single, without_order};
+use super::{event_time_index, passing, single, watermark_delay_millis, without_order};
 
 /// Keeps the first row of each key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -69,11 +69,15 @@ impl UserDefinedLogicalNodeCore for Deduplicate {
         })
     }
 
-    /// The event time is needed too, to judge which rows are late.
+    /// An event time is needed too, to judge which rows are late.
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let schema = self.input.schema();
         let mut needed = passing(output_columns, schema.fields().len())?;
-        needed[0].extend(event_time_index(schema));
+        let keys = self.indexes().ok()?;
+        let is_event_time = |index: &usize| watermark_delay_millis(schema.field(*index)).is_some();
+        if !needed[0].iter().chain(&keys).any(is_event_time) {
+            needed[0].extend(event_time_index(schema));
+        }
         Some(needed)
     }
 }

@@ -32,10 +32,15 @@ impl Watermark {
     pub fn try_new(input: Arc<LogicalPlan>, column: Column, delay_micros: i64) -> Result<Self> {
         let marked = input.schema().index_of_column(&column)?;
         let mut fields = qualified_fields(input.schema());
-        let field = &mut fields[marked].1;
-        let mut metadata = field.metadata().clone();
-        metadata.insert(WATERMARK_DELAY.to_string(), (delay_micros / 1000).to_string());
-        *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        for (index, (_, field)) in fields.iter_mut().enumerate() {
+            let mut metadata = field.metadata().clone();
+            // The event time of before is none any more.
+            metadata.remove(WATERMARK_DELAY);
+            if index == marked {
+                metadata.insert(WATERMARK_DELAY.to_string(), (delay_micros / 1000).to_string());
+            }
+            *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+        }
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
         Ok(Self { input, column, delay_micros, schema })
     }
