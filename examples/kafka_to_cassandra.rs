@@ -10,6 +10,7 @@
 //! ```
 //!
 //! The program first writes some readings of sensors into the topic `sensor_readings`, and makes the table `lessons.sensor_minutes`.
+//! Its checkpoint is `kafka_to_cassandra` in the folder of temporary files; with a new broker, delete it.
 
 use scylla::client::session_builder::SessionBuilder;
 use thalweg::prelude::*;

@@ -8,7 +8,8 @@
 //! cargo run --example kafka_to_kafka
 //! ```
 //!
-//! Without a topic of yours the program first writes some readings of sensors into `readings`.
+//! The program first writes some readings of sensors into the topic `readings`. Its checkpoint is `kafka_to_kafka` in the folder of temporary
+//! files; with a new broker, delete it: a checkpoint belongs to the topics it was made with.
 
 use thalweg::prelude::*;
 

@@ -143,10 +143,10 @@ impl QueryState {
         self.lock().wakes
     }
 
-    /// Waits until woken after the count was `since`, at most `limit`.
+    /// Waits until woken after the count was `since`, at most `limit`; not at all if it should stop, whenever that was asked for.
     pub fn sleep(&self, since: u64, limit: Option<Duration>) {
         let inner = self.lock();
-        let idle = |inner: &mut Inner| inner.wakes == since;
+        let idle = |inner: &mut Inner| inner.wakes == since && !self.stopping();
         match limit {
             Some(limit) => drop(self.changed.wait_timeout_while(inner, limit, idle)),
             None => drop(self.changed.wait_while(inner, idle)),
