@@ -27,6 +27,8 @@ pub mod progress;
 mod recorded;
 mod report;
 mod restart;
+#[cfg(test)]
+pub(crate) mod simulation;
 mod start;
 mod state;
 mod state_limit;

@@ -3,40 +3,55 @@
 //! Temporary files lie in `.temporary` below the root, so that what a crash left can be found without listing the rest. A
 //! failed fsync is never tried again: the system may have forgotten what it could not write.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::disk::{Disk, DiskFile, SystemDisk};
 use super::{Entry, Put, Store};
 use crate::{Error, Result, kill};
 
 const TEMPORARY: &str = ".temporary";
 
-/// A folder of this machine.
+/// A folder of a disk.
 pub(super) struct LocalStore {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
     /// Files 0600 and folders 0700, whatever the process's mask.
     private: bool,
 }
 
 impl LocalStore {
-    /// The store at `root`, which need not exist.
+    /// The store at `root` on this machine, which need not exist.
     pub(super) fn new(root: &Path, private: bool) -> Self {
-        LocalStore { root: root.to_owned(), private }
+        LocalStore::on(Arc::new(SystemDisk), root, private)
+    }
+
+    /// The store at `root` on a disk.
+    pub(super) fn on(disk: Arc<dyn Disk>, root: &Path, private: bool) -> Self {
+        LocalStore { disk, root: root.to_owned(), private }
     }
 
     fn full(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }
 
+    /// Makes a folder and those above it, and makes the names of all that are new durable.
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(if self.private { 0o700 } else { 0o777 }).create(path)
+        let mode = if self.private { 0o700 } else { 0o777 };
+        match self.disk.make_folder(path, mode) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && path.parent().is_some() => {
+                path.parent().map_or(Ok(()), |above| self.make_folder(above))?;
+                return self.make_folder(path);
+            }
+            made => made?,
+        }
+        path.parent().map_or(Ok(()), |above| self.disk.sync_folder(above))
     }
 
-    fn new_file(&self, path: &Path) -> io::Result<File> {
-        let mode = if self.private { 0o600 } else { 0o666 };
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    fn new_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.create(path, if self.private { 0o600 } else { 0o666 })
     }
 
     /// Writes the temporary file; makes its folder the first time.
@@ -50,8 +65,9 @@ impl LocalStore {
             opened => opened?,
         };
         kill::write(&mut file, bytes, &self.root, path)?;
+        file.flush()?;
         if how != Put::Hint {
-            file.sync_all()?;
+            file.sync()?;
         }
         kill::point(&self.root, path, "written")
     }
@@ -60,20 +76,39 @@ impl LocalStore {
     fn publish(&self, temporary: &Path, path: &str, how: Put) -> io::Result<bool> {
         let target = self.full(path);
         let folder = target.parent().unwrap_or(&self.root);
-        let moved = match rename(temporary, &target, how) {
+        let moved = match self.rename(temporary, &target, how) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make_folder(folder)?;
-                File::open(folder.parent().unwrap_or(folder))?.sync_all()?;
-                rename(temporary, &target, how)?
+                self.rename(temporary, &target, how)?
             }
             moved => moved?,
         };
         kill::point(&self.root, path, "renamed")?;
         if moved && how != Put::Hint {
-            File::open(folder)?.sync_all()?;
+            self.disk.sync_folder(folder)?;
         }
         kill::point(&self.root, path, "durable")?;
         Ok(moved)
+    }
+
+    /// Moves a file; with [`Put::New`] by a second name, which the system refuses if the name is taken.
+    fn rename(&self, temporary: &Path, target: &Path, how: Put) -> io::Result<bool> {
+        let disk = &self.disk;
+        if how != Put::New {
+            return disk.rename(temporary, target).map(|()| true);
+        }
+        match disk.link(temporary, target) {
+            Ok(()) => disk.remove(temporary).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => disk.remove(temporary).map(|()| false),
+            // A file system without second names: the look before is the best there is.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+                match disk.exists(target)? {
+                    true => disk.remove(temporary).map(|()| false),
+                    false => disk.rename(temporary, target).map(|()| true),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn failed(&self, what: &str, path: &str, cause: io::Error) -> Error {
@@ -81,23 +116,11 @@ impl LocalStore {
     }
 }
 
-/// Moves a file; with [`Put::New`] by a second name, which the system refuses if the name is taken.
-fn rename(temporary: &Path, target: &Path, how: Put) -> io::Result<bool> {
-    if how != Put::New {
-        return fs::rename(temporary, target).map(|()| true);
-    }
-    match fs::hard_link(temporary, target) {
-        Ok(()) => fs::remove_file(temporary).map(|()| true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::remove_file(temporary).map(|()| false),
-        // A file system without second names: the look before is the best there is.
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
-            match target.try_exists()? {
-                true => fs::remove_file(temporary).map(|()| false),
-                false => fs::rename(temporary, target).map(|()| true),
-            }
-        }
-        Err(error) => Err(error),
-    }
+/// A name for the temporary file of `path`, which tells what it was to become.
+fn temporary_name(path: &str) -> String {
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '/' | '.' | '-');
+    let named: String = path.chars().filter(plain).take(100).collect();
+    format!("{}~{}", named.replace('/', "~"), uuid::Uuid::new_v4())
 }
 
 /// None is fine.
@@ -108,25 +131,9 @@ fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn entry(name: String, about: &Metadata) -> Entry {
-    Entry { name, modified: about.modified().ok() }
-}
-
-fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for found in fs::read_dir(folder)? {
-        let found = found?;
-        // A file that is gone by now is not there.
-        if let Ok(about) = found.metadata() {
-            entries.push(entry(found.file_name().to_string_lossy().into_owned(), &about));
-        }
-    }
-    Ok(entries)
-}
-
 impl Store for LocalStore {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        match fs::read(self.full(path)) {
+        match self.disk.read(&self.full(path)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("read", path, error)),
@@ -134,32 +141,32 @@ impl Store for LocalStore {
     }
 
     fn put(&self, path: &str, bytes: &[u8], how: Put) -> Result<bool> {
-        let temporary = self.root.join(TEMPORARY).join(uuid::Uuid::new_v4().to_string());
+        let temporary = self.root.join(TEMPORARY).join(temporary_name(path));
         let done = self.write(&temporary, path, bytes, how).and_then(|()| self.publish(&temporary, path, how));
         done.map_err(|error| {
             if kill::alive(&self.root) {
                 // If it can't be removed, the next start does.
-                drop(fs::remove_file(&temporary));
+                drop(self.disk.remove(&temporary));
             }
             self.failed("write", path, error)
         })
     }
 
     fn exists(&self, path: &str) -> Result<bool> {
-        self.full(path).try_exists().map_err(|error| self.failed("look for", path, error))
+        self.disk.exists(&self.full(path)).map_err(|error| self.failed("look for", path, error))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Entry>> {
-        if_there(entries(&self.full(folder))).map_err(|error| self.failed("list", folder, error))
+        if_there(self.disk.list(&self.full(folder))).map_err(|error| self.failed("list", folder, error))
     }
 
     fn delete(&self, path: &str) -> Result<()> {
-        let deleted = kill::point(&self.root, path, "delete").and_then(|()| fs::remove_file(self.full(path)));
+        let deleted = kill::point(&self.root, path, "delete").and_then(|()| self.disk.remove(&self.full(path)));
         if_there(deleted).map_err(|error| self.failed("remove", path, error))
     }
 
     fn delete_folder(&self, path: &str) -> Result<()> {
-        let deleted = kill::point(&self.root, path, "delete").and_then(|()| fs::remove_dir_all(self.full(path)));
+        let deleted = kill::point(&self.root, path, "delete").and_then(|()| self.disk.remove_folder(&self.full(path)));
         if_there(deleted).map_err(|error| self.failed("remove", path, error))
     }
 

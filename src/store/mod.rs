@@ -1,7 +1,7 @@
 //! Small durable files: everything that a checkpoint and the logs of file sources and sinks keep on disk goes through here.
 //!
 //! ```text
-//!  checkpoint, filelog ─► Folder (names, checksums) ─► Store: local folder | object store
+//!  checkpoint, filelog ─► Folder (names, checksums) ─► Store: local folder (on a Disk) | object store
 //! ```
 //!
 //! In: names and whole contents. Out: the same, or an error that names the file. What always holds: a file is visible whole or
@@ -9,8 +9,11 @@
 //! given back unchanged or not at all. Contents are kilobytes to megabytes; nothing here streams.
 
 mod checksum;
+mod disk;
 mod local;
 mod object;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -80,6 +83,8 @@ impl Folder {
     /// `UNSUPPORTED_FILE_SYSTEM` for another scheme.
     pub(crate) fn open(location: &str) -> Result<Folder> {
         match location.split_once(':') {
+            #[cfg(test)]
+            Some(("simulated", rest)) => simulated::open(rest),
             Some((scheme, rest)) if scheme == "memory" || (scheme != "file" && rest.starts_with("//")) => {
                 Ok(Folder { store: object::open(location)?, path: String::new() })
             }

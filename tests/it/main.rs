@@ -1,7 +1,7 @@
 //! Integration tests: the whole engine through its public interface.
 //!
 //! One binary, so that DataFusion is linked once. `case` reads the conformance corpus and builds its queries; `batch`
-//! replays the cases' static answers, `replay` and `stream` their streaming answers. `embedded` and `queries` are about
+//! replays the cases' static answers, `replay` and `stream` their streaming answers, `restarts` these with restarts. `embedded` and `queries` are about
 //! the library's own doors.
 
 mod arbitrary;
@@ -21,6 +21,7 @@ mod continuous;
 mod embedded;
 mod faults_checkpoint;
 mod faults_data;
+mod faults_process;
 mod faults_time;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -29,9 +30,11 @@ mod late;
 mod metrics;
 mod modes;
 mod plans;
+mod processes;
 mod queries;
 mod refused_by_spark;
 mod replay;
+mod restarts;
 mod sql;
 mod state;
 mod statics;

@@ -1,9 +1,10 @@
 //! Runs a case of the corpus as a streaming query and writes down what its batches read and emitted.
 //!
 //! In: a case and the number of workers. Out: one [`Run`] for each `run` step of its script (one if there is none, one for a
-//! live case), or the error that refused the query. Files appear as the script says, whole and with rising times.
+//! live case), or the error that refused the query. Files appear as the script says, whole and with rising times. On demand
+//! each run is broken off around every batch and goes on in a new session with another number of workers ([`Breaks`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
@@ -18,7 +19,7 @@ use thalweg::session::Session;
 use thalweg::{Error, Result};
 
 use crate::case::{self, Case, list, text};
-use crate::compare::{json_rows, json_schema};
+use crate::compare::{json_rows, json_schema, same_rows};
 
 /// No case needs as long as this: a query that does is stuck.
 const STUCK: Duration = Duration::from_secs(40);
@@ -50,8 +51,33 @@ pub struct Batch {
 /// Replays a case; an error means that the query was refused before any batch.
 pub fn replay(case: &Case, workers: usize) -> Result<Vec<Run>> {
     let case = case.clone();
-    unless_stuck(move || Stage::new(case, workers).and_then(Stage::play))
+    unless_stuck(move || Stage::new(case, vec![workers], Arc::new(|_, _| Break::None)).and_then(Stage::play))
 }
+
+/// As [`replay`], broken off where `breaks` says; the number of workers changes from leg to leg, 1, 2, 1, …
+pub fn replay_broken(case: &Case, breaks: Breaks) -> Result<Vec<Run>> {
+    let case = case.clone();
+    unless_stuck(move || Stage::new(case, vec![1, 2], breaks).and_then(Stage::play))
+}
+
+/// How a query is broken off around a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// Not at all.
+    None,
+    /// Before the batch is committed: it runs again.
+    Before,
+    /// After the batch was committed, when the next one has been planned and nothing of that plan was written.
+    After,
+    /// As [`Break::After`], and the batch's commit is deleted by hand: it runs again.
+    Uncommit,
+}
+
+/// How the batch of this number is broken off in this run of the script.
+pub type Breaks = Arc<dyn Fn(usize, u64) -> Break + Send + Sync>;
+
+/// The error that breaks a leg off.
+const BROKEN_OFF: &str = "broken off by the test";
 
 /// Does something on a thread of its own; an error if it takes too long or panics.
 pub fn unless_stuck<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -69,13 +95,48 @@ pub fn unless_stuck<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
     })
 }
 
-/// What the sink got: epochs and their rows.
+/// What a sink got: epochs and their rows.
 pub type Delivered = Arc<Mutex<Vec<(u64, Vec<RecordBatch>)>>>;
+
+/// What one run of the script is, over all its legs.
+#[derive(Default)]
+struct Tape {
+    delivered: Vec<(u64, Vec<RecordBatch>)>,
+    reports: BTreeMap<u64, Progress>,
+    schema: Value,
+    /// Batches around which it was broken off already.
+    broken: BTreeSet<u64>,
+    /// The batch behind which it is to be broken off, and how.
+    waiting: Option<(u64, Break)>,
+}
+
+impl Tape {
+    /// A batch comes to the sink.
+    fn deliver(&mut self, epoch: u64, rows: Vec<RecordBatch>, how: Break) -> Result<()> {
+        let broken_off = || Err(Error::outside(BROKEN_OFF));
+        if self.waiting.is_some_and(|(waiting, _)| waiting < epoch) {
+            return broken_off();
+        }
+        match how {
+            Break::None => {}
+            Break::Before if self.broken.insert(epoch) => return broken_off(),
+            Break::Before => {}
+            Break::After | Break::Uncommit if self.broken.insert(epoch) => self.waiting = Some((epoch, how)),
+            Break::After | Break::Uncommit => {}
+        }
+        self.delivered.push((epoch, rows));
+        Ok(())
+    }
+}
 
 /// Where a case is played: its files, its checkpoint, and what was seen so far.
 struct Stage {
     case: Case,
-    workers: usize,
+    /// Workers of the legs, over and over.
+    workers: Vec<usize>,
+    breaks: Breaks,
+    /// Legs so far.
+    legs: usize,
     folder: tempfile::TempDir,
     /// Files shown so far, by source.
     shown: BTreeMap<String, usize>,
@@ -85,11 +146,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(case: Case, workers: usize) -> Result<Stage> {
+    fn new(case: Case, workers: Vec<usize>, breaks: Breaks) -> Result<Stage> {
         let folder = tempfile::tempdir()?;
         case.make_folders(folder.path())?;
         let (shown, entries) = Default::default();
-        let mut stage = Stage { case, workers, folder, shown, entries, runs: Vec::new() };
+        let mut stage = Stage { case, workers, breaks, legs: 0, folder, shown, entries, runs: Vec::new() };
         for source in stage.sources(|source| source["static"] == true) {
             stage.show(&source, usize::MAX)?;
         }
@@ -154,17 +215,35 @@ impl Stage {
     }
 
     fn delete_last_commit(&self) -> Result<()> {
-        let commits = fs::read_dir(self.checkpoint().join("commits"))?.flatten();
-        let numbered =
-            commits.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u64>().ok()?, entry.path())));
-        let (_, newest) = numbered.max().ok_or_else(|| Error::internal("there is no commit to delete"))?;
-        Ok(fs::remove_file(newest)?)
+        let newest = self.numbers("commits")?.pop().ok_or_else(|| Error::internal("there is no commit to delete"))?;
+        Ok(fs::remove_file(self.checkpoint().join("commits").join(newest.to_string()))?)
+    }
+
+    /// The numbers in a folder of the checkpoint, rising.
+    fn numbers(&self, folder: &str) -> Result<Vec<u64>> {
+        let entries = fs::read_dir(self.checkpoint().join(folder))?.flatten();
+        let mut numbers: Vec<u64> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Leaves the checkpoint as it was after the commit of this batch, or before it if that is to be deleted.
+    fn go_back(&self, batch: u64, how: Break) -> Result<()> {
+        let planned = self.numbers("offsets")?.into_iter().filter(|number| *number > batch);
+        for number in planned {
+            fs::remove_file(self.checkpoint().join("offsets").join(number.to_string()))?;
+        }
+        match how {
+            Break::Uncommit => Ok(fs::remove_file(self.checkpoint().join("commits").join(batch.to_string()))?),
+            _ => Ok(()),
+        }
     }
 
     /// A session of its own, as after a restart of the whole program.
-    fn session(&self, step: &Value) -> Session {
+    fn session(&mut self, step: &Value) -> Session {
         let session = self.case.session();
-        session.set_conf("thalweg.workers", self.workers);
+        session.set_conf("thalweg.workers", self.workers[self.legs % self.workers.len()]);
+        self.legs += 1;
         session.set_conf("spark.sql.streaming.numRecentProgressUpdates", 10_000);
         for (key, value) in step["conf"].as_object().into_iter().flatten() {
             session.set_conf(key, text(value));
@@ -178,49 +257,77 @@ impl Stage {
         case::query(session, query)
     }
 
-    fn writer(&self, frame: DataFrame, step: &Value, delivered: &Delivered) -> DataStreamWriter {
-        let delivered = Arc::clone(delivered);
+    fn writer(&self, frame: DataFrame, step: &Value, tape: &Arc<Mutex<Tape>>) -> DataStreamWriter {
+        let (tape, breaks, run) = (Arc::clone(tape), Arc::clone(&self.breaks), self.runs.len());
         let mode = step["outputMode"].as_str().unwrap_or_else(|| text(&self.case.json["outputMode"]));
         let writer = frame.write_stream().output_mode(mode);
         writer.option("checkpointLocation", self.checkpoint().display()).foreach_rows(move |rows, _, epoch| {
-            delivered.lock().expect("no holder panics").push((epoch, rows));
-            Ok(())
+            tape.lock().expect("no holder panics").deliver(epoch, rows, breaks(run, epoch))
         })
     }
 
-    fn run(&mut self, step: &Value) -> Result<()> {
+    /// Starts the query in a session of its own.
+    fn start(&mut self, step: &Value, trigger: Trigger, tape: &Arc<Mutex<Tape>>) -> Result<StreamingQuery> {
         let session = self.session(step);
         let frame = self.frame(&session, step)?;
-        let (schema, delivered) = (json_schema(&frame), Delivered::default());
-        let query = self.writer(frame, step, &delivered).trigger(Trigger::AvailableNow).start()?;
-        // Why it ended is asked below.
-        let _ = query.await_termination();
-        self.finish(schema, &query, &delivered)
+        tape.lock().expect("no holder panics").schema = json_schema(&frame);
+        self.writer(frame, step, tape).trigger(trigger).start()
+    }
+
+    fn run(&mut self, step: &Value) -> Result<()> {
+        let tape = Arc::default();
+        loop {
+            let query = self.start(step, Trigger::AvailableNow, &tape)?;
+            // Why it ended is asked below.
+            let _ = query.await_termination();
+            if !self.leg_ended(&query, &tape)? {
+                return self.finish(&tape, query.exception());
+            }
+        }
+    }
+
+    /// Notes what a leg reported; true if another one follows.
+    fn leg_ended(&self, query: &StreamingQuery, tape: &Mutex<Tape>) -> Result<bool> {
+        let mut tape = tape.lock().expect("no holder panics");
+        tape.reports.extend(query.recent_progress().into_iter().map(|report| (report.batch_id, report)));
+        let error = query.exception();
+        let broken_off = error.as_ref().is_some_and(|error| error.message().contains(BROKEN_OFF));
+        match tape.waiting.take() {
+            Some((batch, how)) if broken_off || error.is_none() => self.go_back(batch, how).map(|()| true),
+            _ => Ok(broken_off),
+        }
     }
 
     fn play_live(&mut self) -> Result<()> {
-        let session = self.session(&Value::Null);
-        let frame = self.frame(&session, &Value::Null)?;
-        let (schema, delivered) = (json_schema(&frame), Delivered::default());
-        let query = self.writer(frame, &Value::Null, &delivered).start()?;
+        let tape = Arc::default();
+        let mut query = self.start(&Value::Null, Trigger::default(), &tape)?;
         for step in list(&self.case.json["script"].clone()) {
-            match step["process"] == true {
-                // A query that died tells why below.
-                true => drop(query.process_all_available()),
-                false => self.step(step)?,
+            if step["process"] != true {
+                self.step(step)?;
+                continue;
+            }
+            // A query that died tells why below.
+            let _ = query.process_all_available();
+            if self.workers.len() > 1 && query.is_active() {
+                query.stop()?;
+                self.leg_ended(&query, &tape)?;
+                query = self.start(&Value::Null, Trigger::default(), &tape)?;
             }
         }
         query.stop()?;
-        self.finish(schema, &query, &delivered)
+        self.leg_ended(&query, &tape)?;
+        self.finish(&tape, query.exception())
     }
 
-    fn finish(&mut self, schema: Value, query: &StreamingQuery, delivered: &Delivered) -> Result<()> {
-        let delivered = std::mem::take(&mut *delivered.lock().expect("no holder panics"));
-        let reports: BTreeMap<u64, Progress> =
-            query.recent_progress().into_iter().map(|report| (report.batch_id, report)).collect();
-        let mut run = Run { schema, batches: Vec::new(), error: query.exception() };
+    fn finish(&mut self, tape: &Mutex<Tape>, error: Option<Error>) -> Result<()> {
+        let Tape { delivered, reports, schema, .. } = std::mem::take(&mut *tape.lock().expect("no holder panics"));
+        let mut run = Run { schema, batches: Vec::new(), error };
         for (id, rows) in delivered {
             let rows = json_rows(&rows)?;
+            if let Some(known) = run.batches.iter().find(|batch| batch.id == id) {
+                self.check_same(known, &rows, &run.schema)?;
+                continue;
+            }
             let Some(report) = reports.get(&id) else {
                 return Err(Error::internal(format!("batch {id} has no progress report")));
             };
@@ -230,6 +337,14 @@ impl Stage {
         }
         self.runs.push(run);
         Ok(())
+    }
+
+    /// A batch that runs again has the rows that it had.
+    fn check_same(&self, known: &Batch, again: &[Value], schema: &Value) -> Result<()> {
+        if same_rows(again, &known.rows, schema, self.case.json["ordered"] == true) {
+            return Ok(());
+        }
+        Err(Error::internal(format!("batch {} had {:?} and has {again:?} when it runs again", known.id, known.rows)))
     }
 
     /// Which files a batch took from each source.

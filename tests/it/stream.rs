@@ -5,7 +5,7 @@
 //! failures; what is known to differ stands in [`NOT_YET`], and a case listed there must really differ.
 
 use serde_json::Value;
-use thalweg::Error;
+use thalweg::{Error, Result};
 
 use crate::case::{self, Case, is_expected, list};
 use crate::compare::same_rows;
@@ -111,8 +111,13 @@ fn difference(case: &Case) -> Option<String> {
 }
 
 fn difference_with(case: &Case, workers: usize) -> Option<String> {
+    differs(case, replay(case, workers))
+}
+
+/// What is different in a replay; nothing if it is as in Spark.
+pub fn differs(case: &Case, replayed: Result<Vec<Run>>) -> Option<String> {
     let expect = &case.json["expect"];
-    match (replay(case, workers), expect.get("error")) {
+    match (replayed, expect.get("error")) {
         (Err(error), Some(wanted)) => refusal(&error, wanted),
         (Err(error), None) => refused_run(&error, &expect["runs"]),
         (Ok(runs), Some(wanted)) => died_at_once(&runs, wanted),

@@ -16,6 +16,7 @@ mod page;
 mod peer;
 mod recovery;
 mod report;
+mod soak;
 mod throughput;
 mod workload;
 
@@ -47,6 +48,8 @@ pub(super) enum Bench {
     Page(page::PageArguments),
     /// From the restart of a query with much state to its first new row.
     Recovery(recovery::RecoveryArguments),
+    /// How memory grows while state is bounded.
+    Soak(soak::SoakArguments),
     /// Run one workload of a comparison with other engines, between @@START and @@END.
     Peer(peer::PeerArguments),
 }
@@ -71,6 +74,7 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         Bench::Nexmark(arguments) => throughput::nexmark(arguments)?,
         Bench::Page(arguments) => page::run(arguments)?,
         Bench::Recovery(arguments) => recovery::run(arguments)?,
+        Bench::Soak(arguments) => soak::run(arguments)?,
         Bench::Peer(arguments) => peer::run(arguments)?,
     }
     Ok(())
