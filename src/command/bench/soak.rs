@@ -15,6 +15,7 @@ use thalweg::query::{StreamingQuery, Trigger};
 use thalweg::session::Session;
 use thalweg::{Error, Result};
 
+use super::memory::resident;
 use super::report::{self, Row, row};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -129,12 +130,9 @@ fn watch(queries: &[(&str, StreamingQuery)], minutes: f64) -> Result<Vec<(f64, f
     }
 }
 
-/// Bytes of this process that are in memory.
 fn memory() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    kib.map(|kib| kib * 1024.0).ok_or_else(|| Error::outside("the system does not tell how much memory is used"))
+    let bytes = resident().map(|bytes| bytes as f64);
+    bytes.ok_or_else(|| Error::outside("the system does not tell how much memory is used"))
 }
 
 /// Bytes a minute.
