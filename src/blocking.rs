@@ -4,6 +4,9 @@
 //! inside a runtime may not block it, so the future then runs on a thread of its own.
 
 use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -14,10 +17,19 @@ use crate::{Error, Result};
 const THREADS: usize = 2;
 
 fn runtime() -> Result<&'static Runtime> {
-    static SHARED: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
-    let build =
-        || Builder::new_multi_thread().worker_threads(THREADS).thread_name("thalweg-batch").enable_all().build();
+    static SHARED: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    let build = || start(Builder::new_multi_thread().worker_threads(THREADS).thread_name("thalweg-batch").enable_all());
     SHARED.get_or_init(build).as_ref().map_err(|error| Error::outside(format!("no threads for queries: {error}")))
+}
+
+/// Starts a runtime. Where the system gives tokio no descriptors or threads for it tokio panics, so the first are tried before.
+///
+/// # Errors
+/// What the system refuses.
+pub(crate) fn start(builder: &mut Builder) -> io::Result<Runtime> {
+    (0..4).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>()?;
+    let built = catch_unwind(AssertUnwindSafe(|| builder.build()));
+    built.unwrap_or_else(|_| Err(io::Error::other("the system refuses threads")))
 }
 
 /// Waits for `future`.

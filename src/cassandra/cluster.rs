@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::errors::{self, Verdict};
 use super::options::{Connection, Retries, TableName};
 use super::table::{Table, no_keyspace};
-use crate::{Error, Result};
+use crate::{Error, Result, blocking};
 
 /// Threads of the driver, of all clusters.
 const THREADS: usize = 2;
@@ -34,8 +34,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The runtime of the driver.
 pub(crate) fn runtime() -> Result<&'static Handle> {
     static SHARED: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
-    let build =
-        || Builder::new_multi_thread().worker_threads(THREADS).thread_name("thalweg-cassandra").enable_all().build();
+    let build = || {
+        let mut builder = Builder::new_multi_thread();
+        blocking::start(builder.worker_threads(THREADS).thread_name("thalweg-cassandra").enable_all())
+    };
     let shared = SHARED.get_or_init(build).as_ref();
     shared.map(Runtime::handle).map_err(|error| Error::outside(format!("no threads for Cassandra's driver: {error}")))
 }

@@ -2,7 +2,8 @@
 //!
 //! In: epochs and texts. Out: the same. Each file is written once, by whoever comes first. The numbers have no gaps: files are
 //! added at the end and removed from the oldest on. So the newest and the oldest can be found by looking for single files, and a
-//! start takes as long after a million epochs as after ten.
+//! start takes as long after a million epochs as after ten. Only what a loss of power brings back may lie apart: old files whose
+//! removal was not durable. Nobody needs them, so a gap counts only if it is right below the newest.
 
 use crate::store::{Folder, Put};
 use crate::{Error, Result};
@@ -60,30 +61,31 @@ impl EpochLog {
     /// The newest epoch.
     ///
     /// # Errors
-    /// `STREAMING_CHECKPOINT_EPOCHS_MISSING` if a file is missing between others.
+    /// `STREAMING_CHECKPOINT_EPOCHS_MISSING` if the one before it is missing while older ones are there.
     pub(super) fn newest(&self) -> Result<Option<u64>> {
         let note = self.folder.read_bare(NOTE)?.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<u64>().ok());
         match note {
-            Some(note) if self.contains(note)? => self.newest_from(note).map(Some),
+            // With the next one, because one alone may be an old one that came back.
+            Some(note) if self.contains(note)? && self.contains(note.saturating_add(1))? => self.newest_from(note),
             _ => self.newest_listed(),
         }
     }
 
-    /// The newest epoch, if `known` is there and nothing is missing behind it.
-    fn newest_from(&self, known: u64) -> Result<u64> {
+    /// The newest epoch, `known` being there.
+    fn newest_from(&self, known: u64) -> Result<Option<u64>> {
         let newest = last_that_holds(known, |offset| self.contains(known.saturating_add(offset)))?;
         for ahead in 2..=4 {
             if self.contains(newest.saturating_add(ahead))? {
-                return Err(self.gap(newest + 1));
+                return self.newest_listed();
             }
         }
-        Ok(newest)
+        Ok(Some(newest))
     }
 
     fn newest_listed(&self) -> Result<Option<u64>> {
         let numbers = self.numbers()?;
-        match numbers.windows(2).find(|pair| pair[1] - pair[0] > 1) {
-            Some(pair) => Err(self.gap(pair[0] + 1)),
+        match missing_below_newest(&numbers) {
+            Some(missing) => Err(self.gap(missing)),
             None => Ok(numbers.last().copied()),
         }
     }
@@ -121,6 +123,14 @@ impl EpochLog {
     /// The folder.
     pub(super) fn folder(&self) -> &Folder {
         &self.folder
+    }
+}
+
+/// The epoch before the newest, if it is missing although there are older ones; `epochs` rise.
+pub(super) fn missing_below_newest(epochs: &[u64]) -> Option<u64> {
+    match epochs {
+        [.., before, newest] if newest - before > 1 => Some(newest - 1),
+        _ => None,
     }
 }
 
@@ -186,6 +196,19 @@ mod tests {
         let error = log.newest().unwrap_err();
         assert_eq!(error.condition(), Some("STREAMING_CHECKPOINT_EPOCHS_MISSING"));
         assert!(error.message().contains("/3'"), "{error}");
+    }
+
+    #[test]
+    fn k15_old_files_that_a_loss_of_power_brought_back_hurt_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(&dir);
+        (998..1003).for_each(|epoch| log.create(epoch, "v1").unwrap());
+        (998..1100).for_each(|epoch| log.create(epoch + 5, "v1").unwrap());
+        log.remove_before(1090).unwrap();
+        log.folder.create("1000", b"v1").unwrap();
+        assert_eq!(log.newest().unwrap(), Some(1104));
+        log.remove_before(1100).unwrap();
+        assert_eq!(log.numbers().unwrap(), [1000, 1100, 1101, 1102, 1103, 1104]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::lease::{self, Applicant, Lease};
-use super::log::EpochLog;
+use super::log::{EpochLog, missing_below_newest};
 use super::record::{CommitRecord, OffsetRecord, StateRef};
 use super::state::StateFiles;
 use super::{operators, read_id};
@@ -213,8 +213,11 @@ impl Findings {
     }
 
     fn gaps(&mut self, folder: &str, epochs: &[u64]) {
-        for pair in epochs.windows(2).filter(|pair| pair[1] - pair[0] > 1) {
-            self.error(format!("'{folder}/{}' is missing while later epochs are there", pair[0] + 1));
+        if let Some(missing) = missing_below_newest(epochs) {
+            self.error(format!("'{folder}/{missing}' is missing while older and later epochs are there"));
+        } else if let Some(pair) = epochs.windows(2).rfind(|pair| pair[1] - pair[0] > 1) {
+            let message = format!("'{folder}/{}' and what is older is left over: nobody needs it", pair[0]);
+            self.0.push(Finding { error: false, message });
         }
     }
 

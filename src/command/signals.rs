@@ -3,6 +3,8 @@
 //! In: signals of the system. Out: one call for the first signal; the second leaves with 128 + the signal's number, as shells
 //! report it. Handlers stay until the process ends.
 
+use std::os::unix::net::UnixStream;
+
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -34,6 +36,8 @@ impl Signals {
 /// If the system does not let handlers be set.
 #[expect(clippy::disallowed_methods, reason = "the second signal asks for the end, at once")]
 pub(super) fn on_first(stop: impl FnOnce() + Send + 'static) -> Result<()> {
+    // Where there are no descriptors for it tokio panics, so they are tried before.
+    drop((0..4).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>()?);
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let mut signals = Signals::new(&runtime)?;
     let wait = async move {

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 
-use super::variant_path;
+use super::{chain, variant_path};
 
 /// Spark's SQL as a dialect of sqlparser.
 #[derive(Debug, Default, Clone, Copy)]
@@ -127,11 +127,18 @@ impl Dialect for SparkDialect {
     }
 
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Parsed> {
+        if let Some(error) = chain::too_long(left) {
+            return Some(Err(error));
+        }
         match &parser.peek_token_ref().token {
             Token::DoubleColon => Some(double_colon(parser, left)),
             Token::Colon => Some(variant_path::parse(parser, left)),
             Token::ShiftLeft | Token::ShiftRight => Some(shift(parser, left)),
             Token::Word(word) if word.keyword == Keyword::DIV => Some(integer_division(parser, left, precedence)),
+            Token::Word(word) if matches!(word.keyword, Keyword::AND | Keyword::OR) => {
+                let word = word.keyword;
+                Some(chain::logical(parser, left, word, precedence))
+            }
             Token::Word(word) if word.keyword == Keyword::IS => distinct_from(parser, left),
             Token::Word(_) => regular_expression(parser, left).or_else(|| like_many(parser, left)),
             _ => None,
@@ -486,7 +493,9 @@ fn like_many(parser: &mut Parser, left: &Expr) -> Option<Parsed> {
         parser.next_token();
     }
     let join = if quantifier == Keyword::ALL { BinaryOperator::And } else { BinaryOperator::Or };
-    Some(patterns(parser).and_then(|patterns| chain(patterns, join, &|pattern| like(left, pattern, operator, negated))))
+    Some(
+        patterns(parser).and_then(|patterns| joined(patterns, join, &|pattern| like(left, pattern, operator, negated))),
+    )
 }
 
 fn patterns(parser: &mut Parser) -> Result<Vec<Expr>, ParserError> {
@@ -505,7 +514,7 @@ fn like(left: &Expr, pattern: Expr, operator: Keyword, negated: bool) -> Expr {
     }
 }
 
-fn chain(patterns: Vec<Expr>, op: BinaryOperator, one: &dyn Fn(Expr) -> Expr) -> Parsed {
+fn joined(patterns: Vec<Expr>, op: BinaryOperator, one: &dyn Fn(Expr) -> Expr) -> Parsed {
     let joined = patterns.into_iter().map(one).reduce(|left, right| Expr::BinaryOp {
         left: Box::new(left),
         op: op.clone(),

@@ -8,6 +8,7 @@ mod aliases;
 pub mod binder;
 mod call_name;
 mod calls;
+mod chain;
 mod default_name;
 pub mod dialect;
 pub mod expression;

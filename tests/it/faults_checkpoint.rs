@@ -66,6 +66,14 @@ impl Stage {
         stage
     }
 
+    fn damage_state(&self, epoch: u64) {
+        let mut folders = fs::read_dir(self.path("ck/state")).unwrap().map(|entry| entry.unwrap().path());
+        let of_epoch = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&format!("{epoch}-"));
+        for file in fs::read_dir(folders.find(of_epoch).unwrap()).unwrap() {
+            fs::write(file.unwrap().path(), "junk").unwrap();
+        }
+    }
+
     fn damage(&self, file: &str) {
         let path = self.path("ck").join(file);
         let mut bytes = fs::read(&path).unwrap();
@@ -98,16 +106,30 @@ fn c03_a_changed_offsets_file_is_named_and_repaired() {
 #[test]
 fn c03_damaged_state_goes_back_one_epoch() {
     let stage = Stage::ran();
-    let mut folders = fs::read_dir(stage.path("ck/state")).unwrap().map(|entry| entry.unwrap().path());
-    let newest = folders.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("3-")).unwrap();
-    for file in fs::read_dir(newest).unwrap() {
-        fs::write(file.unwrap().path(), "junk").unwrap();
-    }
+    stage.damage_state(3);
     assert!(stage.run().is_err());
     let removal = checkpoint::repair(&stage.location()).unwrap();
     assert_eq!(removal.files, ["commits/3"]);
     removal.apply().unwrap();
     stage.run().unwrap();
+}
+
+/// The state after epoch 3 is that of epoch 0 and what epochs 1 to 3 changed: without epoch 1 only epoch 0 is left.
+#[test]
+fn c03_a_damaged_older_file_of_a_chain_is_named_and_the_query_can_go_back_before_it() {
+    let stage = Stage::ran();
+    stage.damage_state(1);
+    let error = stage.run().unwrap_err().to_string();
+    assert!(error.contains("/state/1-") && error.contains("checkpoint repair"), "{error}");
+    assert!(checkpoint::verify(&stage.location()).unwrap().iter().any(|found| found.error));
+    let removal = checkpoint::repair(&stage.location()).unwrap();
+    assert!(removal.consequences[0].contains("from the end of epoch 0"), "{removal:?}");
+    removal.apply().unwrap();
+    stage.run().unwrap();
+    let table = Session::builder().create().read().format("statestore").load_path(&stage.location()).unwrap();
+    let counts = table.select_expr(["value"]).unwrap().collect().unwrap();
+    assert_eq!(counts.iter().map(|rows| rows.num_rows()).sum::<usize>(), 6);
+    assert!(checkpoint::verify(&stage.location()).unwrap().iter().all(|found| !found.error));
 }
 
 #[test]
@@ -120,7 +142,7 @@ fn c04_offsets_without_metadata_are_refused() {
 #[test]
 fn c05_gaps_and_commits_ahead_are_refused() {
     let stage = Stage::ran();
-    fs::remove_file(stage.path("ck/offsets/1")).unwrap();
+    fs::remove_file(stage.path("ck/offsets/2")).unwrap();
     assert_eq!(condition(stage.run()), "STREAMING_CHECKPOINT_EPOCHS_MISSING");
     let stage = Stage::ran();
     fs::copy(stage.path("ck/commits/3"), stage.path("ck/commits/4")).unwrap();

@@ -204,7 +204,21 @@ fn p03_long_and_nested_statements_are_done_or_refused() {
     let nots = format!("SELECT {}true AS yes", "NOT ".repeat(10_000));
     let calls = format!("SELECT {}1{} AS n", "abs(".repeat(3_000), ")".repeat(3_000));
     let nested = format!("SELECT * FROM {}SELECT 1 AS n{}", "(".repeat(300), ")".repeat(300));
+    let chain = |count: usize, separator: &str| many(count, separator, &|n| format!("id = {n}"));
+    let ors = format!("SELECT * FROM range(10) WHERE {}", chain(5_000, " OR "));
+    let ands = format!("SELECT {} AS yes FROM range(10)", chain(5_000, " AND "));
+    let guarded = many(30, " OR ", &|n| format!("id / (id - {n}) > 5"));
+    let guarded = format!("SELECT id IS NULL OR id >= 0 OR {guarded} AS yes FROM range(10)");
+    let sum = format!("SELECT {} AS n", many(20, " + ", &|n| n.to_string()));
+    let long_sum = format!("SELECT {} AS n", many(5_000, " + ", &|n| n.to_string()));
+    let texts = format!("SELECT {} AS n", many(5_000, " || ", &|n| format!("'{n}'")));
     let cases = [
+        ("ors", ors),
+        ("ands", ands),
+        ("guarded", guarded),
+        ("sum", sum),
+        ("long sum", long_sum),
+        ("texts", texts),
         ("long", long),
         ("in", in_list),
         ("unions", unions),
@@ -220,4 +234,29 @@ fn p03_long_and_nested_statements_are_done_or_refused() {
     });
     let failed: Vec<String> = failed.collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// With any number of descriptors a job runs or ends with an error that says so.
+#[test]
+fn p06_without_descriptors_a_job_ends_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("in")).unwrap();
+    events(dir.path(), 0);
+    let file = job(dir.path(), 2);
+    let sql = fs::read_to_string(&file).unwrap().replace("continuous 20 milliseconds", "availableNow");
+    fs::write(&file, sql).unwrap();
+    let limited = |descriptors: u32| {
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" run \"$1\"");
+        let mut command = Command::new("bash");
+        let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_thalweg")]).arg(&file).stdin(Stdio::null());
+        let ran = command.output().unwrap();
+        (ran.status.code(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    for descriptors in (4..24).chain([40]) {
+        let (code, errors) = limited(descriptors);
+        let told = errors.contains("Too many open files") || errors.contains("too many open files");
+        assert!(code == Some(0) || (code.is_some() && told), "{descriptors}: {code:?} {errors}");
+        assert!(!errors.contains("panicked"), "{descriptors}: {errors}");
+    }
+    assert_eq!(limited(200).0, Some(0));
 }

@@ -35,7 +35,7 @@ pub(super) fn watched<T>(clock: &SharedClock, work: impl FnOnce() -> T) -> (T, V
 }
 
 /// Bytes of this process that are in memory now.
-fn resident() -> Option<u64> {
+pub(super) fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
