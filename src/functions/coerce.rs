@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::Expr;
 
 use super::cast::{self, Mode};
+use super::kernel;
 use crate::conf::Conf;
 use crate::{Error, Result, types};
 
@@ -239,7 +240,7 @@ pub fn type_name(data_type: &DataType) -> String {
 /// # Errors
 /// `DATATYPE_MISMATCH.DATA_DIFF_TYPES` if there is none.
 pub fn to_common(exprs: Vec<Expr>, schema: &DFSchema, conf: &Conf) -> Result<(Vec<Expr>, DataType)> {
-    let all = exprs.iter().map(|expr| Ok(expr.get_type(schema)?)).collect::<Result<Vec<_>>>()?;
+    let all = exprs.iter().map(|expr| kernel::type_of(expr, schema)).collect::<Result<Vec<_>>>()?;
     let common = common_type(&all, conf)?;
     let exprs =
         exprs.into_iter().map(|expr| cast::cast(expr, &common, Mode::of(conf), schema, conf)).collect::<Result<_>>()?;
@@ -271,7 +272,7 @@ pub fn passes(from: &DataType, to: &DataType, ansi: bool) -> bool {
 /// # Errors
 /// `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE` if its type does not pass for `to`.
 pub fn implicit(expr: Expr, to: &DataType, schema: &DFSchema, conf: &Conf) -> Result<Expr> {
-    let from = expr.get_type(schema)?;
+    let from = kernel::type_of(&expr, schema)?;
     if !passes(&from, to, conf.ansi()) {
         return Err(unexpected(&expr, &from, &type_name(to)));
     }
@@ -291,7 +292,7 @@ pub fn unexpected(expr: &Expr, from: &DataType, required: &str) -> Error {
 /// # Errors
 /// `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE` for anything else.
 pub fn implicit_number(expr: Expr, schema: &DFSchema, conf: &Conf) -> Result<Expr> {
-    match expr.get_type(schema)? {
+    match kernel::type_of(&expr, schema)? {
         from if is_numeric(&from) => Ok(expr),
         DataType::Utf8 | DataType::Null => cast::cast(expr, &DataType::Float64, Mode::of(conf), schema, conf),
         from => Err(unexpected(&expr, &from, "\"NUMERIC\"")),

@@ -227,7 +227,7 @@ fn interval_field(data_type: DataType, (from, to): (usize, usize)) -> FieldRef {
 
 impl Scope<'_> {
     fn kind(&self, expr: &Expr) -> Result<Kind> {
-        Ok(kind(&expr.get_type(self.schema)?))
+        Ok(kind(&super::kernel::type_of(expr, self.schema)?))
     }
 
     /// Largest and smallest field of an interval; the widest range if it is not known.

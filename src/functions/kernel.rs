@@ -6,18 +6,19 @@
 //! per array.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, PrimitiveBuilder};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 use super::user::UserFunction;
@@ -146,6 +147,28 @@ impl Kernel {
     }
 }
 
+/// The type of an expression. A kernel tells its own without a look at its arguments, which may be nested deep.
+///
+/// # Errors
+/// What DataFusion says of an expression that does not fit the schema.
+pub fn type_of(expr: &Expr, schema: &DFSchema) -> Result<DataType> {
+    match Kernel::of(expr) {
+        Some((kernel, _)) => Ok(kernel.result_type().clone()),
+        None => Ok(expr.get_type(schema)?),
+    }
+}
+
+/// A text that stands for the whole and is not long: names of calls hold those of their arguments, down to the last.
+fn shortened(text: String) -> String {
+    const LONG: usize = 400;
+    if text.len() <= LONG {
+        return text;
+    }
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("{}… #{:016x}", text.chars().take(LONG / 8).collect::<String>(), hasher.finish())
+}
+
 fn over_arrays(
     values: &[ColumnarValue],
     rows: usize,
@@ -254,7 +277,7 @@ impl ScalarUDFImpl for Kernel {
     fn schema_name(&self, args: &[Expr]) -> PlanResult<String> {
         let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
         let key = if self.key.is_empty() { String::new() } else { format!("[{}]", self.key) };
-        Ok(format!("{}{key}({})", self.name, args.join(",")))
+        Ok(format!("{}{key}({})", self.name, shortened(args.join(","))))
     }
 
     fn return_type(&self, _: &[DataType]) -> PlanResult<DataType> {

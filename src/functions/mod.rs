@@ -61,7 +61,7 @@ pub mod window;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::Expr;
 
 use crate::conf::Conf;
 use crate::{Error, Result};
@@ -119,7 +119,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The type of an expression.
     pub fn type_of(&self, expr: &Expr) -> Result<DataType> {
-        Ok(expr.get_type(self.schema)?)
+        kernel::type_of(expr, self.schema)
     }
 
     /// `expr` as a value of type `to`; see [`coerce::implicit`].
@@ -145,7 +145,7 @@ impl<'a> Call<'a> {
     }
     /// The type of an expression over this call's columns.
     pub fn type_of(&self, expr: &Expr) -> Result<DataType> {
-        Ok(expr.get_type(self.schema)?)
+        kernel::type_of(expr, self.schema)
     }
 
     /// `expr` as a value of type `to`, by Spark's implicit cast; see [`coerce::implicit`].

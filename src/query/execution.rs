@@ -87,6 +87,11 @@ impl Setup {
     pub fn pace(&self) -> Pace {
         if matches!(self.trigger, Trigger::Continuous(_)) { Pace::Eager } else { Pace::Epoch }
     }
+
+    /// Whether all rows of a partition go through one lane: their order matters, or watermarks move with the data.
+    pub fn keeps_partitions(&self) -> bool {
+        self.plan.depends_on_order() || (self.pace() == Pace::Eager && !self.plan.watermarks.is_empty())
+    }
 }
 
 /// A batch: what is read in one epoch.
@@ -543,8 +548,7 @@ fn start_graph(
 /// The lanes of each source: `(lane number, worker)`. One a worker where rows may be spread. Where their order matters or
 /// watermarks move with the data, one a reader, so that a partition stays in order; partitions are spread over the workers.
 fn lanes(setup: &Setup, readers: &[usize]) -> Vec<Vec<(u32, usize)>> {
-    let eager = setup.pace() == Pace::Eager;
-    let ordered = setup.plan.depends_on_order() || (eager && !setup.plan.watermarks.is_empty());
+    let ordered = setup.keeps_partitions();
     let mut numbers = 0..;
     let of_scan = |(scan, readers): (usize, &usize)| {
         let wanted = if ordered { 1 } else { setup.workers };

@@ -163,7 +163,7 @@ pub(super) fn process(execution: &mut Execution, batch: &Batch) -> Result<()> {
 
 /// Reads every source's range into its lanes.
 fn feed(execution: &mut Execution, batch: &Batch) -> Result<()> {
-    let spread = !execution.setup.plan.depends_on_order();
+    let spread = !execution.setup.keeps_partitions();
     for scan in 0..execution.sources.len() {
         let (from, to) = (&execution.offsets[scan], &batch.ends[scan]);
         let Some(to) = to.as_ref().filter(|to| Some(*to) != from.as_ref()) else { continue };

@@ -9,6 +9,7 @@
 //! One graph serves all triggers; a trigger only decides when an epoch closes. Where to start reading: [`execution`].
 
 mod active;
+mod cgroup;
 mod continuous;
 mod event_time;
 mod execution;

@@ -95,8 +95,10 @@ impl SinkProvider for FileProvider {
         let layout = Layout::of(spec, &context)?;
         let shape = Shape::new(self.format()?, layout.data.clone(), spec.options.clone(), context.conf.clone())?;
         std::fs::create_dir_all(&folder).map_err(|cause| at(cause, &folder))?;
-        let log =
-            CompactLog::open(Folder::local(&folder.join(SINK_LOG), false), Upkeep::of(&context.conf, "fileSink")?)?;
+        let log = CompactLog::open_to_write(
+            Folder::local(&folder.join(SINK_LOG), false),
+            Upkeep::of(&context.conf, "fileSink")?,
+        )?;
         Ok(Box::new(FileSink {
             plan: Arc::new(Plan { folder, layout, shape }),
             log,

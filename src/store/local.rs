@@ -170,6 +170,19 @@ impl Store for LocalStore {
         if_there(deleted).map_err(|error| self.failed("remove", path, error))
     }
 
+    fn settle(&self, folder: &str) -> Result<()> {
+        let full = self.full(folder);
+        let within = |path: &&Path| path.starts_with(&self.root);
+        let settled = full.ancestors().take_while(within).chain(self.root.parent()).try_for_each(|path| {
+            match self.disk.sync_folder(path) {
+                // A folder above the root may be somebody else's.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && !path.starts_with(&self.root) => Ok(()),
+                synced => if_there(synced),
+            }
+        });
+        settled.map_err(|error| self.failed("make durable", folder, error))
+    }
+
     fn tidy(&self) -> Result<()> {
         self.delete_folder(TEMPORARY)
     }

@@ -60,6 +60,8 @@ pub(crate) trait Store: Send + Sync {
     fn delete_folder(&self, path: &str) -> Result<()>;
     /// Removes what writers that died left behind. Only for who owns the store.
     fn tidy(&self) -> Result<()>;
+    /// Makes the names in a folder durable, and its own: a writer that was killed may have left some that can be seen and are not.
+    fn settle(&self, folder: &str) -> Result<()>;
     /// Where a path is, for messages.
     fn place(&self, path: &str) -> String;
 }
@@ -179,6 +181,11 @@ impl Folder {
     /// Removes the folder `name` and all in it; none is fine.
     pub(crate) fn delete_folder(&self, name: &str) -> Result<()> {
         self.store.delete_folder(&self.path_of(name))
+    }
+
+    /// Makes the names of all that lies here durable. Before anything is built on what a writer that was killed left.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.store.settle(&self.path)
     }
 
     /// Removes what writers that died left behind in the whole store. Only for who owns it.

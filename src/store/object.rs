@@ -151,6 +151,10 @@ impl Store for Objects {
         Ok(())
     }
 
+    fn settle(&self, _folder: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn place(&self, path: &str) -> String {
         if path.is_empty() { self.location.clone() } else { format!("{}/{path}", self.location) }
     }

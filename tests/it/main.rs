@@ -40,5 +40,6 @@ mod state;
 mod statics;
 mod stream;
 mod tidy;
+mod upgrades;
 
 use thalweg::{Error, Result, functions, types};

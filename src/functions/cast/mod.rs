@@ -19,11 +19,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::Expr;
 
 use super::coerce::{is_decimal, is_numeric, is_string, type_name};
 use super::interval;
-use super::kernel::Kernel;
+use super::kernel::{self, Kernel};
 use crate::conf::Conf;
 use crate::types::is_variant;
 use crate::types::zone::Zone;
@@ -61,7 +61,7 @@ impl fmt::Display for Mode {
 /// # Errors
 /// `DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION` (or its siblings with a suggestion) if there is no such cast.
 pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Conf) -> Result<Expr> {
-    let from = expr.get_type(schema)?;
+    let from = kernel::type_of(&expr, schema)?;
     if from == *to {
         return Ok(expr);
     }

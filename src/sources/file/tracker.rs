@@ -82,7 +82,7 @@ pub(super) struct Tracker {
 impl Tracker {
     /// Goes on where the log ends.
     pub(super) fn open(options: FileOptions, log: Option<Folder>, upkeep: Upkeep) -> Result<Tracker> {
-        let log = log.map(|folder| CompactLog::<Entry>::open(folder, upkeep)).transpose()?;
+        let log = log.map(|folder| CompactLog::<Entry>::open_to_write(folder, upkeep)).transpose()?;
         let mut tracker = Tracker {
             options,
             seen: HashMap::new(),
