@@ -125,8 +125,9 @@ impl Lookup<'_> {
 
 impl Tables for Lookup<'_> {
     fn table(&self, name: &[String]) -> Result<Option<LogicalPlan>> {
-        let Some(name) = name.last() else { return Ok(None) };
+        let Some((name, space)) = name.split_last() else { return Ok(None) };
         match self.catalog.entry(name) {
+            _ if !is_default(space) => Ok(None),
             None => self.memory_table(name),
             Some(Entry::View(plan)) => Ok(Some(plan)),
             Some(Entry::Table(source)) => {
@@ -137,8 +138,9 @@ impl Tables for Lookup<'_> {
     }
 
     fn stream(&self, name: &[String], options: &Options) -> Result<Option<LogicalPlan>> {
-        let Some(name) = name.last() else { return Ok(None) };
+        let Some((name, space)) = name.split_last() else { return Ok(None) };
         match self.catalog.entry(name) {
+            _ if !is_default(space) => Ok(None),
             None => Ok(None),
             Some(Entry::View(plan)) => Ok(Some(plan)),
             Some(Entry::Table(mut source)) => {
@@ -148,5 +150,17 @@ impl Tables for Lookup<'_> {
                 io::plan(name, SourceSpec { streaming: true, ..source }, self.conf).map(Some)
             }
         }
+    }
+}
+
+/// Whether tables of this catalog and database are those of the session: there are no others.
+fn is_default(space: &[String]) -> bool {
+    const DATABASES: [&str; 2] = ["default", "global_temp"];
+    let is = |part: &str, name: &str| part.eq_ignore_ascii_case(name);
+    match space {
+        [] => true,
+        [database] => DATABASES.iter().any(|known| is(database, known)),
+        [catalog, database] => is(catalog, "spark_catalog") && is(database, "default"),
+        _ => false,
     }
 }

@@ -99,17 +99,6 @@ impl Column {
         Ok(OrderByExpr { expr: self.tree()?, options, with_fill: None })
     }
 
-    /// Only the rows that satisfy the condition are aggregated.
-    pub(super) fn filtered(self, condition: Column) -> Self {
-        let tree = self.tree.and_then(|tree| match tree {
-            Expr::Function(function) => {
-                Ok(Expr::Function(Function { filter: Some(Box::new(condition.tree?)), ..function }))
-            }
-            other => Err(Error::invalid(format!("'{other}' is no aggregate function"))),
-        });
-        Self { tree, ..self }
-    }
-
     /// Only different values are aggregated.
     pub(super) fn distinct(self) -> Self {
         self.map(|tree| match tree {
@@ -121,14 +110,6 @@ impl Column {
             }
             other => other,
         })
-    }
-
-    /// The name it was given, or its text.
-    pub(super) fn label(&self) -> Result<String> {
-        match self.aliases.first() {
-            Some(alias) => Ok(alias.value.clone()),
-            None => Ok(self.tree()?.to_string().replace('`', "")),
-        }
     }
 
     fn map(self, change: impl FnOnce(Expr) -> Expr) -> Self {

@@ -10,6 +10,7 @@ use super::column::{Column, col, expr};
 use super::dataframe::DataFrame;
 use crate::functions::coerce::is_numeric;
 use crate::sql::grouping::Grouping;
+use crate::sql::pivot::Pivot;
 use crate::{Error, Result};
 
 use super::dataframe::items;
@@ -20,12 +21,12 @@ pub struct GroupedData {
     frame: DataFrame,
     keys: Vec<Column>,
     sets: Option<Vec<Vec<usize>>>,
-    pivot: Option<Pivot>,
+    pivot: Option<Pivoted>,
 }
 
-/// A pivot: one group of columns per value.
+/// A pivot: a column for each value and aggregate.
 #[derive(Debug, Clone)]
-struct Pivot {
+struct Pivoted {
     column: Column,
     values: Vec<(Column, String)>,
 }
@@ -44,11 +45,11 @@ impl GroupedData {
     /// # Errors
     /// `MISSING_AGGREGATION` for a column that is neither key nor aggregated, and as [`DataFrame::select`].
     pub fn agg(&self, aggregates: impl IntoIterator<Item = impl Into<Column>>) -> Result<DataFrame> {
-        let mut aggregates: Vec<Column> = aggregates.into_iter().map(Into::into).collect();
-        if let Some(pivot) = &self.pivot {
-            aggregates = pivot.spread(&aggregates)?;
-        }
         let (keys, items) = (items(&self.keys)?, items(aggregates)?);
+        if let Some(pivot) = &self.pivot {
+            let pivot = pivot.bound()?;
+            return self.frame.bound(|binder, plan| binder.pivot(plan, Some(&keys), &items, &pivot));
+        }
         let sets = self.sets.clone();
         self.frame.bound(|binder, plan| match sets {
             None => binder.aggregate(plan, &keys, &items),
@@ -74,7 +75,7 @@ impl GroupedData {
         values: impl IntoIterator<Item = V>,
     ) -> Self {
         let value = |value: V| (value.clone().into_operand(), value.to_string());
-        let pivot = Pivot { column: column.into(), values: values.into_iter().map(value).collect() };
+        let pivot = Pivoted { column: column.into(), values: values.into_iter().map(value).collect() };
         Self { pivot: Some(pivot), ..self.clone() }
     }
 
@@ -148,20 +149,10 @@ impl GroupedData {
     }
 }
 
-impl Pivot {
-    /// Each aggregate for each value, over the rows that have it.
-    fn spread(&self, aggregates: &[Column]) -> Result<Vec<Column>> {
-        let mut spread = Vec::new();
-        for (value, name) in &self.values {
-            for aggregate in aggregates {
-                let condition = self.column.clone().eq_null_safe(value.clone());
-                let label = match aggregates {
-                    [_] => name.clone(),
-                    _ => format!("{name}_{}", aggregate.label()?),
-                };
-                spread.push(aggregate.clone().filtered(condition).alias(&label));
-            }
-        }
-        Ok(spread)
+impl Pivoted {
+    fn bound(&self) -> Result<Pivot> {
+        let value = |(value, name): &(Column, String)| Ok((value.tree()?, name.clone()));
+        let values = self.values.iter().map(value).collect::<Result<Vec<_>>>()?;
+        Ok(Pivot::by(self.column.tree()?, values))
     }
 }

@@ -95,13 +95,24 @@ pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context
             ),
         )
     })?;
-    if matches!(common, DataType::Map(..)) || crate::types::is_variant(&common) {
-        return Err(Error::query(
-            "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
-            format!("'{}' does not support ordering on type {}", comparison.symbol(), type_name(&common)),
-        ));
-    }
+    check_ordered(comparison.symbol(), &common)?;
     of_one_type(comparison, context.cast(left, &common)?, context.cast(right, &common)?, &common)
+}
+
+/// Values of this type have an order.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.INVALID_ORDERING_TYPE` for maps and variants, also inside of other values.
+pub fn check_ordered(what: &str, data_type: &DataType) -> Result<()> {
+    match data_type {
+        DataType::List(item) => check_ordered(what, item.data_type()),
+        other if matches!(other, DataType::Map(..)) || crate::types::is_variant(other) => {
+            let message = format!("'{what}' does not support ordering on type {}", type_name(other));
+            Err(Error::query("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", message))
+        }
+        DataType::Struct(fields) => fields.iter().try_for_each(|field| check_ordered(what, field.data_type())),
+        _ => Ok(()),
+    }
 }
 
 /// The type in which two values are compared.

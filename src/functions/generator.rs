@@ -103,6 +103,11 @@ pub(super) fn inline(fields: &Fields, list: Expr, outer: bool) -> Expr {
     marker(name_of(Kind::Inline, outer), columns, vec![list])
 }
 
+/// The generator `stack`: `fields` are its columns, `args` the number of rows and then the values, of the columns' types.
+pub(crate) fn stacked(fields: Vec<Field>, args: Vec<Expr>) -> Expr {
+    marker("stack", fields, args)
+}
+
 fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
     let run = move |_: &[_], _| {
         Err(Error::query(

@@ -53,7 +53,11 @@ pub fn schema(args: &[Expr], i: usize) -> Result<DataType> {
         Some(ScalarValue::Utf8(Some(text))) => text,
         _ => return Err(Error::query("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a constant text")),
     };
-    types::parse_type_or_schema(&text)
+    // Spark reads it as a schema last, where an unknown type is an error of syntax.
+    types::parse_type_or_schema(&text).map_err(|error| match error.condition() {
+        Some("UNSUPPORTED_DATATYPE") => error.with_condition("PARSE_SYNTAX_ERROR"),
+        _ => error,
+    })
 }
 
 fn from_json(mut call: Call<'_>) -> Result<Expr> {

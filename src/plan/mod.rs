@@ -8,6 +8,7 @@ pub mod check;
 pub mod dataflow;
 pub mod explain;
 mod grouping_sets;
+mod inferred;
 pub mod late;
 pub mod lower;
 pub mod nodes;

@@ -25,6 +25,7 @@ use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerCon
 
 use crate::Result;
 use crate::functions::access;
+use crate::plan::inferred;
 use crate::plan::scan::is_streaming;
 
 /// Optimizes a streaming plan.
@@ -35,7 +36,11 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     // `grouping(k)` becomes a bit of the grouping set's number.
     let plan = ResolveGroupingFunction::new().analyze(plan, &ConfigOptions::default())?;
     let context = OptimizerContext::new().with_max_passes(3);
-    Ok(Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?)
+    let plan = Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?;
+    let plan = inferred::with_filters(plan)?;
+    let last: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
+        [Arc::new(PushDownFilter::new()), Arc::new(OptimizeProjections::new())];
+    Ok(Optimizer::with_rules(last.to_vec()).optimize(plan, &context, |_, _| {})?)
 }
 
 /// Replaces a function whose result is a struct by one that computes only the field that is taken of it, if there is such a

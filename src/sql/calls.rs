@@ -64,6 +64,10 @@ pub(super) fn named(name: &str, args: &[ast::Expr], scope: &Scope<'_>) -> Result
 }
 
 fn unresolved(name: &str, scope: &Scope<'_>) -> Error {
+    if over::is_ranking(name) {
+        let message = format!("window function `{name}` needs an OVER clause");
+        return Error::query("WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE", message);
+    }
     let error = Error::query("UNRESOLVED_ROUTINE", format!("cannot resolve routine `{name}`"));
     let own = scope.functions.map(UserFunctions::names).unwrap_or_default();
     let mut known: Vec<&str> = functions::names().chain(functions::aggregate::names()).collect();

@@ -8,12 +8,13 @@ use std::ops::ControlFlow;
 use super::aliases::Aliases;
 use super::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, SelectItem,
-    visit_expressions_mut,
+    visit_expressions, visit_expressions_mut,
 };
 use super::default_name;
 use super::expression::Item;
 use super::grouping::is_global;
 use super::query::ordinal;
+use crate::functions::aggregate;
 use crate::{Error, Result};
 
 /// What a query groups by.
@@ -100,6 +101,24 @@ pub(super) fn all(items: Vec<Item>, trees: &[SelectItem]) -> Vec<Expr> {
     items.iter().zip(trees).filter(|(item, _)| plain(item)).filter_map(|(_, item)| tree(item)).collect()
 }
 
+/// True if an item's tree calls an aggregate function.
+fn has_aggregate(tree: &Expr) -> bool {
+    let mut found = false;
+    let _: ControlFlow<()> = visit_expressions(tree, |part| {
+        if let Expr::Function(call) = part {
+            found |=
+                call.over.is_none() && aggregate::names().any(|name| call.name.to_string().eq_ignore_ascii_case(name));
+        }
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+fn at_aggregate(place: &Expr, item: &Expr) -> Error {
+    let message = format!("GROUP BY {place} names the item '{item}', which has an aggregate function");
+    Error::query("GROUP_BY_POS_AGGREGATE", message)
+}
+
 /// Sets of keys, by their indexes.
 type Sets = Vec<Vec<usize>>;
 
@@ -143,6 +162,7 @@ impl Reading<'_> {
         let place =
             ordinal(tree, self.aliases.len()).map_err(|error| error.with_condition("GROUP_BY_POS_OUT_OF_RANGE"))?;
         let tree = match place.and_then(|place| self.aliases.expression(place)) {
+            Some(item) if has_aggregate(&item) => return Err(at_aggregate(tree, &item)),
             Some(item) => item,
             None => self.aliases.resolve(tree),
         };

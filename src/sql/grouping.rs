@@ -16,6 +16,7 @@ use super::binder::{any_part, filter};
 use super::expression::Item;
 use super::names::column_at;
 use super::selection::{lift_keys, map_items, project, replace};
+use crate::functions::generator::is_generator;
 use crate::plan::nodes::{SessionAggregate, SessionWindow, extension};
 use crate::{Error, Result};
 
@@ -105,6 +106,13 @@ fn nothing_grouped() -> Error {
 }
 
 fn check_keys(keys: &[Expr]) -> Result<()> {
+    if let Some(key) = keys.iter().find(|key| any_part(key, is_generator)) {
+        return Err(Error::query(
+            "UNSUPPORTED_EXPR_FOR_OPERATOR",
+            format!("rows cannot be grouped by the generator '{key}'"),
+        )
+        .hint("Use the generator in a select before it."));
+    }
     match find_aggregate_exprs(keys).first() {
         Some(call) => Err(Error::query(
             "GROUP_BY_AGGREGATE",

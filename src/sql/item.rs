@@ -70,6 +70,11 @@ fn unnamed(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Item> {
 
 fn named(expr: &ast::Expr, aliases: &[ast::Ident], scope: &Scope<'_>) -> Result<Vec<Item>> {
     let item = unnamed(expr, scope)?;
+    if aliases.len() > 1 && !generator::is_generator(&item.expr) {
+        let message =
+            format!("'{}' has {} names, but only a generator makes several columns", item.default_name, aliases.len());
+        return Err(Error::query("MULTI_ALIAS_WITHOUT_GENERATOR", message));
+    }
     Ok(vec![Item { aliases: aliases.iter().map(|alias| alias.value.clone()).collect(), ..item }])
 }
 

@@ -58,9 +58,9 @@ pub fn number(text: &str) -> Result<Expr> {
         "S" => ScalarValue::Int16(Some(ranged(digits, text)?)),
         "Y" => ScalarValue::Int8(Some(ranged(digits, text)?)),
         "F" => ScalarValue::Float32(Some(ranged(digits, text)?)),
-        "D" => ScalarValue::Float64(Some(ranged(digits, text)?)),
+        "D" => ScalarValue::Float64(Some(finite(digits, text)?)),
         "BD" => exact(digits)?,
-        _ if digits.contains(['e', 'E']) => ScalarValue::Float64(Some(ranged(digits, text)?)),
+        _ if digits.contains(['e', 'E']) => ScalarValue::Float64(Some(finite(digits, text)?)),
         _ if digits.contains('.') => exact(digits)?,
         _ => whole(digits)?,
     };
@@ -72,10 +72,19 @@ fn split_suffix(text: &str) -> (&str, &str) {
     text.split_at(at)
 }
 
+fn finite(digits: &str, text: &str) -> Result<f64> {
+    match ranged::<f64>(digits, text)? {
+        value if value.is_finite() => Ok(value),
+        _ => Err(out_of_range(text)),
+    }
+}
+
+fn out_of_range(text: &str) -> Error {
+    Error::query("INVALID_NUMERIC_LITERAL_RANGE", format!("number '{text}' is out of range"))
+}
+
 fn ranged<T: std::str::FromStr>(digits: &str, text: &str) -> Result<T> {
-    digits
-        .parse()
-        .map_err(|_| Error::query("INVALID_NUMERIC_LITERAL_RANGE", format!("number '{text}' is out of range")))
+    digits.parse().map_err(|_| out_of_range(text))
 }
 
 fn whole(digits: &str) -> Result<ScalarValue> {

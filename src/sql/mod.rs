@@ -21,6 +21,7 @@ pub mod literal;
 pub mod names;
 pub mod over;
 pub mod parse;
+pub mod pivot;
 mod query;
 pub mod relation;
 mod resolve;

@@ -68,6 +68,13 @@ fn named_window<'a>(name: &ast::Ident, scope: &'a Scope<'_>) -> Result<&'a Windo
     }
 }
 
+/// True for a function that only a window gives a meaning, as `row_number`.
+pub(super) fn is_ranking(name: &str) -> bool {
+    const NAMES: [&str; 9] =
+        ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "nth_value"];
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 fn definition(name: &str) -> Result<WindowFunctionDefinition> {
     let name = name.to_ascii_lowercase();
     let ranking: Vec<Arc<WindowUDF>> = datafusion::functions_window::all_default_window_functions();

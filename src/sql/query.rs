@@ -4,7 +4,7 @@
 //! BY, the items, HAVING, ORDER BY; each sees what those before it made.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -27,7 +27,7 @@ use super::relation::renamed;
 use super::selection::{self, Lifted};
 use super::set_operation::distinct;
 use crate::conf::Conf;
-use crate::functions::coerce;
+use crate::functions::{coerce, comparison};
 use crate::{Error, Result};
 
 /// A sort key once it is known where its value comes from.
@@ -75,6 +75,7 @@ impl Binder<'_> {
     /// Spark's analysis errors.
     pub fn query(&self, query: &Query) -> Result<LogicalPlan> {
         let mut binder = self.nested();
+        check_cte_names(query)?;
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             binder.add_cte(cte)?;
         }
@@ -152,7 +153,7 @@ impl Binder<'_> {
         if let Some(condition) = &select.selection {
             plan = self.filter(plan, condition)?;
         }
-        let aliases = Aliases::of(&select.projection, plan.schema());
+        let aliases = Aliases::of(&select.projection, plan.schema())?;
         let grouped = group_by::of(&select.group_by, &aliases)?;
         let trees = group_by::with_ids(aliases.items(), &grouped);
         let (plan, keys, lifted) = self.group_keys(plan, &grouped, &trees)?;
@@ -247,10 +248,20 @@ impl Binder<'_> {
                 Some(place) => column_at(plan.schema(), place),
                 None => self.expression(&key.expr, &plan)?.unalias(),
             };
-            Ok(sort_expr(expr, key.options))
+            sort_expr(expr, key.options, plan.schema())
         };
         let keys = order.iter().map(key).collect::<Result<Vec<_>>>()?;
         Ok(sorted(plan, keys))
+    }
+}
+
+/// The names of one WITH clause differ.
+fn check_cte_names(query: &Query) -> Result<()> {
+    let names = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase());
+    let mut seen = HashSet::new();
+    match names.into_iter().find(|name| !seen.insert(name.clone())) {
+        Some(name) => Err(Error::query("DUPLICATED_CTE_NAMES", format!("WITH defines `{name}` more than once"))),
+        None => Ok(()),
     }
 }
 
@@ -312,7 +323,7 @@ fn finish(
     let plan = match &select.distinct {
         Some(Distinct::Distinct) if hidden > 0 => {
             return Err(Error::query(
-                "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION",
+                "UNRESOLVED_COLUMN.WITH_SUGGESTION",
                 "a SELECT DISTINCT can only be sorted by its own columns",
             ));
         }
@@ -323,9 +334,9 @@ fn finish(
     let shift = usize::try_from(generated - hidden as i64).unwrap_or(0);
     let keys = sort.into_iter().map(|(place, options)| {
         let place = if place >= visible { place + shift } else { place };
-        sort_expr(column_at(plan.schema(), place), options)
+        sort_expr(column_at(plan.schema(), place), options, plan.schema())
     });
-    let keys = keys.collect();
+    let keys = keys.collect::<Result<Vec<_>>>()?;
     without_last(sorted(plan, keys), hidden)
 }
 
@@ -346,9 +357,13 @@ fn sorted(plan: LogicalPlan, keys: Vec<SortExpr>) -> LogicalPlan {
 }
 
 /// Ascending puts nulls first, descending last.
-fn sort_expr(expr: Expr, options: OrderByOptions) -> SortExpr {
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.INVALID_ORDERING_TYPE` for values without an order.
+fn sort_expr(expr: Expr, options: OrderByOptions, schema: &DFSchema) -> Result<SortExpr> {
+    comparison::check_ordered("ORDER BY", &expr.get_type(schema)?)?;
     let asc = options.asc.unwrap_or(true);
-    SortExpr { expr, asc, nulls_first: options.nulls_first.unwrap_or(asc) }
+    Ok(SortExpr { expr, asc, nulls_first: options.nulls_first.unwrap_or(asc) })
 }
 
 /// The output column that a sort key names by number or by name.

@@ -7,12 +7,13 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
 use std::sync::Arc;
 
 use super::ast::{
-    Expr as Tree, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator, LateralView,
-    ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    Expr as Tree, ExprWithAlias, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator,
+    LateralView, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
 };
 use super::binder::Binder;
 use super::join::On;
 use super::names::{self, column_at};
+use super::pivot::Pivot;
 use super::selection::generate;
 use super::stream_clauses::WATERMARK_CALL;
 use crate::functions::generator::is_generator;
@@ -46,6 +47,23 @@ impl Binder<'_> {
             }
             TableFactor::Derived { subquery, alias, lateral: false, .. } => {
                 aliased(self.derived(subquery)?, alias.as_ref())
+            }
+            TableFactor::Pivot {
+                table,
+                aggregate_functions,
+                value_column,
+                value_source,
+                default_on_null: None,
+                alias,
+                ..
+            } => {
+                let pivot = Pivot::of(value_column, value_source)?;
+                let aggregates: Vec<SelectItem> = aggregate_functions.iter().map(as_aggregate).collect();
+                aliased(self.pivot(self.factor(table)?, None, &aggregates, &pivot)?, alias.as_ref())
+            }
+            TableFactor::Unpivot { table, value, name, columns, null_inclusion, alias } => {
+                let plan = self.unpivot(self.factor(table)?, value, name, columns, null_inclusion.as_ref())?;
+                aliased(plan, alias.as_ref())
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 aliased(self.joins(table_with_joins)?, alias.as_ref())
@@ -183,6 +201,13 @@ fn as_item(tree: &Tree) -> SelectItem {
     }
 }
 
+fn as_aggregate(function: &ExprWithAlias) -> SelectItem {
+    match &function.alias {
+        Some(alias) => SelectItem::ExprWithAlias { expr: function.expr.clone(), alias: alias.clone() },
+        None => SelectItem::UnnamedExpr(function.expr.clone()),
+    }
+}
+
 fn argument(argument: &FunctionArg) -> Option<&Tree> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(tree)) => Some(tree),
@@ -253,6 +278,12 @@ fn on(constraint: &JoinConstraint) -> On {
 /// Spark's error for a name that is no table or view.
 pub fn not_found(parts: &[String]) -> Error {
     let quoted: Vec<_> = parts.iter().map(|part| format!("`{part}`")).collect();
+    if let [catalog, _, _, ..] = parts
+        && !catalog.eq_ignore_ascii_case("spark_catalog")
+    {
+        let message = format!("spark_catalog requires a single-part namespace, but got {}", quoted.join("."));
+        return Error::query("REQUIRES_SINGLE_PART_NAMESPACE", message);
+    }
     let message = format!("the table or view {} cannot be found", quoted.join("."));
     Error::query("TABLE_OR_VIEW_NOT_FOUND", message)
         .hint("Check the spelling, or create it with create_or_replace_temp_view().")

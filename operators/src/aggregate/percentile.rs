@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 pub(super) const FUNCTIONS: &[Definition] = &[
     Definition { names: &["percentile"], constants: &[1], resolve, build: |function| build(function, interpolated) },
-    Definition { names: &["percentile_disc"], constants: &[1], resolve, build: |function| build(function, discrete) },
+    Definition { names: &["percentile_disc"], constants: &[1], resolve, build: build_discrete },
 ];
 
 /// One percentage gives a value, several an array.
@@ -102,6 +102,11 @@ fn build(function: &AggregateFunction, pick: Pick) -> Result<Box<dyn Accumulator
     Ok(Folded::boxed(Percentile { percentages, pick }))
 }
 
+fn build_discrete(function: &AggregateFunction) -> Result<Box<dyn Accumulator>> {
+    let downwards = function.options().order.first().is_some_and(|order| order.descending);
+    build(function, if downwards { discrete_from_top } else { discrete })
+}
+
 /// Values and how often each counts, in any order.
 type Values = Vec<(f64, i64)>;
 
@@ -139,6 +144,12 @@ fn interpolated(cumulated: &[(f64, i64)], percentage: f64) -> f64 {
 fn discrete(cumulated: &[(f64, i64)], percentage: f64) -> f64 {
     let total = cumulated.last().map_or(0, |(_, upto)| *upto);
     value_at(cumulated, ((total as f64 * percentage).ceil() as i64 - 1).max(0))
+}
+
+/// As [`discrete`], counted from the largest value.
+fn discrete_from_top(cumulated: &[(f64, i64)], percentage: f64) -> f64 {
+    let total = cumulated.last().map_or(0, |(_, upto)| *upto);
+    value_at(cumulated, total - ((total as f64 * percentage).ceil() as i64).max(1))
 }
 
 struct Percentile {

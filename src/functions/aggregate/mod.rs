@@ -22,7 +22,7 @@ use datafusion::logical_expr::expr::{AggregateFunction as Aggregate, Cast, Sort}
 use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable};
 use datafusion::prelude::lit;
 use thalweg_operators::aggregate::{
-    AggregateFunction, Mismatch, Options, UserAggregate, constant_positions, is_aggregate,
+    AggregateFunction, Constant, Mismatch, Options, UserAggregate, constant_positions, is_aggregate,
 };
 
 use super::cast::{self, Mode};
@@ -100,7 +100,8 @@ fn grouping(call: Call<'_>, name: &str) -> Result<Expr> {
     Ok(Expr::Cast(Cast::new(Box::new(bits), result)))
 }
 
-/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` is `percentile(x, p)`, downwards `percentile(x, 1 - p)`.
+/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` is `percentile(x, p)`, downwards `percentile(x, 1 - p)`. `percentile_disc` is told
+/// the direction.
 fn quantile(mut call: Call<'_>, name: &str) -> Result<Expr> {
     match (name, call.args.len(), call.order_by.len()) {
         ("median", 1, 0) => call.args.push(lit(0.5)),
@@ -108,13 +109,21 @@ fn quantile(mut call: Call<'_>, name: &str) -> Result<Expr> {
             let key = call.order_by.remove(0);
             let downwards = call.args.remove(0);
             let share = cast::cast(downwards.clone(), &DataType::Float64, Mode::of(call.conf), call.schema, call.conf)?;
+            if name == "percentile_disc" {
+                call.args.extend([key.expr, downwards]);
+                let constants = constants::take(&mut call.args, constant_positions(name), name)?;
+                return chosen(
+                    call,
+                    constants,
+                    vec![SortOptions { descending: !key.asc, nulls_first: key.nulls_first }],
+                );
+            }
             let percentage = if key.asc { downwards } else { lit(1.0) - share };
             call.args.extend([key.expr, percentage]);
         }
         _ => return Err(refuse(Mismatch::ArgumentCount { expected: "1" }, &call)),
     }
-    let name = if name == "percentile_disc" { name } else { "percentile" };
-    listed(Call { name, ..call })
+    listed(Call { name: "percentile", ..call })
 }
 
 fn listed(mut call: Call<'_>) -> Result<Expr> {
@@ -127,6 +136,11 @@ fn listed(mut call: Call<'_>) -> Result<Expr> {
         SortOptions { descending: !key.asc, nulls_first: key.nulls_first }
     });
     let order = order.collect();
+    chosen(call, constants, order)
+}
+
+/// The function for these arguments, constants and order.
+fn chosen(call: Call<'_>, constants: Vec<Constant>, order: Vec<SortOptions>) -> Result<Expr> {
     let (distinct, ignore_nulls) = (call.distinct, call.ignore_nulls);
     let options = Options { ansi: call.conf.ansi(), ignore_nulls, distinct, constants, order };
     let types = types_of(&call.args, &call)?;
@@ -160,7 +174,7 @@ fn condition(filter: Expr, schema: &DFSchema) -> Result<Expr> {
     match filter.get_type(schema)? {
         DataType::Boolean | DataType::Null => Ok(filter),
         other => Err(Error::query(
-            "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
+            "INVALID_AGGREGATE_FILTER.NOT_BOOLEAN",
             format!("the filter of an aggregate must be BOOLEAN but is {}", coerce::type_name(&other)),
         )),
     }

@@ -9,7 +9,8 @@ mod event_times;
 mod join;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Sort};
+use datafusion::common::{JoinType, NullEquality};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, Limit, LogicalPlan, SkipType, Sort};
 
 pub use event_times::check_optimized;
 
@@ -68,8 +69,34 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
         return Err(refused(format!("several chained aggregations in output mode '{mode:?}'"))
             .hint("Use append mode with a watermark."));
     }
+    if mode == OutputMode::Append {
+        nodes.iter().try_for_each(|node| check_final(node))?;
+    }
     nodes.iter().try_for_each(|node| check_node(node, mode, rules))?;
     arbitrary::check_all(plan, mode)
+}
+
+/// What append mode asks of aggregations, before anything else is looked at.
+fn check_final(node: &LogicalPlan) -> Result<()> {
+    match node {
+        LogicalPlan::Aggregate(aggregate) if event_time_key(aggregate)?.is_none() => Err(without_watermark()),
+        LogicalPlan::Join(join) if is_except(join) => Err(Error::query(
+            "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
+            "output mode 'Append' is not supported for EXCEPT, which aggregates, on a stream without watermark",
+        )
+        .hint("Use update mode.")),
+        LogicalPlan::Distinct(distinct) => check_distinct(distinct, OutputMode::Append),
+        _ => Ok(()),
+    }
+}
+
+/// EXCEPT is planned as an anti join in which nulls are equal.
+fn is_except(join: &Join) -> bool {
+    join.join_type == JoinType::LeftAnti
+        && join.null_equality == NullEquality::NullEqualsNull
+        && is_streaming(&join.left)
+        && !is_streaming(&join.right)
+        && event_time_index(join.left.schema()).is_none()
 }
 
 fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
@@ -87,6 +114,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
         LogicalPlan::Limit(_) if mode == OutputMode::Update && !lenient => {
             Err(refused("limit in update mode").hint("Use append or complete mode."))
         }
+        LogicalPlan::Limit(limit) if rules == Rules::Spark && skips(limit) => Err(refused("OFFSET")),
         LogicalPlan::Join(join) => join::check(join, mode, rules),
         LogicalPlan::Union(union) if !union.inputs.iter().all(|input| is_streaming(input)) => {
             Err(refused("union of a stream with a static table"))
@@ -99,6 +127,10 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
         },
         _ => Ok(()),
     }
+}
+
+fn skips(limit: &Limit) -> bool {
+    !matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
 }
 
 fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, rules: Rules) -> Result<()> {
