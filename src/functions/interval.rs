@@ -280,7 +280,8 @@ impl Scope<'_> {
 
     fn move_days(&self, start: Expr, days: Expr, sign: i32) -> Result<Expr> {
         let from = days.get_type(self.schema)?;
-        if matches!(from, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Utf8 | DataType::Null) {
+        let is_days = matches!(from, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Null);
+        if is_days || (from == DataType::Utf8 && !self.conf.ansi()) {
             let days = coerce::implicit(days, &DataType::Int32, self.schema, self.conf)?;
             return Ok(days_later(sign).call(vec![start, days]));
         }

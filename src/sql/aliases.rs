@@ -9,12 +9,15 @@ use std::ops::ControlFlow;
 use datafusion::common::DFSchema;
 
 use super::ast::{self, AccessExpr, Expr, SelectItem};
+use super::group_by::is_aggregate_call;
 use crate::{Error, Result};
 
 /// The items of a SELECT list with their aliases resolved.
 pub(super) struct Aliases {
     items: Vec<SelectItem>,
     known: HashMap<String, Expr>,
+    /// All aliases, also those that FROM's columns hide from other items.
+    outputs: HashMap<String, Expr>,
     /// Names that several items have.
     repeated: HashSet<String>,
     /// Names that FROM's relations have: `r.x` is a column of theirs, not a field of the alias `r`.
@@ -28,13 +31,20 @@ impl Aliases {
     /// `AMBIGUOUS_LATERAL_COLUMN_ALIAS` for an item that uses a name which two items before it have.
     pub(super) fn of(items: &[SelectItem], schema: &DFSchema) -> Result<Self> {
         let relations = schema.iter().filter_map(|(relation, _)| Some(relation?.table().to_lowercase())).collect();
-        let mut aliases = Self { items: Vec::new(), known: HashMap::new(), repeated: HashSet::new(), relations };
+        let mut aliases = Self {
+            items: Vec::new(),
+            known: HashMap::new(),
+            outputs: HashMap::new(),
+            repeated: HashSet::new(),
+            relations,
+        };
         for item in items {
             aliases.check(item)?;
             let item = match item {
                 SelectItem::ExprWithAlias { expr, alias } => {
                     let expr = aliases.resolve(expr);
                     let name = alias.value.to_lowercase();
+                    aliases.outputs.insert(name.clone(), expr.clone());
                     if !has_column(schema, &name) && aliases.known.insert(name.clone(), expr.clone()).is_some() {
                         aliases.repeated.insert(name);
                     }
@@ -113,6 +123,14 @@ impl Aliases {
         Some(Expr::CompoundFieldAccess { root, access_chain: path.iter().map(step).collect() })
     }
 
+    /// A tree of HAVING or ORDER BY: names mean the output first, but in arguments of aggregate functions the columns of FROM.
+    pub(super) fn resolve_output(&self, tree: &Expr) -> Expr {
+        let mut tree = tree.clone();
+        let mut names = OutputNames { outputs: &self.outputs, inside: 0 };
+        let _: ControlFlow<()> = ast::VisitMut::visit(&mut tree, &mut names);
+        self.resolve(&tree)
+    }
+
     /// A tree with aliases replaced by what they stand for.
     pub(super) fn resolve(&self, tree: &Expr) -> Expr {
         let mut tree = tree.clone();
@@ -142,4 +160,31 @@ impl Aliases {
 
 fn has_column(schema: &DFSchema, name: &str) -> bool {
     schema.fields().iter().any(|field| field.name().eq_ignore_ascii_case(name))
+}
+
+/// Replaces aliases, except in arguments of aggregate functions.
+struct OutputNames<'a> {
+    outputs: &'a HashMap<String, Expr>,
+    inside: usize,
+}
+
+impl ast::VisitorMut for OutputNames<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.inside += usize::from(is_aggregate_call(expr));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if is_aggregate_call(expr) {
+            self.inside -= 1;
+        } else if self.inside == 0
+            && let Expr::Identifier(name) = expr
+            && let Some(meant) = self.outputs.get(&name.value.to_lowercase())
+        {
+            *expr = Expr::Nested(Box::new(meant.clone()));
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Filter, LogicalPlan};
 use super::ast::{self, SelectItem};
 use super::expression::{Item, Scope, bind_expression, bind_item};
 use super::grouping::{self, Grouping};
-use super::selection;
+use super::{names, selection};
 use crate::conf::Conf;
 use crate::functions::coerce::type_name;
 use crate::functions::generator::is_generator;
@@ -145,7 +145,15 @@ impl<'a> Binder<'a> {
     pub fn filter(&self, plan: LogicalPlan, condition: &ast::Expr) -> Result<LogicalPlan> {
         let condition = self.expression(condition, &plan)?;
         check_where(&condition)?;
-        filter(plan, condition)
+        let item = Item { expr: condition, aliases: Vec::new(), default_name: String::new() };
+        let columns = names::all_columns(plan.schema());
+        let (over, mut items, _) = selection::lift_keys(plan.clone(), vec![item])?;
+        let Some(condition) = items.pop().map(|item| item.expr) else { return Ok(plan) };
+        match over.schema().fields().len() == columns.len() {
+            true => filter(plan, condition),
+            // The window's column is not one of the query's.
+            false => names::project(filter(over, condition)?, columns),
+        }
     }
 }
 
@@ -168,7 +176,11 @@ fn check_where(condition: &Expr) -> Result<()> {
         return Err(Error::query("UNSUPPORTED_GENERATOR.OUTSIDE_SELECT", message));
     }
     let exprs = std::slice::from_ref(condition);
-    let several = [find_aggregate_exprs(exprs), find_window_exprs(exprs)].concat();
+    if let Some(call) = find_window_exprs(exprs).first() {
+        let message = format!("the window function '{call}' is not allowed in a WHERE clause");
+        return Err(Error::query("WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE", message).hint("Use a subquery."));
+    }
+    let several = find_aggregate_exprs(exprs);
     let Some(call) = several.first() else { return Ok(()) };
     let message = format!("the WHERE condition '{condition}' contains the invalid expression '{call}'");
     Err(Error::query("INVALID_WHERE_CONDITION", message).hint("Use HAVING, or a subquery."))

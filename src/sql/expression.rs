@@ -263,11 +263,23 @@ fn subquery(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
         }
         E::InSubquery { expr, subquery, negated } => {
             let value = Box::new(bind_expression(expr, scope)?);
-            Ok(Expr::InSubquery(InSubquery { expr: value, subquery: plan(subquery, scope)?, negated: *negated }))
+            let subquery = plan(subquery, scope)?;
+            check_width(&value, &subquery, scope)?;
+            Ok(Expr::InSubquery(InSubquery { expr: value, subquery, negated: *negated }))
         }
         E::Subquery(query) => Ok(Expr::ScalarSubquery(scalar(plan(query, scope)?)?)),
         other => Err(Error::internal(format!("'{other}' is no subquery"))),
     }
+}
+
+/// A value is looked for among rows of one column.
+fn check_width(value: &Expr, subquery: &Subquery, scope: &Scope<'_>) -> Result<()> {
+    let columns = subquery.subquery.schema().fields().len();
+    if columns == 1 || matches!(scope.context().type_of(value)?, arrow::datatypes::DataType::Struct(_)) {
+        return Ok(());
+    }
+    let message = format!("the subquery of IN gives {columns} columns, but one value is looked for");
+    Err(Error::query("DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH", message))
 }
 
 /// A subquery in a value's place has one column.

@@ -103,15 +103,18 @@ pub(super) fn all(items: Vec<Item>, trees: &[SelectItem]) -> Vec<Expr> {
 
 /// True if an item's tree calls an aggregate function.
 fn has_aggregate(tree: &Expr) -> bool {
-    let mut found = false;
-    let _: ControlFlow<()> = visit_expressions(tree, |part| {
-        if let Expr::Function(call) = part {
-            found |=
-                call.over.is_none() && aggregate::names().any(|name| call.name.to_string().eq_ignore_ascii_case(name));
-        }
-        ControlFlow::Continue(())
+    let found: ControlFlow<()> = visit_expressions(tree, |part| match is_aggregate_call(part) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
     });
-    found
+    found.is_break()
+}
+
+/// True for the call of an aggregate function.
+pub(super) fn is_aggregate_call(tree: &Expr) -> bool {
+    let Expr::Function(call) = tree else { return false };
+    let name = call.name.to_string();
+    call.over.is_none() && aggregate::names().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn at_aggregate(place: &Expr, item: &Expr) -> Error {

@@ -117,7 +117,14 @@ fn qualified_star(name: &ast::ObjectName, options: &WildcardAdditionalOptions, s
     if !items.is_empty() {
         return Ok(items);
     }
-    all_fields(bind_expression(&ast::Expr::CompoundIdentifier(parts), scope)?, scope)
+    let value =
+        bind_expression(&ast::Expr::CompoundIdentifier(parts), scope).map_err(|error| match error.condition() {
+            Some("UNRESOLVED_COLUMN.WITH_SUGGESTION" | "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION") => {
+                error.with_condition("CANNOT_RESOLVE_STAR_EXPAND")
+            }
+            _ => error,
+        })?;
+    all_fields(value, scope)
 }
 
 /// `s.*` for a struct.

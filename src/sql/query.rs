@@ -189,7 +189,7 @@ impl Binder<'_> {
     }
 
     fn condition(&self, tree: &Tree, aliases: &Aliases, plan: &LogicalPlan, lifted: &Lifted) -> Result<Expr> {
-        lifted.expr(self.expression(&aliases.resolve(tree), plan)?)
+        lifted.expr(self.expression(&aliases.resolve_output(tree), plan)?)
     }
 
     /// Finds each sort key among the items, or adds a hidden one.
@@ -227,7 +227,7 @@ impl Binder<'_> {
         if let Some(place) = output_place(tree, items)? {
             return Ok(SortBy::Output(place));
         }
-        let bound = self.items(&[SelectItem::UnnamedExpr(aliases.resolve(tree))], plan)?;
+        let bound = self.items(&[SelectItem::UnnamedExpr(aliases.resolve_output(tree))], plan)?;
         let mut bound = lifted.items(bound)?;
         let (Some(item), true) = (bound.pop(), bound.is_empty()) else {
             return Err(Error::query("PARSE_SYNTAX_ERROR", format!("'{tree}' cannot be sorted by")));

@@ -19,6 +19,7 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::{AggregateFunction as Aggregate, Cast, Sort};
+use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable};
 use datafusion::prelude::lit;
 use thalweg_operators::aggregate::{
@@ -171,6 +172,10 @@ fn finish(function: AggregateFunction, call: Call<'_>) -> Result<Expr> {
 }
 
 fn condition(filter: Expr, schema: &DFSchema) -> Result<Expr> {
+    if !find_aggregate_exprs([&filter]).is_empty() {
+        let message = "the filter of an aggregate cannot hold another aggregate function";
+        return Err(Error::query("INVALID_AGGREGATE_FILTER.CONTAINS_AGGREGATE", message));
+    }
     match filter.get_type(schema)? {
         DataType::Boolean | DataType::Null => Ok(filter),
         other => Err(Error::query(
