@@ -10,7 +10,7 @@
 //! session, aggregates. Append mode emits a session when the watermark reaches its end; complete mode emits all when the
 //! epoch closes and ignores watermarks; a changelog emits what a session has become and takes back what it was, also those that
 //! went into it, but not what the watermark ends. What always holds: the sessions of a key neither overlap nor touch; the result does
-//! not depend on the order of rows.
+//! not depend on the order of rows, but for `first`, `last` and lists, which take those of a chunk by their time.
 //!
 //! Rules (Spark's): sessions that touch merge; a row is late when its own session's end is at or below the watermark, also if
 //! an open session would take it; rows whose session has no length (a gap of zero or less, a null time) vanish.
@@ -25,9 +25,10 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StructArray, TimestampMicrosecondArray,
+    UInt32Array,
 };
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimeUnit};
 
 use crate::change::rows::net;
@@ -110,6 +111,20 @@ impl Sessions {
             metrics: StateMetrics::default(),
             spec,
         })
+    }
+
+    /// The rows by event time, as Spark takes them, if an aggregate tells in which order they came.
+    fn in_time_order(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        if !self.spec.aggregates.iter().any(|call| call.function.depends_on_order()) {
+            return Ok(rows);
+        }
+        let starts = times(rows.column(self.spec.bounds.0))?;
+        if starts.values().is_sorted() {
+            return Ok(rows);
+        }
+        let mut order: Vec<u32> = (0..).take(rows.num_rows()).collect();
+        order.sort_by_key(|row| starts.values()[*row as usize]);
+        Ok(take_record_batch(&rows, &UInt32Array::from(order))?)
     }
 
     /// Rows that count, with the starts and ends of their sessions.
@@ -325,7 +340,7 @@ fn timestamps(values: impl Iterator<Item = i64>, field: &Field) -> Result<ArrayR
 impl Logic for Sessions {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
-        let (rows, starts, ends) = self.admit(rows, out)?;
+        let (rows, starts, ends) = self.admit(self.in_time_order(rows)?, out)?;
         self.absorb(&rows, starts.values(), ends.values())?;
         if out.eager() { self.flush(out) } else { Ok(()) }
     }

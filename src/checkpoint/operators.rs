@@ -52,6 +52,10 @@ pub(super) fn adopt(root: &Folder, plan: Vec<StatefulOperator>, fresh: bool) -> 
 /// The operators before, if those of the plan can go on with their state.
 fn matched(before: &[StatefulOperator], plan: &[StatefulOperator]) -> Result<Vec<StatefulOperator>> {
     let kinds = |operators: &[StatefulOperator]| operators.iter().map(|o| o.kind.clone()).collect::<Vec<_>>();
+    if before.is_empty() && !plan.is_empty() {
+        let message = format!("the checkpoint is that of a query without state, but this one has {:?}", kinds(plan));
+        return Err(refused("STREAMING_STATEFUL_OPERATOR_MISSING_STATE_DIRECTORY", message));
+    }
     if kinds(before) != kinds(plan) {
         let message = format!(
             "the checkpoint has state of the operators {:?} but the query has {:?}",

@@ -293,7 +293,6 @@ fn inline_table(rows: Vec<Vec<Expr>>, schema: &DFSchema, conf: &Conf) -> Result<
 fn refuse_unsupported(select: &Select) -> Result<()> {
     let clauses = [
         ("QUALIFY", select.qualify.is_some()),
-        ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
         ("SORT BY", !select.sort_by.is_empty()),
         ("CLUSTER BY", !select.cluster_by.is_empty()),
         ("TOP", select.top.is_some()),

@@ -41,6 +41,7 @@ impl Binder<'_> {
 
     fn factor(&self, factor: &TableFactor) -> Result<LogicalPlan> {
         match factor {
+            TableFactor::Table { sample: Some(_), .. } => Err(Error::unsupported("TABLESAMPLE is not supported")),
             TableFactor::Table { name, alias, args: None, .. } => aliased(self.named_table(name)?, alias.as_ref()),
             TableFactor::Table { name, alias, args: Some(args), .. } => {
                 aliased(self.called(name, &args.args)?, alias.as_ref())

@@ -37,7 +37,7 @@ impl Binder<'_> {
     /// The rows of both, by name; with `allow_missing`, columns that a side lacks are null.
     ///
     /// # Errors
-    /// As [`Binder::union`]; `UNRESOLVED_COLUMN.WITH_SUGGESTION` for a missing column.
+    /// As [`Binder::union`]; `UNRESOLVED_COLUMN_AMONG_FIELD_NAMES` for a missing column.
     pub fn union_by_name(&self, left: LogicalPlan, right: LogicalPlan, allow_missing: bool) -> Result<LogicalPlan> {
         let missing_left: Vec<FieldRef> =
             if allow_missing { missing(right.schema(), left.schema()) } else { Vec::new() };
@@ -50,7 +50,8 @@ impl Binder<'_> {
             match (0..right.schema().fields().len()).find(same) {
                 Some(index) => Ok(column_at(right.schema(), index)),
                 None if allow_missing => null(field),
-                None => Err(super::unresolved(&[field.name()], right.schema())),
+                None => Err(super::unresolved(&[field.name()], right.schema())
+                    .with_condition("UNRESOLVED_COLUMN_AMONG_FIELD_NAMES")),
             }
         };
         let columns = left.schema().fields().iter().map(place).collect::<Result<Vec<_>>>()?;

@@ -277,7 +277,14 @@ impl Stage {
     fn run(&mut self, step: &Value) -> Result<()> {
         let tape = Arc::default();
         loop {
-            let query = self.start(step, Trigger::AvailableNow, &tape)?;
+            let query = match self.start(step, Trigger::AvailableNow, &tape) {
+                // A later run may be refused: that is how it ends.
+                Err(error) if !self.runs.is_empty() => {
+                    self.runs.push(Run { error: Some(error), ..Run::default() });
+                    return Ok(());
+                }
+                query => query?,
+            };
             // Why it ended is asked below.
             let _ = query.await_termination();
             if !self.leg_ended(&query, &tape)? {

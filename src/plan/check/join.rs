@@ -21,8 +21,10 @@ pub(super) fn check(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
 /// # Errors
 /// As for a join that was written as one.
 pub(super) fn check_decorrelated(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
-    use JoinType::{LeftAnti, LeftMark, RightAnti, RightMark};
+    use JoinType::{Inner, LeftAnti, LeftMark, RightAnti, RightMark};
     match join.join_type {
+        // `FROM a, b WHERE a.k = b.k`: only now the condition is one of the join.
+        Inner if is_streaming(&join.left) && is_streaming(&join.right) => check_keyed(join, mode, rules),
         LeftAnti | LeftMark | RightAnti | RightMark => check(join, mode, rules),
         _ => Ok(()),
     }
@@ -62,6 +64,14 @@ fn stream_stream(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
         JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi => check_bounded(join, mode, rules)?,
         kind => return Err(refused(format!("a {kind} join of two streams"))),
     }
+    match join.join_type {
+        JoinType::Inner => Ok(()),
+        _ => check_keyed(join, mode, rules),
+    }
+}
+
+/// Something has to be equal on both sides.
+fn check_keyed(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
     if join.on.is_empty() && JoinTimes::equalities(join) == 0 && !rules.lenient(mode) {
         return Err(Error::query(
             "_LEGACY_ERROR_TEMP_1181",
