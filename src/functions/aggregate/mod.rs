@@ -68,7 +68,7 @@ pub struct Call<'a> {
 ///
 /// # Errors
 /// `WRONG_NUM_ARGS.WITHOUT_SUGGESTION`, `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE`,
-/// `DATATYPE_MISMATCH.NON_FOLDABLE_INPUT`, `DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE`, `DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN`.
+/// `DATATYPE_MISMATCH.NON_FOLDABLE_INPUT`, `DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE`, `INVALID_AGGREGATE_FILTER.*`.
 pub fn bind(call: Call<'_>) -> Result<Option<Expr>> {
     let name = call.name.to_ascii_lowercase();
     match name.as_str() {

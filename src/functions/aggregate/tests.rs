@@ -172,7 +172,7 @@ fn what_is_wrong_has_sparks_condition() {
     assert_eq!(condition("percentile", vec![col("d"), col("d")]), "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT");
     assert_eq!(condition("percentile", vec![col("d"), lit(2.0)]), "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE");
     let filter = try_call("sum", vec![col("v")], |call| call.filter = Some(col("v"))).unwrap_err();
-    assert_eq!(filter.condition(), Some("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN"));
+    assert_eq!(filter.condition(), Some("INVALID_AGGREGATE_FILTER.NOT_BOOLEAN"));
 }
 
 /// The longest run of rising values would need order; the product does not.
