@@ -1,7 +1,7 @@
 //! `foreach`: a user's object or function gets each row.
 //!
 //! In: rows. Out: calls of a [`ForeachWriter`], one object a worker: for each epoch `open(worker, epoch)`, then, if it said true,
-//! `process` for each row, then `close` with the error if there was one. Under the continuous trigger rows are processed the
+//! `process` for each row and `flush` behind those that came together, then `close` with the error if there was one. Under the continuous trigger rows are processed the
 //! moment they come. At least once: after a crash an epoch may come again under the same number, which `open` can refuse. A
 //! panic ends the query with an error that names the epoch, nothing else.
 
@@ -34,6 +34,15 @@ pub trait ForeachWriter: Send {
     /// # Errors
     /// End the query, after [`ForeachWriter::close`].
     fn process(&mut self, row: &Row<'_>) -> Result<()>;
+
+    /// No more rows are at hand: whoever gathers them should let them go. Called behind the rows that came together, at the latest
+    /// at the end of an epoch, before [`ForeachWriter::close`].
+    ///
+    /// # Errors
+    /// End the query, after [`ForeachWriter::close`].
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// The epoch's rows are through, or one failed.
     ///
@@ -176,7 +185,10 @@ impl Caller {
         }
         let place = self.place(epoch);
         let user = &mut self.user;
-        let processed = super::guarded(CONDITION, &place, || row::each(rows, |row| user.process(row)));
+        let processed = super::guarded(CONDITION, &place, || {
+            row::each(rows, |row| user.process(row))?;
+            user.flush()
+        });
         if let Err(error) = &processed {
             self.close(epoch, Some(error))?;
         }
@@ -242,6 +254,11 @@ mod tests {
             if n == 3 { Err(Error::invalid("three")) } else { Ok(()) }
         }
 
+        fn flush(&mut self) -> Result<()> {
+            self.0.lock().unwrap().push("flush".into());
+            Ok(())
+        }
+
         fn close(&mut self, error: Option<&Error>) -> Result<()> {
             self.0.lock().unwrap().push(format!("close {}", error.map_or("well", Error::message)));
             Ok(())
@@ -259,7 +276,7 @@ mod tests {
     fn opens_processes_and_closes_each_epoch() {
         let (mut sink, calls) = sink(Pace::Epoch);
         run(sink.as_mut(), 5, &[rows(0..2)]).unwrap();
-        assert_eq!(*calls.lock().unwrap(), ["open 0 5", "0 row 0", "1 row 1", "close well"]);
+        assert_eq!(*calls.lock().unwrap(), ["open 0 5", "0 row 0", "1 row 1", "flush", "close well"]);
     }
 
     #[test]
@@ -275,7 +292,7 @@ mod tests {
         let mut writer = sink.writer(1).unwrap();
         writer.begin(7).unwrap();
         writer.write(&rows(0..1)).unwrap();
-        assert_eq!(*calls.lock().unwrap(), ["open 1 7", "0 row 0"]);
+        assert_eq!(*calls.lock().unwrap(), ["open 1 7", "0 row 0", "flush"]);
     }
 
     #[test]

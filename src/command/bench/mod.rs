@@ -8,6 +8,7 @@ mod data;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod latency;
+mod live;
 mod measure;
 mod memory;
 mod nexmark;
@@ -52,6 +53,8 @@ pub(super) enum Bench {
     Soak(soak::SoakArguments),
     /// Run one workload of a comparison with other engines, between @@START and @@END.
     Peer(peer::PeerArguments),
+    /// Run one workload of a comparison that is measured while it runs: latency over TCP, or the time to the first row.
+    Live(live::LiveArguments),
 }
 
 /// Runs a bench and prints its report.
@@ -76,6 +79,7 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         Bench::Recovery(arguments) => recovery::run(arguments)?,
         Bench::Soak(arguments) => soak::run(arguments)?,
         Bench::Peer(arguments) => peer::run(arguments)?,
+        Bench::Live(arguments) => live::run(arguments)?,
     }
     Ok(())
 }
