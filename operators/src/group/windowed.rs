@@ -15,7 +15,7 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Fields, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Fields, TimeUnit, TimestampMicrosecondType};
 use hashbrown::HashMap;
 
 use super::table::{Table, buckets};
@@ -466,8 +466,11 @@ fn window_of(spec: &GroupSpec, window: &WindowSpec, start: i64, rows: usize) -> 
 
 fn window_column(fields: &Fields, start: i64, end: i64, rows: usize) -> Result<ArrayRef> {
     let bound = |micros: i64, field: usize| -> Result<ArrayRef> {
-        let array = TimestampMicrosecondArray::from_value(micros, rows);
-        Ok(arrow::compute::cast(&array, fields[field].data_type())?)
+        let DataType::Timestamp(TimeUnit::Microsecond, zone) = fields[field].data_type() else {
+            return Err(Error::Internal("a window's bounds are not microsecond timestamps".into()));
+        };
+        // The zone is a label: the number is the same instant with and without it.
+        Ok(Arc::new(TimestampMicrosecondArray::from_value(micros, rows).with_timezone_opt(zone.clone())))
     };
     Ok(Arc::new(StructArray::try_new(fields.clone(), vec![bound(start, 0)?, bound(end, 1)?], None)?))
 }

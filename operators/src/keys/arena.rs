@@ -1,87 +1,154 @@
-//! Keys of bytes: one string or binary column, or the encoded rows of many columns, in one arena.
+//! Keys of bytes: one string or binary column, or the encoded rows of many columns.
 //!
-//! In: byte strings. Out: group ids. What always holds: the bytes of a live group are `arena[start..start + length]`
-//! and nothing else points there; bytes of removed groups are given back when they outweigh the live ones.
+//! In: byte strings. Out: group ids. What always holds: a key of up to 12 bytes lies in its group's view, a longer one at a place in
+//! the arena that the view names and nothing else points to; bytes of removed groups are given back when they outweigh the
+//! live ones.
 
 use std::mem::size_of;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, GenericByteArray, GenericByteBuilder};
-use arrow::compute::cast;
-use arrow::datatypes::{BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type};
+use arrow::array::{ArrayRef, AsArray, GenericByteArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{
+    ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
+};
 
 use super::ABSENT;
-use super::slots::Slots;
-use crate::Result;
+use super::slots::{Keys, Slots};
+use crate::{Error, Result};
 
 /// Whether a single column of this type is kept as its bytes.
 pub(super) fn holds(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
 }
 
+/// Keys up to this length are compared without a look at the arena.
+const INLINE: usize = 12;
+/// Where a view has the key's length.
+const LENGTH: u32 = 96;
+
+/// A key's length in the upper 32 bits; below it the key itself, padded with zeros, or if it is longer its first four
+/// bytes and below them where it starts in the arena.
+type View = u128;
+
+/// A key that is looked for. The view of a long one names no place.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ByteKey<'a> {
+    view: View,
+    bytes: &'a [u8],
+}
+
+impl<'a> ByteKey<'a> {
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let head = if bytes.len() <= INLINE { short(bytes) } else { u128::from(word(bytes)) << 64 };
+        ByteKey { view: (bytes.len() as u128) << LENGTH | head, bytes }
+    }
+
+    fn is_long(&self) -> bool {
+        self.bytes.len() > INLINE
+    }
+}
+
+/// The first four bytes of at least four.
+#[inline]
+fn word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |first| u32::from_le_bytes(*first))
+}
+
+/// Up to 12 bytes as a number, the first the lowest. Two loads that may overlap cover all lengths from 4 on.
+#[inline]
+fn short(bytes: &[u8]) -> u128 {
+    let length = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<4>()) {
+        let rest = u64::from(u32::from_le_bytes(*last)) >> (8 * (INLINE - length));
+        return u128::from(u64::from_le_bytes(*first)) | u128::from(rest) << 64;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let rest = u64::from(u32::from_le_bytes(*last)) >> (8 * (8 - length));
+        return u128::from(u64::from(u32::from_le_bytes(*first)) | rest << 32);
+    }
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+fn length(view: View) -> usize {
+    (view >> LENGTH) as usize
+}
+
 /// Byte strings by group id.
 #[derive(Default)]
 pub(super) struct Arena {
     slots: Slots,
+    views: Vec<View>,
+    /// The keys that do not fit in a view.
     bytes: Vec<u8>,
-    /// Where each group's bytes start, and how many they are.
-    spans: Vec<(usize, u32)>,
     dead: usize,
+    null: Option<u32>,
 }
 
 /// The arena is compacted only when at least this many bytes are dead, and they are the majority.
 const COMPACT_FROM: usize = 64 * 1024;
 
 impl Arena {
-    pub fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
-    pub fn get(&self, group: u32) -> &[u8] {
-        let (start, length) = self.spans[group as usize];
-        &self.bytes[start..start + length as usize]
-    }
-
+    /// The bytes of a view that is too long to hold them.
     #[inline]
-    pub fn find(&self, key: &[u8]) -> Option<u32> {
-        self.slots.find(self.slots.hash(key), |group| self.get(group) == key)
+    fn far(&self, view: View) -> &[u8] {
+        let start = view as u64 as usize;
+        &self.bytes[start..start + length(view)]
     }
 
-    #[inline]
-    pub fn insert(&mut self, key: &[u8]) -> u32 {
-        let hash = self.slots.hash(key);
-        if let Some(group) = self.slots.find(hash, |group| self.get(group) == key) {
-            return group;
+    fn append_to(&self, group: u32, out: &mut Vec<u8>) {
+        let view = self.views[group as usize];
+        match view.to_le_bytes().get(..length(view)).filter(|near| near.len() <= INLINE) {
+            Some(near) => out.extend_from_slice(near),
+            None => out.extend_from_slice(self.far(view)),
         }
-        let group = self.take(key);
-        self.slots.index(group, hash);
+    }
+
+    /// The keys of live groups one behind the other, and where each ends.
+    pub fn gather(&self, groups: &[u32]) -> (Vec<u8>, Vec<usize>) {
+        let total = groups.iter().map(|&group| length(self.views[group as usize])).sum();
+        let (mut bytes, mut ends) = (Vec::with_capacity(total), Vec::with_capacity(groups.len()));
+        for &group in groups {
+            self.append_to(group, &mut bytes);
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    fn set(&mut self, view: View) -> u32 {
+        let group = self.slots.take();
+        self.views.resize(self.slots.group_count(), 0);
+        self.views[group as usize] = view;
         group
     }
 
-    /// A new id that holds `key` but cannot be found by it.
-    pub fn take(&mut self, key: &[u8]) -> u32 {
-        let group = self.slots.take();
-        self.spans.resize(self.slots.group_count(), (0, 0));
-        self.spans[group as usize] = (self.bytes.len(), key.len() as u32);
-        self.bytes.extend_from_slice(key);
-        group
+    fn hash_of(&self, group: u32) -> u64 {
+        let view = self.views[group as usize];
+        if length(view) <= INLINE { self.slots.hash(view) } else { self.slots.hash(self.far(view)) }
     }
 
     pub fn remove(&mut self, group: u32) {
-        if self.slots.release(group) {
-            self.dead += self.spans[group as usize].1 as usize;
-            self.spans[group as usize] = (0, 0);
-            if self.dead > COMPACT_FROM && self.dead > self.bytes.len() / 2 {
-                self.compact();
-            }
+        if !self.slots.is_live(group) {
+            return;
+        }
+        let indexed = self.null != Some(group);
+        self.null = self.null.filter(|_| indexed);
+        let hash = indexed.then(|| self.hash_of(group));
+        self.slots.release(group, hash);
+        let length = length(std::mem::take(&mut self.views[group as usize]));
+        self.dead += if length > INLINE { length } else { 0 };
+        if self.dead > COMPACT_FROM && self.dead > self.bytes.len() / 2 {
+            self.compact();
         }
     }
 
     fn compact(&mut self) {
         let mut kept = Vec::with_capacity(self.bytes.len() - self.dead);
-        for span in &mut self.spans {
-            let start = kept.len();
-            kept.extend_from_slice(&self.bytes[span.0..span.0 + span.1 as usize]);
-            span.0 = start;
+        for view in self.views.iter_mut().filter(|view| length(**view) > INLINE) {
+            let (start, length) = (*view as u64 as usize, length(*view));
+            *view = *view >> 64 << 64 | kept.len() as u128;
+            kept.extend_from_slice(&self.bytes[start..start + length]);
         }
         self.bytes = kept;
         self.dead = 0;
@@ -89,26 +156,71 @@ impl Arena {
 
     pub fn clear(&mut self) {
         self.slots.clear();
+        self.views.clear();
         self.bytes.clear();
-        self.spans.clear();
         self.dead = 0;
+        self.null = None;
     }
 
     pub fn size_bytes(&self) -> usize {
-        self.slots.size_bytes() + self.bytes.capacity() + self.spans.capacity() * size_of::<(usize, u32)>()
+        self.slots.size_bytes() + self.bytes.capacity() + self.views.capacity() * size_of::<View>()
+    }
+}
+
+impl Keys for Arena {
+    type Key<'a> = ByteKey<'a>;
+
+    fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    #[inline]
+    fn hash(&self, key: &ByteKey<'_>) -> u64 {
+        if key.is_long() { self.slots.hash(key.bytes) } else { self.slots.hash(key.view) }
+    }
+
+    #[inline]
+    fn same(&self, group: u32, key: &ByteKey<'_>) -> bool {
+        let view = self.views[group as usize];
+        if key.is_long() { (view ^ key.view) >> 64 == 0 && self.far(view) == key.bytes } else { view == key.view }
+    }
+
+    fn take(&mut self, key: &ByteKey<'_>) -> u32 {
+        if !key.is_long() {
+            return self.set(key.view);
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key.bytes);
+        self.set(key.view | start as u128)
+    }
+
+    fn null(&self) -> Option<u32> {
+        self.null
+    }
+
+    fn insert_null(&mut self) -> u32 {
+        if let Some(group) = self.null {
+            return group;
+        }
+        let group = self.set(0);
+        self.null = Some(group);
+        group
     }
 }
 
 /// Keys of one string or binary column.
 pub(super) struct ByteKeys {
     arena: Arena,
-    null: Option<u32>,
     data_type: DataType,
 }
 
 impl ByteKeys {
     pub fn new(data_type: &DataType) -> Self {
-        ByteKeys { arena: Arena::default(), null: None, data_type: data_type.clone() }
+        ByteKeys { arena: Arena::default(), data_type: data_type.clone() }
     }
 
     pub fn slots(&self) -> &Slots {
@@ -116,67 +228,86 @@ impl ByteKeys {
     }
 
     pub fn lookup_or_insert(&mut self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
+        let arena = &mut self.arena;
         match self.data_type {
-            DataType::Utf8 => self.insert_all(column.as_bytes::<Utf8Type>(), groups),
-            DataType::LargeUtf8 => self.insert_all(column.as_bytes::<LargeUtf8Type>(), groups),
-            DataType::Binary => self.insert_all(column.as_bytes::<BinaryType>(), groups),
-            _ => self.insert_all(column.as_bytes::<LargeBinaryType>(), groups),
+            DataType::Utf8 => arena.insert_each(keys(column.as_bytes::<Utf8Type>()), groups),
+            DataType::LargeUtf8 => arena.insert_each(keys(column.as_bytes::<LargeUtf8Type>()), groups),
+            DataType::Binary => arena.insert_each(keys(column.as_bytes::<BinaryType>()), groups),
+            _ => arena.insert_each(keys(column.as_bytes::<LargeBinaryType>()), groups),
         }
         Ok(())
     }
 
     pub fn lookup(&self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
+        let arena = &self.arena;
         match self.data_type {
-            DataType::Utf8 => self.find_all(column.as_bytes::<Utf8Type>(), groups),
-            DataType::LargeUtf8 => self.find_all(column.as_bytes::<LargeUtf8Type>(), groups),
-            DataType::Binary => self.find_all(column.as_bytes::<BinaryType>(), groups),
-            _ => self.find_all(column.as_bytes::<LargeBinaryType>(), groups),
+            DataType::Utf8 => arena.find_each(keys(column.as_bytes::<Utf8Type>()), ABSENT, groups),
+            DataType::LargeUtf8 => arena.find_each(keys(column.as_bytes::<LargeUtf8Type>()), ABSENT, groups),
+            DataType::Binary => arena.find_each(keys(column.as_bytes::<BinaryType>()), ABSENT, groups),
+            _ => arena.find_each(keys(column.as_bytes::<LargeBinaryType>()), ABSENT, groups),
         }
         Ok(())
     }
 
-    fn insert_all<T: ByteArrayType>(&mut self, column: &GenericByteArray<T>, groups: &mut Vec<u32>) {
-        groups.extend(column.iter().map(|value| match value {
-            Some(value) => self.arena.insert(value.as_ref()),
-            None => self.insert_null(),
-        }));
-    }
-
-    fn find_all<T: ByteArrayType>(&self, column: &GenericByteArray<T>, groups: &mut Vec<u32>) {
-        groups.extend(column.iter().map(|value| match value {
-            Some(value) => self.arena.find(value.as_ref()).unwrap_or(ABSENT),
-            None => self.null.unwrap_or(ABSENT),
-        }));
-    }
-
-    fn insert_null(&mut self) -> u32 {
-        let arena = &mut self.arena;
-        *self.null.get_or_insert_with(|| arena.take(&[]))
-    }
-
     pub fn remove(&mut self, group: u32) {
-        if self.null == Some(group) {
-            self.null = None;
-        }
         self.arena.remove(group);
     }
 
     pub fn clear(&mut self) {
         self.arena.clear();
-        self.null = None;
     }
 
     /// The values of live groups as a column of the original type.
     pub fn column(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let total = groups.iter().map(|&group| self.arena.get(group).len()).sum();
-        let mut builder = GenericByteBuilder::<LargeBinaryType>::with_capacity(groups.len(), total);
-        for &group in groups {
-            builder.append_option((self.null != Some(group)).then(|| self.arena.get(group)));
+        match self.data_type {
+            DataType::Utf8 => self.typed::<Utf8Type>(groups),
+            DataType::LargeUtf8 => self.typed::<LargeUtf8Type>(groups),
+            DataType::Binary => self.typed::<BinaryType>(groups),
+            _ => self.typed::<LargeBinaryType>(groups),
         }
-        Ok(cast(&builder.finish(), &self.data_type)?)
+    }
+
+    fn typed<T: ByteArrayType>(&self, groups: &[u32]) -> Result<ArrayRef> {
+        let (bytes, ends) = self.arena.gather(groups);
+        let end = |end: &usize| {
+            T::Offset::from_usize(*end).ok_or_else(|| Error::Internal(format!("keys of {end} bytes in one column")))
+        };
+        let offsets =
+            std::iter::once(Ok(T::Offset::default())).chain(ends.iter().map(end)).collect::<Result<Vec<_>>>()?;
+        let null = self.arena.null;
+        let nulls = null.map(|null| groups.iter().map(|&group| group != null).collect::<NullBuffer>());
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        Ok(Arc::new(GenericByteArray::<T>::try_new(offsets, bytes.into(), nulls)?))
     }
 
     pub fn size_bytes(&self) -> usize {
         self.arena.size_bytes()
+    }
+}
+
+/// The values of a column.
+fn keys<T: ByteArrayType>(column: &GenericByteArray<T>) -> impl Iterator<Item = Option<ByteKey<'_>>> {
+    column.iter().map(|value| value.map(|value| ByteKey::new(value.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_hold_keys_of_all_lengths() {
+        let text = b"abcdefghijklmnop";
+        let mut arena = Arena::default();
+        let mut groups = Vec::new();
+        arena.insert_each((0..=text.len()).map(|length| Some(ByteKey::new(&text[..length]))), &mut groups);
+        let (bytes, ends) = arena.gather(&groups);
+        let mut start = 0;
+        for (length, end) in ends.into_iter().enumerate() {
+            assert_eq!(&bytes[start..end], &text[..length]);
+            start = end;
+        }
+        // Zeros at the end count.
+        assert!(!arena.same(groups[3], &ByteKey::new(b"abc\0")));
+        assert!(!arena.same(groups[13], &ByteKey::new(b"abcdefghijklM")));
     }
 }

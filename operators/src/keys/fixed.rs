@@ -11,7 +11,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::ABSENT;
 use super::normalize::normalize_floats;
-use super::slots::Slots;
+use super::slots::{Keys, Slots};
 use crate::{Error, Result};
 
 /// Bytes of a value of this type, if this store can hold it.
@@ -37,17 +37,13 @@ impl FixedKeys {
         Ok(FixedKeys { slots: Slots::default(), values: Vec::new(), null: None, data_type: data_type.clone(), width })
     }
 
-    pub fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
     pub fn lookup_or_insert(&mut self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
         let data = normalize_floats(column)?.to_data();
         match self.width {
-            1 => self.insert_all::<u8>(&data, groups),
-            2 => self.insert_all::<u16>(&data, groups),
-            4 => self.insert_all::<u32>(&data, groups),
-            _ => self.insert_all::<u64>(&data, groups),
+            1 => self.insert_each(bits::<u8>(&data), groups),
+            2 => self.insert_each(bits::<u16>(&data), groups),
+            4 => self.insert_each(bits::<u32>(&data), groups),
+            _ => self.insert_each(bits::<u64>(&data), groups),
         }
         Ok(())
     }
@@ -55,69 +51,15 @@ impl FixedKeys {
     pub fn lookup(&self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
         let data = normalize_floats(column)?.to_data();
         match self.width {
-            1 => self.find_all::<u8>(&data, groups),
-            2 => self.find_all::<u16>(&data, groups),
-            4 => self.find_all::<u32>(&data, groups),
-            _ => self.find_all::<u64>(&data, groups),
+            1 => self.find_each(bits::<u8>(&data), ABSENT, groups),
+            2 => self.find_each(bits::<u16>(&data), ABSENT, groups),
+            4 => self.find_each(bits::<u32>(&data), ABSENT, groups),
+            _ => self.find_each(bits::<u64>(&data), ABSENT, groups),
         }
         Ok(())
     }
 
-    fn insert_all<T: Bits>(&mut self, data: &ArrayData, groups: &mut Vec<u32>) {
-        let values = &data.buffer::<T>(0)[..data.len()];
-        match data.nulls() {
-            None => groups.extend(values.iter().map(|value| self.insert(value.widen()))),
-            Some(nulls) => groups.extend(
-                values.iter().zip(nulls).map(
-                    |(value, valid)| {
-                        if valid { self.insert(value.widen()) } else { self.insert_null() }
-                    },
-                ),
-            ),
-        }
-    }
-
-    fn find_all<T: Bits>(&self, data: &ArrayData, groups: &mut Vec<u32>) {
-        let values = &data.buffer::<T>(0)[..data.len()];
-        let find = |value: &T| self.find(value.widen()).unwrap_or(ABSENT);
-        match data.nulls() {
-            None => groups.extend(values.iter().map(find)),
-            Some(nulls) => groups.extend(
-                values.iter().zip(nulls).map(
-                    |(value, valid)| {
-                        if valid { find(value) } else { self.null.unwrap_or(ABSENT) }
-                    },
-                ),
-            ),
-        }
-    }
-
-    #[inline]
-    fn find(&self, value: u64) -> Option<u32> {
-        self.slots.find(self.slots.hash(value), |group| self.values[group as usize] == value)
-    }
-
-    #[inline]
-    fn insert(&mut self, value: u64) -> u32 {
-        let hash = self.slots.hash(value);
-        if let Some(group) = self.slots.find(hash, |group| self.values[group as usize] == value) {
-            return group;
-        }
-        let group = self.take(value);
-        self.slots.index(group, hash);
-        group
-    }
-
-    fn insert_null(&mut self) -> u32 {
-        if let Some(group) = self.null {
-            return group;
-        }
-        let group = self.take(0);
-        self.null = Some(group);
-        group
-    }
-
-    fn take(&mut self, value: u64) -> u32 {
+    fn put(&mut self, value: u64) -> u32 {
         let group = self.slots.take();
         self.values.resize(self.slots.group_count(), 0);
         self.values[group as usize] = value;
@@ -125,10 +67,15 @@ impl FixedKeys {
     }
 
     pub fn remove(&mut self, group: u32) {
+        if !self.slots.is_live(group) {
+            return;
+        }
         if self.null == Some(group) {
             self.null = None;
+            self.slots.release(group, None);
+        } else {
+            self.slots.release(group, Some(self.slots.hash(self.values[group as usize])));
         }
-        self.slots.release(group);
     }
 
     pub fn clear(&mut self) {
@@ -157,6 +104,52 @@ impl FixedKeys {
     pub fn size_bytes(&self) -> usize {
         self.slots.size_bytes() + self.values.capacity() * size_of::<u64>()
     }
+}
+
+impl Keys for FixedKeys {
+    type Key<'a> = u64;
+
+    fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    #[inline]
+    fn hash(&self, key: &u64) -> u64 {
+        self.slots.hash(*key)
+    }
+
+    #[inline]
+    fn same(&self, group: u32, key: &u64) -> bool {
+        self.values[group as usize] == *key
+    }
+
+    fn take(&mut self, key: &u64) -> u32 {
+        self.put(*key)
+    }
+
+    fn null(&self) -> Option<u32> {
+        self.null
+    }
+
+    fn insert_null(&mut self) -> u32 {
+        if let Some(group) = self.null {
+            return group;
+        }
+        let group = self.put(0);
+        self.null = Some(group);
+        group
+    }
+}
+
+/// The values of a column.
+fn bits<T: Bits>(data: &ArrayData) -> impl Iterator<Item = Option<u64>> {
+    let values = data.buffer::<T>(0).iter().take(data.len()).enumerate();
+    let nulls = data.nulls();
+    values.map(move |(row, value)| nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| value.widen()))
 }
 
 /// The bits of a value, widened without loss.

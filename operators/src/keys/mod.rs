@@ -26,6 +26,7 @@ use crate::{Error, Result};
 use arena::ByteKeys;
 use fixed::FixedKeys;
 use rows::RowKeys;
+use slots::Keys as _;
 
 pub use normalize::normalize_floats;
 pub use route::{KEY_GROUPS, SPARK_SEED, key_group, route, xxhash64_bytes, xxhash64_int, xxhash64_long};

@@ -9,9 +9,9 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 
 use super::ABSENT;
-use super::arena::Arena;
+use super::arena::{Arena, ByteKey};
 use super::normalize::{contains_floats, normalize_floats};
-use super::slots::Slots;
+use super::slots::{Keys, Slots};
 use crate::Result;
 
 /// Encodes rows as bytes whose order is Spark's order of the rows, and decodes them.
@@ -111,13 +111,13 @@ impl RowKeys {
 
     pub fn lookup_or_insert(&mut self, columns: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
         self.codec.encode_into(columns, &mut self.rows)?;
-        groups.extend(self.rows.iter().map(|row| self.arena.insert(row.data())));
+        self.arena.insert_each(self.rows.iter().map(|row| Some(ByteKey::new(row.data()))), groups);
         Ok(())
     }
 
     pub fn lookup(&self, columns: &[ArrayRef], groups: &mut Vec<u32>) -> Result<()> {
         let rows = self.codec.encode(columns)?;
-        groups.extend(rows.iter().map(|row| self.arena.find(row.data()).unwrap_or(ABSENT)));
+        self.arena.find_each(rows.iter().map(|row| Some(ByteKey::new(row.data()))), ABSENT, groups);
         Ok(())
     }
 
@@ -130,7 +130,9 @@ impl RowKeys {
     }
 
     pub fn columns(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.codec.decode(groups.iter().map(|&group| self.arena.get(group)))
+        let (bytes, ends) = self.arena.gather(groups);
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        self.codec.decode(starts.zip(&ends).map(|(start, end)| &bytes[start..*end]))
     }
 
     pub fn size_bytes(&self) -> usize {
