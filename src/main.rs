@@ -5,6 +5,10 @@
 
 mod command;
 
+/// Chunks of a few hundred kilobytes come and go all the time; the system's allocator gives each back and asks for it again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     command::main()
 }

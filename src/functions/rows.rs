@@ -59,6 +59,21 @@ impl<A: Array> Column<A> {
     }
 }
 
+impl<A: Array> Column<A> {
+    /// The value that all rows have, if the argument is a constant that is not null.
+    pub fn constant<'a>(&'a self) -> Option<<&'a A as ArrayAccessor>::Item>
+    where
+        &'a A: ArrayAccessor,
+    {
+        if self.constant { self.get(0) } else { None }
+    }
+
+    /// The values, if the argument is no constant.
+    pub fn varying(&self) -> Option<&A> {
+        (!self.constant).then_some(&self.array)
+    }
+}
+
 impl Rows<'_> {
     /// Number of rows.
     pub fn len(&self) -> usize {
@@ -169,12 +184,25 @@ impl Rows<'_> {
         Ok(Arc::new(out.finish()))
     }
 
+    /// Bytes of the first argument, if it is a column of strings: about what comes out when it is cut into pieces.
+    fn text_bytes(&self) -> usize {
+        match self.args.first() {
+            Some(ColumnarValue::Array(array)) => array.as_string_opt::<i32>().map_or(0, |text| {
+                let offsets = text.value_offsets();
+                offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (last - first) as usize)
+            }),
+            _ => 0,
+        }
+    }
+
     /// A column of lists of strings; each list is the values that `value` appends.
     pub fn try_give_lists(
         &self,
         mut value: impl FnMut(usize, &mut StringBuilder) -> Option<Result<()>>,
     ) -> Result<ArrayRef> {
-        let mut out = ListBuilder::new(StringBuilder::new()).with_field(list_item(DataType::Utf8));
+        let bytes = self.text_bytes();
+        let values = StringBuilder::with_capacity(bytes / SHORT_TEXT, bytes);
+        let mut out = ListBuilder::with_capacity(values, self.len).with_field(list_item(DataType::Utf8));
         for row in 0..self.len {
             let valid = value(row, out.values()).transpose()?.is_some();
             out.append(valid);
@@ -182,6 +210,9 @@ impl Rows<'_> {
         Ok(Arc::new(out.finish()))
     }
 }
+
+/// Bytes of a short piece of text, such as a word and a blank.
+const SHORT_TEXT: usize = 6;
 
 /// Writes text into a value in the making.
 pub fn put(out: &mut impl fmt::Write, text: &str) {

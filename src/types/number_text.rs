@@ -135,7 +135,7 @@ fn short_integer(digits: &[u8]) -> Option<i64> {
 
 /// The number of eight digits, the first in the lowest byte, and whether they are digits. Digits become pairs, pairs fours, fours
 /// the whole: one multiplication each, as described by Johnny Lee and by Daniel Lemire ("Quickly parsing eight digits", 2018).
-fn eight_digits(text: u64) -> (i64, bool) {
+pub(crate) fn eight_digits(text: u64) -> (i64, bool) {
     const EVEN: u64 = 0x0000_00ff_0000_00ff;
     let high = text & 0xf0f0_f0f0_f0f0_f0f0;
     let carried = text.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0;

@@ -7,9 +7,9 @@ use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt8Type};
 
 use super::GroupSpec;
+use super::marks::{DIRTY, Marks, TOUCHED};
 use crate::aggregate::Accumulator;
 use crate::change::{INSERT, RETRACT};
-use crate::dirty::Dirty;
 use crate::keys::KeyTable;
 use crate::{Error, Result, snapshot};
 
@@ -17,15 +17,12 @@ use crate::{Error, Result, snapshot};
 pub(super) struct Table {
     pub keys: KeyTable,
     states: Vec<Box<dyn Accumulator>>,
-    touched: Vec<u32>,
-    /// `is_touched[group]`, so that `touched` names each group once.
-    is_touched: Vec<bool>,
+    /// Groups that received a row, and groups whose state a checkpoint does not have yet.
+    marks: Marks,
     /// For a changelog: whether a group's row has been emitted and not been taken back.
     is_shown: Vec<bool>,
     /// For a changelog: the rows that touched groups had when they were last emitted.
     before: Vec<Vec<ArrayRef>>,
-    /// Groups whose state a checkpoint does not have yet.
-    dirty: Dirty,
     /// The key groups (a bit each) of which a checkpoint may have rows of this table.
     saved: [u64; 4],
 }
@@ -36,11 +33,9 @@ impl Table {
         Ok(Table {
             keys: KeyTable::new(&key_fields(spec))?,
             states: states.collect::<Result<_>>()?,
-            touched: Vec::new(),
-            is_touched: Vec::new(),
+            marks: Marks::default(),
             is_shown: Vec::new(),
             before: Vec::new(),
-            dirty: Dirty::default(),
             saved: [0; 4],
         })
     }
@@ -68,15 +63,14 @@ impl Table {
 
     /// These groups are about to change.
     fn change(&mut self, spec: &GroupSpec, groups: &[u32]) -> Result<()> {
-        let touched_before = self.touched.len();
-        self.touch(groups);
-        self.dirty.note(groups.iter().copied());
+        let touched_before = self.marks.touched().len();
+        self.marks.note(groups, self.keys.group_count(), TOUCHED | DIRTY);
         if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
     }
 
     /// Whether a group received a row since the last call of [`Table::take_touched`].
     pub fn is_touched(&self) -> bool {
-        !self.touched.is_empty()
+        !self.marks.touched().is_empty()
     }
 
     fn aggregate(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &[u32]) -> Result<()> {
@@ -89,27 +83,17 @@ impl Table {
         Ok(())
     }
 
-    /// Notes that these groups received a row.
-    pub fn touch(&mut self, groups: &[u32]) {
-        self.is_touched.resize(self.keys.group_count(), false);
-        for &group in groups {
-            if !std::mem::replace(&mut self.is_touched[group as usize], true) {
-                self.touched.push(group);
-            }
-        }
-    }
-
     /// The one group of a global aggregate counts as touched.
     pub fn touch_global(&mut self, spec: &GroupSpec) -> Result<()> {
-        let touched_before = self.touched.len();
-        self.touch(&[0]);
+        let touched_before = self.marks.touched().len();
+        self.marks.note(&[0], self.keys.group_count(), TOUCHED);
         if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
     }
 
     /// Keeps the rows of groups touched from `from` on as they were emitted, before they change.
     fn remember(&mut self, from: usize) -> Result<()> {
         self.is_shown.resize(self.keys.group_count(), false);
-        let shown = self.touched[from..].iter().copied().filter(|group| self.is_shown[*group as usize]);
+        let shown = self.marks.touched()[from..].iter().copied().filter(|group| self.is_shown[*group as usize]);
         let shown: Vec<u32> = shown.collect();
         if !shown.is_empty() {
             self.before.push(self.rows(&shown)?);
@@ -137,8 +121,7 @@ impl Table {
 
     /// The groups that received a row since the last call.
     pub fn take_touched(&mut self) -> Vec<u32> {
-        self.touched.iter().for_each(|&group| self.is_touched[group as usize] = false);
-        std::mem::take(&mut self.touched)
+        self.marks.take_touched()
     }
 
     /// The one group of a global aggregate exists also without rows.
@@ -204,28 +187,27 @@ impl Table {
     pub fn size_bytes(&self) -> usize {
         let states: usize = self.states.iter().map(|state| state.size_bytes()).sum();
         let shown: usize = self.before.iter().flatten().map(|column| column.get_array_memory_size()).sum();
-        let marks = self.is_touched.capacity() + self.is_shown.capacity() + 4 * self.touched.capacity();
-        self.keys.size_bytes() + states + marks + shown + self.dirty.size_bytes()
+        self.keys.size_bytes() + states + self.marks.size_bytes() + self.is_shown.capacity() + shown
     }
 
     /// Remembers from now on which groups change.
     pub fn track(&mut self) {
-        self.dirty.start();
+        self.marks.track();
     }
 
     /// The one group of a global aggregate, which exists without rows, has changed.
     pub fn note_global(&mut self) {
-        self.dirty.note([0]);
+        self.marks.note(&[0], self.keys.group_count(), DIRTY);
     }
 
     /// Whether changes are remembered.
     pub fn tracks(&self) -> bool {
-        self.dirty.is_on()
+        self.marks.tracks()
     }
 
     /// The live groups that have changed since the last call.
     pub fn take_dirty(&mut self) -> Vec<u32> {
-        let mut dirty = self.dirty.take();
+        let mut dirty = self.marks.take_dirty();
         dirty.retain(|group| self.keys.is_live(*group));
         dirty
     }

@@ -4,6 +4,8 @@
 //! checked completely before its token is given out, so whoever holds a token can walk into it without meeting a syntax
 //! error. Nothing allocates. Nesting is bounded by [`MAX_DEPTH`].
 
+use crate::types::number_text::eight_digits;
+
 /// Deepest nesting of a record; deeper ones are malformed.
 pub(crate) const MAX_DEPTH: usize = 128;
 
@@ -47,11 +49,13 @@ pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) start: usize,
     pub(crate) end: usize,
+    /// The value of an integer of up to 18 digits: it is found while the digits are counted.
+    pub(crate) number: Option<i64>,
 }
 
 impl Token {
     /// The absent value.
-    pub(crate) const ABSENT: Token = Token { kind: Kind::Absent, start: 0, end: 0 };
+    pub(crate) const ABSENT: Token = Token { kind: Kind::Absent, start: 0, end: 0, number: None };
 
     /// The token's bytes within the record it came from.
     pub(crate) fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
@@ -142,9 +146,9 @@ impl<'a> Scanner<'a> {
 
     /// Goes on if the next bytes are these; says whether they were.
     #[inline]
-    pub(super) fn take_text(&mut self, text: &[u8]) -> bool {
-        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(text));
-        self.at += if found { text.len() } else { 0 };
+    pub(super) fn take_text(&mut self, text: &Expectation) -> bool {
+        let found = self.bytes.get(self.at..).is_some_and(|rest| text.begins(rest));
+        self.at += if found { text.length } else { 0 };
         found
     }
 
@@ -235,7 +239,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn token(&self, kind: Kind, start: usize) -> Token {
-        Token { kind, start, end: self.at }
+        Token { kind, start, end: self.at, number: None }
     }
 
     fn word(&mut self, word: &[u8], kind: Kind) -> Scan<Token> {
@@ -276,8 +280,8 @@ impl<'a> Scanner<'a> {
 
     fn number(&mut self, start: usize) -> Scan<Token> {
         let first = self.at;
-        self.digits();
-        if self.bytes[first] == b'0' && self.at - first > 1 && !self.syntax.leading_zeros {
+        let digits = self.digits();
+        if self.bytes[first] == b'0' && digits.count > 1 && !self.syntax.leading_zeros {
             return Err(Malformed("a number with leading zeros"));
         }
         let mut kind = Kind::Integer;
@@ -290,17 +294,18 @@ impl<'a> Scanner<'a> {
             let _sign = self.take(b'+') || self.take(b'-');
             self.some_digits()?;
         }
-        Ok(self.token(kind, start))
+        let number = if kind == Kind::Integer { digits.value(start < first) } else { None };
+        Ok(Token { number, ..self.token(kind, start) })
     }
 
-    fn digits(&mut self) {
-        self.at += digit_run(self.bytes.get(self.at..).unwrap_or_default());
+    fn digits(&mut self) -> Digits {
+        let digits = Digits::of(self.bytes.get(self.at..).unwrap_or_default());
+        self.at += digits.count;
+        digits
     }
 
     fn some_digits(&mut self) -> Scan<()> {
-        let before = self.at;
-        self.digits();
-        if self.at > before { Ok(()) } else { Err(Malformed("a number that breaks off")) }
+        if self.digits().count > 0 { Ok(()) } else { Err(Malformed("a number that breaks off")) }
     }
 
     /// The name of a member that starts here.
@@ -341,7 +346,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at += 1;
-        Ok(Token { kind, start, end: self.at - 1 })
+        Ok(Token { kind, start, end: self.at - 1, number: None })
     }
 
     fn escape(&mut self) -> Scan<()> {
@@ -392,6 +397,35 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// A text that is looked for often: its first eight bytes as a number, and all of it.
+#[derive(Debug)]
+pub(super) struct Expectation {
+    head: u64,
+    /// Ones where the text has bytes.
+    mask: u64,
+    length: usize,
+    text: Box<[u8]>,
+}
+
+impl Expectation {
+    pub(super) fn new(text: &[u8]) -> Expectation {
+        let mut head = [0; 8];
+        head.iter_mut().zip(text).for_each(|(byte, known)| *byte = *known);
+        let mask = if text.len() < 8 { (1 << (8 * text.len())) - 1 } else { u64::MAX };
+        Expectation { head: u64::from_le_bytes(head), mask, length: text.len(), text: text.into() }
+    }
+
+    /// Whether the bytes begin with the text: short ones are compared in one step.
+    #[inline]
+    fn begins(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk::<8>() {
+            Some(first) if (u64::from_le_bytes(*first) ^ self.head) & self.mask != 0 => false,
+            Some(_) if self.length <= 8 => true,
+            _ => bytes.starts_with(&self.text),
+        }
+    }
+}
+
 /// A one in each byte, and the highest bit of each.
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -400,18 +434,60 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || matches!(byte, b'_' | b'$' | b'@' | b'#' | b'*' | b'-' | b'+')
 }
 
-/// How many digits the bytes begin with; eight bytes are looked at in one step.
-fn digit_run(bytes: &[u8]) -> usize {
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        // Digits become 0 to 9: with 0x76 added they alone have no high bit. What a byte carries into the next stands behind it.
-        let digits = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
-        let others = (digits.wrapping_add(ONES * 0x76) | digits) & HIGH;
-        if others != 0 {
-            return index * 8 + others.trailing_zeros() as usize / 8;
+/// The digits that bytes begin with.
+#[derive(Debug, Clone, Copy)]
+struct Digits {
+    count: usize,
+    /// Their value, beyond 18 digits of no meaning.
+    value: u64,
+}
+
+impl Digits {
+    /// Most digits whose value always fits 64 bits with a sign.
+    const MOST: usize = 18;
+
+    /// Eight bytes are looked at in one step.
+    fn of(bytes: &[u8]) -> Digits {
+        let (words, tail) = bytes.as_chunks::<8>();
+        let mut digits = Digits { count: 0, value: 0 };
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            // Digits become 0 to 9: with 0x76 added they alone have no high bit. What a byte carries into the next stands behind it.
+            let numbers = word ^ (ONES * u64::from(b'0'));
+            let others = (numbers.wrapping_add(ONES * 0x76) | numbers) & HIGH;
+            if others != 0 {
+                return digits.then(word, others.trailing_zeros() as usize / 8);
+            }
+            digits = digits.then(word, 8);
+        }
+        let rest = tail.iter().take_while(|byte| byte.is_ascii_digit());
+        rest.fold(digits, |digits, byte| Digits {
+            count: digits.count + 1,
+            value: digits.value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+        })
+    }
+
+    /// With the first `count` bytes of a word, which are digits.
+    #[inline]
+    fn then(self, word: u64, count: usize) -> Digits {
+        const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+        if count == 0 {
+            return self;
+        }
+        // The digits move to the end of the word, zeros before them.
+        let zeros = (ONES * u64::from(b'0')).checked_shr(8 * count as u32).unwrap_or(0);
+        let (value, _) = eight_digits(word << (64 - 8 * count) | zeros);
+        Digits {
+            count: self.count + count,
+            value: self.value.wrapping_mul(POWERS[count]).wrapping_add(value.unsigned_abs()),
         }
     }
-    words.len() * 8 + tail.iter().take_while(|byte| byte.is_ascii_digit()).count()
+
+    /// The value, unless it may be too large.
+    fn value(self, negative: bool) -> Option<i64> {
+        let value = i64::try_from(self.value).ok().filter(|_| self.count <= Digits::MOST)?;
+        Some(if negative { -value } else { value })
+    }
 }
 
 /// How many bytes stand before the first quote, backslash or control character; eight bytes are looked at in one step.
@@ -563,6 +639,21 @@ mod tests {
             }
             assert_eq!(plain_run(&vec![0xc3; length], b'"'), length);
         }
+    }
+
+    #[test]
+    fn integers_have_their_value_at_any_length_and_place() {
+        for length in 1..=20 {
+            for tail in ["", "}", ",\"a\":12345678901"] {
+                let digits: String = "12345678901234567890".chars().take(length).collect();
+                for text in [format!("{digits}{tail}"), format!("-{digits}{tail}")] {
+                    let token = Scanner::new(text.as_bytes(), DEFAULT).root().unwrap().unwrap();
+                    let known = text[..token.end].parse::<i64>().ok().filter(|_| length <= 18);
+                    assert_eq!((token.kind, token.number), (Kind::Integer, known), "{text}");
+                }
+            }
+        }
+        assert_eq!(Scanner::new(b"1.5", DEFAULT).root().unwrap().unwrap().number, None);
     }
 
     #[test]

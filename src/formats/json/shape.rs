@@ -7,7 +7,7 @@
 use arrow::datatypes::{DataType, Fields};
 use hashbrown::HashMap;
 
-use super::scan::{Kind, MAX_DEPTH, Malformed, Scanner, Syntax, Token, unescape};
+use super::scan::{Expectation, Kind, MAX_DEPTH, Malformed, Scanner, Syntax, Token, unescape};
 use crate::formats::columns::{Column, Values, unsupported};
 use crate::formats::times::Times;
 use crate::types::number_text::{parse_decimal, parse_floating, parse_integer};
@@ -98,7 +98,7 @@ type Slot = Option<usize>;
 #[derive(Debug, Default)]
 struct Expected {
     /// From the first byte of a name to its colon.
-    names: Vec<(Box<[u8]>, Slot)>,
+    names: Vec<(Expectation, Slot)>,
     misses: usize,
 }
 
@@ -128,8 +128,8 @@ impl Expected {
         self.misses += 1;
         let known = self.names.len();
         match self.names.get_mut(place) {
-            None if place == known && place < Expected::MOST => self.names.push((text.into(), slot)),
-            Some(name) if self.misses.is_multiple_of(Expected::PATIENCE) => *name = (text.into(), slot),
+            None if place == known && place < Expected::MOST => self.names.push((Expectation::new(text), slot)),
+            Some(name) if self.misses.is_multiple_of(Expected::PATIENCE) => *name = (Expectation::new(text), slot),
             _ => {}
         }
     }
@@ -249,7 +249,7 @@ impl Members {
             Shape::Struct(members) if scanner.peek() == Some(b'{') => {
                 let start = scanner.place();
                 members.locate(scanner, reading, depth)?;
-                Token { kind: Kind::Object, start, end: scanner.place() }
+                Token { kind: Kind::Object, start, end: scanner.place(), number: None }
             }
             _ => scanner.value(depth)?,
         };
@@ -395,7 +395,11 @@ fn boolean(token: Token) -> Option<bool> {
 }
 
 fn integer<T: TryFrom<i64>>(token: Token, reading: &Reading<'_>) -> Option<T> {
-    if token.kind == Kind::Integer { parse_integer(token.of(reading.bytes)) } else { None }
+    match token.number {
+        Some(number) => T::try_from(number).ok(),
+        None if token.kind == Kind::Integer => parse_integer(token.of(reading.bytes)),
+        None => None,
+    }
 }
 
 fn int32(data_type: &DataType, token: Token, reading: &mut Reading<'_>) -> Option<i32> {
