@@ -30,7 +30,7 @@ pub(in super::super) struct LiveArguments {
 
 #[derive(Debug, Subcommand)]
 enum LiveWorkload {
-    /// Count by 10 s window and key, from TCP to TCP, until the generator closes.
+    /// Count by 10 s window and key, from TCP to TCP, until it is stopped.
     L1(Stream),
     /// Count words of the text files in a folder.
     S1 {
