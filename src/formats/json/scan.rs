@@ -298,6 +298,7 @@ impl<'a> Scanner<'a> {
         Ok(Token { number, ..self.token(kind, start) })
     }
 
+    #[inline]
     fn digits(&mut self) -> Digits {
         let digits = Digits::of(self.bytes.get(self.at..).unwrap_or_default());
         self.at += digits.count;
@@ -447,11 +448,13 @@ impl Digits {
     const MOST: usize = 18;
 
     /// Eight bytes are looked at in one step.
+    #[inline]
     fn of(bytes: &[u8]) -> Digits {
-        let (words, tail) = bytes.as_chunks::<8>();
         let mut digits = Digits { count: 0, value: 0 };
-        for word in words {
+        let mut rest = bytes;
+        while let Some((word, behind)) = rest.split_first_chunk::<8>() {
             let word = u64::from_le_bytes(*word);
+            rest = behind;
             // Digits become 0 to 9: with 0x76 added they alone have no high bit. What a byte carries into the next stands behind it.
             let numbers = word ^ (ONES * u64::from(b'0'));
             let others = (numbers.wrapping_add(ONES * 0x76) | numbers) & HIGH;
@@ -460,8 +463,8 @@ impl Digits {
             }
             digits = digits.then(word, 8);
         }
-        let rest = tail.iter().take_while(|byte| byte.is_ascii_digit());
-        rest.fold(digits, |digits, byte| Digits {
+        let few = rest.iter().take_while(|byte| byte.is_ascii_digit());
+        few.fold(digits, |digits, byte| Digits {
             count: digits.count + 1,
             value: digits.value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
         })
