@@ -15,7 +15,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use hdrhistogram::Histogram;
 use thalweg_operators::Time;
 use thalweg_operators::driver::StateMetrics;
-use thalweg_operators::time::NO_WATERMARK;
 use timely::communication::WorkerGuards;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker as TimelyWorker;
@@ -49,7 +48,7 @@ pub(crate) struct EpochResult {
     pub prepared: Vec<(usize, Prepared)>,
     /// State per operator or what changed of it, all workers'.
     pub state: EpochState,
-    /// Per operator, the watermark that each input had when the epoch was complete; the greatest of all workers'.
+    /// Per operator, the watermark that each input had when the epoch was complete; the least of all workers'.
     pub watermarks: BTreeMap<String, Vec<i64>>,
     /// Metrics per operator, summed over workers, in the order of their names.
     pub metrics: BTreeMap<String, StateMetrics>,
@@ -160,7 +159,7 @@ impl Graph {
             Event::State { operator, epoch, state } => {
                 let result = self.pending.entry(epoch).or_default();
                 *result.metrics.entry(operator.clone()).or_default() += state.metrics;
-                raise(result.watermarks.entry(operator.clone()).or_default(), &state.watermarks);
+                keep_least(result.watermarks.entry(operator.clone()).or_default(), &state.watermarks);
                 let all = result.state.entry(operator).or_default();
                 all.batches.extend(state.batches);
                 all.changes = state.changes;
@@ -214,10 +213,13 @@ impl Drop for Graph {
     }
 }
 
-/// Raises watermarks to those of another worker.
-fn raise(all: &mut Vec<i64>, more: &[i64]) {
-    all.resize(more.len(), NO_WATERMARK);
-    all.iter_mut().zip(more).for_each(|(all, more)| *all = *more.max(all));
+/// The least watermarks of all workers. A worker that has nothing of the next epoch may have been told a watermark that rows of that
+/// epoch moved before it completed this one; after a restart those rows come again, and none before them may be late.
+fn keep_least(all: &mut Vec<i64>, more: &[i64]) {
+    match all.is_empty() {
+        true => *all = more.to_vec(),
+        false => all.iter_mut().zip(more).for_each(|(all, more)| *all = *more.min(all)),
+    }
 }
 
 fn open_lanes(
