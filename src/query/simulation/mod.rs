@@ -13,7 +13,7 @@
 //! Neither may change a result, so a divergence shows whenever it is there, but a seed that failed may have to be repeated to
 //! fail again: `THALWEG_SEED=n` plays one seed `THALWEG_SEEDS` times.
 //!
-//! `THALWEG_SEEDS` says how many seeds are played (200; 5,000 in a step of CI), beginning with 1.
+//! `THALWEG_SEEDS` says how many seeds are played (200; 1,000 in a step of CI), beginning with 1.
 
 mod queries;
 mod sink;
