@@ -208,7 +208,7 @@ impl Binder<'_> {
             let column: Vec<Expr> = groups.iter().filter_map(|(_, exprs)| exprs.get(at).cloned()).collect();
             let (column, data_type) = coerce::to_common(column, plan.schema(), self.conf)
                 .map_err(|error| error.with_condition("UNPIVOT_VALUE_DATA_TYPE_MISMATCH"))?;
-            fields.push(types::field(&format!("value{at}"), data_type));
+            fields.push(types::field(format!("value{at}"), data_type));
             columns.push(column.into_iter());
         }
         let mut args = vec![lit(i32::try_from(groups.len()).unwrap_or(i32::MAX))];

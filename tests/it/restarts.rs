@@ -15,10 +15,17 @@ use crate::stream::{NOT_YET, differs};
 
 const WAYS: [Break; 3] = [Break::Before, Break::After, Break::Uncommit];
 
-/// Cases whose sources do not all bring rows after each restart. A watermark that has seen no row since a restart counts as 0 and
-/// holds back the minimum of all, as in Spark, so batches that wait for it come later than without the restart.
-const HELD_BACK: [&str; 3] =
-    ["event_time/live_two_watermarks", "stream_join/live_left_outer", "stream_join/uneven_files"];
+/// Cases whose watermark comes later with restarts than without them, as in Spark, which recovers the watermark of the query and not
+/// what each of its inputs had reached: one that has seen no row since a restart counts as 0 and holds back the minimum of all, one
+/// whose newest rows are older than those before the restart holds it at those.
+const HELD_BACK: [&str; 6] = [
+    "errors/inner_null_keys_then_aggregate",
+    "errors/semi_null_keys",
+    "event_time/live_two_watermarks",
+    "mode_combinations/join_agg_side_append",
+    "stream_join/live_left_outer",
+    "stream_join/uneven_files",
+];
 
 /// Cases are independent, so as many run at once as this.
 const THREADS: usize = 2;

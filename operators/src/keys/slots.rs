@@ -287,7 +287,7 @@ mod tests {
         /// Hashes that share homes, and homes at the end of the table.
         #[test]
         fn the_index_is_a_map(steps in proptest::collection::vec((0u64..48, any::<bool>()), 1..200)) {
-            let hash_of = |key: u64| (key % 6) << 61 | (key % 2) << 40 | 0xf000_0000_0000_0000 * (key % 3 / 2);
+            let hash_of = |key: u64| ((key % 6) << 61) | ((key % 2) << 40) | (0xf000_0000_0000_0000 * (key % 3 / 2));
             let (mut slots, mut map) = (Slots::default(), BTreeMap::<u64, u32>::new());
             for (key, insert) in steps {
                 let hash = hash_of(key);
