@@ -326,7 +326,7 @@ impl Content {
             let pages = self.now.len().div_ceil(PAGE) as u64;
             let kept = usize::try_from((chance >> 8) % (pages + 1)).unwrap_or(0) * PAGE;
             let torn = self.now[..kept.min(self.now.len())].to_vec();
-            self.now = if chance % 2 == 0 { torn } else { std::mem::take(&mut self.durable) };
+            self.now = if chance.is_multiple_of(2) { torn } else { std::mem::take(&mut self.durable) };
             self.durable = self.now.clone();
         }
         self.given_up = false;

@@ -369,7 +369,7 @@ fn c10_relative_and_impossible_names() {
     }
     for name in ["n".repeat(300), "long/".repeat(1000)] {
         let error = stage.query_at(&stage.path(&name).display().to_string(), "value", Trigger::AvailableNow);
-        let error = error.err().expect("no such folder can be made").to_string();
+        let error = error.expect_err("no such folder can be made").to_string();
         assert!(error.contains("too long"), "{error}");
     }
     fs::write(stage.path("file"), "").unwrap();

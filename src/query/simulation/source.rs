@@ -210,7 +210,7 @@ impl Reader for Part {
         if self.at >= end && self.to.is_some() {
             return Ok(Read::End);
         }
-        let rests = self.to.is_none() && !self.rested && chance % 3 == 0;
+        let rests = self.to.is_none() && !self.rested && chance.is_multiple_of(3);
         if self.at >= end || rests {
             self.rested = true;
             std::thread::park_timeout(Duration::from_micros(500));
