@@ -186,6 +186,7 @@ impl Logic for Watermark {
     }
 
     fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
+        self.partitions.iter().for_each(|(number, known)| self.clock.close_partition(*number, known.max, known.idle));
         Ok(())
     }
 

@@ -375,8 +375,9 @@ impl Execution {
                     self.watermarks[i] = self.watermarks[i].max(Some(watermark_for(times.max, delay).max(0)));
                 }
             }
-            // The continuous driver's is that of the graph, which waits for every partition.
-            let reached = Some(clock.reached(delay)).filter(|reached| *reached != NO_WATERMARK);
+            // The continuous driver's is that of the graph, which waits for every partition. Rows of the next epoch may have come
+            // already: they do not count, for they come again if the query is restarted here.
+            let reached = Some(clock.closed(delay)).filter(|reached| *reached != NO_WATERMARK);
             if let (Pace::Eager, Some(reached)) = (self.setup.pace(), reached) {
                 self.watermarks[i] = self.watermarks[i].max(Some(reached.max(0)));
             }

@@ -44,6 +44,17 @@ struct Slot {
     number: u32,
     max: AtomicI64,
     idle: AtomicBool,
+    /// The same when the last epoch was complete: without what has come of the next one.
+    closed_max: AtomicI64,
+    closed_idle: AtomicBool,
+}
+
+impl Slot {
+    fn new(number: u32) -> Self {
+        let unseen = || AtomicI64::new(i64::MIN);
+        let busy = || AtomicBool::new(false);
+        Slot { number, max: unseen(), idle: busy(), closed_max: unseen(), closed_idle: busy() }
+    }
 }
 
 /// Event times seen, in microseconds.
@@ -77,7 +88,6 @@ pub struct ClockReport {
 impl EventClock {
     /// The clock of a place that rows of these source partitions reach.
     pub fn new(partitions: &[u32]) -> Self {
-        let slot = |&number: &u32| Slot { number, max: AtomicI64::new(i64::MIN), idle: AtomicBool::new(false) };
         EventClock {
             seen: Seen {
                 max: AtomicI64::new(i64::MIN),
@@ -89,7 +99,7 @@ impl EventClock {
             greatest: AtomicI64::new(i64::MIN),
             ahead: AtomicU64::new(0),
             first_ahead: AtomicI64::new(i64::MIN),
-            partitions: partitions.iter().map(slot).collect(),
+            partitions: partitions.iter().map(|number| Slot::new(*number)).collect(),
             delays: (0..CLASSES).map(|_| AtomicU64::new(0)).collect(),
             followers: AtomicUsize::new(0),
             wakers: Mutex::default(),
@@ -121,10 +131,18 @@ impl EventClock {
     /// The watermark that the partitions have reached together: the minimum over those that are not idle, or the maximum over
     /// all if all are.
     pub fn reached(&self, delay: i64) -> i64 {
-        let idle = |slot: &&Slot| slot.idle.load(Ordering::SeqCst);
-        let largest = |slot: &Slot| slot.max.load(Ordering::SeqCst);
-        let active = self.partitions.iter().filter(|slot| !idle(slot)).map(largest).min();
-        let reached = active.or_else(|| self.partitions.iter().map(largest).max());
+        self.together(delay, |slot| (slot.max.load(Ordering::SeqCst), slot.idle.load(Ordering::SeqCst)))
+    }
+
+    /// As [`EventClock::reached`], by the rows up to the epoch that was completed last on all workers: a run that starts behind that epoch
+    /// reads the others again, and none of them may be late because of those after it.
+    pub fn closed(&self, delay: i64) -> i64 {
+        self.together(delay, |slot| (slot.closed_max.load(Ordering::SeqCst), slot.closed_idle.load(Ordering::SeqCst)))
+    }
+
+    fn together(&self, delay: i64, stands: impl Fn(&Slot) -> (i64, bool)) -> i64 {
+        let active = self.partitions.iter().map(&stands).filter(|(_, idle)| !idle).map(|(max, _)| max).min();
+        let reached = active.or_else(|| self.partitions.iter().map(|slot| stands(slot).0).max());
         watermark_for(reached.unwrap_or(i64::MIN), delay)
     }
 
@@ -222,6 +240,13 @@ impl EventClock {
         let Some(slot) = self.partitions.iter().find(|slot| slot.number == number) else { return };
         slot.max.store(max, Ordering::SeqCst);
         slot.idle.store(idle, Ordering::SeqCst);
+    }
+
+    /// The partition's rows of an epoch have all come.
+    pub(super) fn close_partition(&self, number: u32, max: i64, idle: bool) {
+        let Some(slot) = self.partitions.iter().find(|slot| slot.number == number) else { return };
+        slot.closed_max.store(max, Ordering::SeqCst);
+        slot.closed_idle.store(idle, Ordering::SeqCst);
     }
 
     /// A worker begins to follow the others, or no longer does.

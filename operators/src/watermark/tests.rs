@@ -78,6 +78,16 @@ fn t05_a_worker_whose_partitions_are_idle_follows_the_others() {
 }
 
 #[test]
+fn rows_of_the_next_epoch_do_not_count_for_the_one_that_closes() {
+    let clock = Arc::new(EventClock::new(&[1]));
+    let mut operator = watermark(&[1], &clock, None, 0);
+    push(&mut operator, 1, &[50]);
+    operator.on_complete(0, &mut Output::new(Pace::Eager)).unwrap();
+    push(&mut operator, 1, &[70]);
+    assert_eq!((clock.closed(SECOND) / SECOND, clock.reached(SECOND) / SECOND), (49, 69));
+}
+
+#[test]
 fn t01_rows_from_the_future_move_nothing_and_are_counted() {
     let clock = Arc::new(EventClock::new(&[1]));
     let mut operator = watermark(&[1], &clock, Some(100 * SECOND), 1_000 * SECOND);
