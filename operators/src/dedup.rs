@@ -12,11 +12,11 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 
-use crate::dirty::Dirty;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::{EventTime, column};
 use crate::expiry::Expiry;
 use crate::keys::KeyTable;
+use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
 
@@ -63,7 +63,7 @@ pub struct Dedup {
     watermark: i64,
     groups: Vec<u32>,
     /// Keys that a checkpoint does not have yet, and those that it may have and are forgotten.
-    dirty: Dirty,
+    marks: Marks,
     gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
@@ -88,7 +88,7 @@ impl Dedup {
             expiry: Expiry::default(),
             watermark: NO_WATERMARK,
             groups: Vec::new(),
-            dirty: Dirty::default(),
+            marks: Marks::default(),
             gone: Vec::new(),
             metrics: StateMetrics::default(),
         })
@@ -115,7 +115,7 @@ impl Dedup {
             }
             first
         });
-        self.dirty.note(first.set_indices().map(|row| self.groups[row]));
+        self.marks.note(first.set_indices().map(|row| self.groups[row]), DIRTY);
         if let Some(until) = until {
             let due = first.set_indices().map(|row| (until.value(row), self.groups[row]));
             self.expiry.extend(due.filter(|(time, _)| *time != NEVER));
@@ -127,7 +127,7 @@ impl Dedup {
     fn evict(&mut self) -> Result<()> {
         let mut gone = Vec::new();
         self.expiry.expire(self.watermark, &mut gone);
-        if self.dirty.is_on() && !gone.is_empty() {
+        if self.marks.tracks() && !gone.is_empty() {
             let (columns, cell) = self.identity(&gone)?;
             self.gone.push(snapshot::gone(columns, &cell)?);
         }
@@ -215,13 +215,13 @@ impl Logic for Dedup {
     }
 
     fn tracks_changes(&mut self) -> bool {
-        self.dirty.start();
+        self.marks.track();
         true
     }
 
     fn changes(&mut self) -> Result<Vec<RecordBatch>> {
         let mut changes = std::mem::take(&mut self.gone);
-        let mut dirty = self.dirty.take();
+        let mut dirty = self.marks.take_dirty();
         dirty.retain(|group| self.table.is_live(*group));
         if !dirty.is_empty() {
             let cell: Vec<usize> = (0..=self.fields.len()).collect();
@@ -246,7 +246,7 @@ impl Logic for Dedup {
 
     fn metrics(&mut self) -> StateMetrics {
         let times = self.expires.capacity() * size_of::<i64>() + self.expiry.size_bytes();
-        let memory = self.table.size_bytes() + times + self.dirty.size_bytes();
+        let memory = self.table.size_bytes() + times + self.marks.size_bytes();
         let held = StateMetrics { rows_total: self.table.len() as u64, memory_bytes: memory as u64, ..self.metrics };
         self.metrics = StateMetrics::default();
         held

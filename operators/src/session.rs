@@ -34,12 +34,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimeUnit
 use crate::change::rows::net;
 use crate::change::{inserted, retracted, without_change};
 use crate::chunk::MAX_ROWS;
-use crate::dirty::Dirty;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::times;
 use crate::expiry::Expiry;
 use crate::group::{AggregateCall, Mode};
 use crate::keys::KeyTable;
+use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
 use changes::Shown;
@@ -80,7 +80,7 @@ pub struct Sessions {
     watermark: i64,
     groups: Vec<u32>,
     /// Keys whose sessions a checkpoint does not have as they are, and those that it may have and have no session any more.
-    dirty: Dirty,
+    marks: Marks,
     gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
@@ -106,7 +106,7 @@ impl Sessions {
             shown: Shown::default(),
             watermark: NO_WATERMARK,
             groups: Vec::new(),
-            dirty: Dirty::default(),
+            marks: Marks::default(),
             gone: Vec::new(),
             metrics: StateMetrics::default(),
             spec,
@@ -157,7 +157,7 @@ impl Sessions {
     fn absorb(&mut self, rows: &RecordBatch, starts: &[i64], ends: &[i64]) -> Result<()> {
         let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|key| rows.column(*key).clone()).collect();
         self.keys.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
-        self.dirty.note(self.groups.iter().copied());
+        self.marks.note(self.groups.iter().copied(), DIRTY);
         let assigned = self.assign(starts, ends);
         self.remember(&assigned)?;
         self.states.update(&assigned.ids, self.spans.id_count(), rows)?;
@@ -241,14 +241,14 @@ impl Sessions {
 
     fn forget(&mut self, closed: &[u32]) -> Result<()> {
         let mut empty = Vec::new();
-        self.dirty.note(closed.iter().filter_map(|id| Some(self.spans.place(*id)?.group)));
+        self.marks.note(closed.iter().filter_map(|id| Some(self.spans.place(*id)?.group)), DIRTY);
         for id in closed {
             empty.extend(self.spans.remove(*id));
             self.spans.free(*id);
         }
         self.states.clear(closed);
         self.shown.forget(closed);
-        if self.dirty.is_on() && !empty.is_empty() {
+        if self.marks.tracks() && !empty.is_empty() {
             self.gone.push(self.keys_gone(&empty)?);
         }
         self.keys.remove(&empty);
@@ -370,13 +370,13 @@ impl Logic for Sessions {
     }
 
     fn tracks_changes(&mut self) -> bool {
-        self.dirty.start();
+        self.marks.track();
         true
     }
 
     fn changes(&mut self) -> Result<Vec<RecordBatch>> {
         let mut changes = std::mem::take(&mut self.gone);
-        let mut dirty = self.dirty.take();
+        let mut dirty = self.marks.take_dirty();
         dirty.retain(|group| self.keys.is_live(*group));
         let ids: Vec<u32> = dirty.iter().flat_map(|group| self.spans.of_group(*group)).collect();
         if !ids.is_empty() {
@@ -407,7 +407,7 @@ impl Logic for Sessions {
     fn metrics(&mut self) -> StateMetrics {
         let tables =
             self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes() + self.shown.size_bytes();
-        let memory_bytes = (tables + self.states.size_bytes() + self.dirty.size_bytes()) as u64;
+        let memory_bytes = (tables + self.states.size_bytes() + self.marks.size_bytes()) as u64;
         let metrics = StateMetrics { rows_total: self.spans.len() as u64, memory_bytes, ..self.metrics };
         self.metrics = StateMetrics::default();
         metrics

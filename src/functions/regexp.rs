@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, lit};
 
 use super::arguments::{Compiled, coerced};
 use super::java_regex::{Pattern, Purpose, Replacement};
-use super::rows::{Rows, over_rows, put, put_char};
+use super::rows::{Rows, all_bytes, over_rows, put, put_char};
 use super::{Call, Function, function};
 use crate::types::list_item;
 use crate::{Error, Result, types};
@@ -235,12 +235,12 @@ fn split(mut call: Call<'_>) -> Result<Expr> {
 
 fn split_rows(rows: &Rows<'_>, pattern: &Compiled<Pattern>) -> Result<ArrayRef> {
     let (text, regexp, limit) = (rows.strings(0)?, rows.strings(1)?, rows.numbers::<Int32Type>(2)?);
+    let mut pattern = pattern.start();
     if let (Some(text), Some(regexp), Some(..0)) = (text.varying(), regexp.constant(), limit.constant())
-        && let Some(separator) = separator(regexp)
+        && let Some(separator) = separator(pattern.get(&[regexp])?)
     {
         return split_at(text, separator);
     }
-    let mut pattern = pattern.start();
     rows.try_give_lists(|row, out| {
         let (text, regexp, limit) = (text.get(row)?, regexp.get(row)?, limit.get(row)?);
         let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
@@ -251,10 +251,10 @@ fn split_rows(rows: &Rows<'_>, pattern: &Compiled<Pattern>) -> Result<ArrayRef> 
     })
 }
 
-/// The byte that a pattern stands for, if it is one plain character of ASCII.
-fn separator(regexp: &str) -> Option<u8> {
-    match regexp.as_bytes() {
-        [byte] if byte.is_ascii() && !b".$|()[{^?*+\\".contains(byte) => Some(*byte),
+/// The byte that a pattern stands for, if it is one character of ASCII.
+fn separator(pattern: &Pattern) -> Option<u8> {
+    match pattern.literal()?.needle() {
+        [byte] => Some(*byte),
         _ => None,
     }
 }
@@ -262,9 +262,7 @@ fn separator(regexp: &str) -> Option<u8> {
 /// The parts of each text between the separators, all in one pass without a branch per byte: every byte is written, and is
 /// overwritten by the next one if it was a separator.
 fn split_at(text: &StringArray, separator: u8) -> Result<ArrayRef> {
-    let offsets = text.value_offsets();
-    let all = offsets.first().zip(offsets.last()).map_or(0..0, |(first, last)| *first as usize..*last as usize);
-    let all = text.value_data().get(all).unwrap_or_default();
+    let all = all_bytes(text);
     let mut bytes = vec![0; all.len() + 1];
     let mut ends = vec![0_i32; memchr::memchr_iter(separator, all).count() + text.len() + 2];
     let (mut written, mut parts) = (0, 1);
@@ -358,9 +356,11 @@ mod tests {
 
     #[test]
     fn only_plain_characters_are_separators() {
+        let separator = |text| separator(&Pattern::new(text, Purpose::Find, "split").unwrap());
         assert_eq!(
             (separator(","), separator("."), separator(""), separator("ab"), separator("é")),
             (Some(b','), None, None, None, None)
         );
+        assert_eq!((separator("\\."), separator("[.]")), (Some(b'.'), Some(b'.')));
     }
 }

@@ -57,9 +57,7 @@ impl<A: Array> Column<A> {
         let array = &self.array;
         (!array.is_null(row)).then(|| array.value(row))
     }
-}
 
-impl<A: Array> Column<A> {
     /// The value that all rows have, if the argument is a constant that is not null.
     pub fn constant<'a>(&'a self) -> Option<<&'a A as ArrayAccessor>::Item>
     where
@@ -187,10 +185,7 @@ impl Rows<'_> {
     /// Bytes of the first argument, if it is a column of strings: about what comes out when it is cut into pieces.
     fn text_bytes(&self) -> usize {
         match self.args.first() {
-            Some(ColumnarValue::Array(array)) => array.as_string_opt::<i32>().map_or(0, |text| {
-                let offsets = text.value_offsets();
-                offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (last - first) as usize)
-            }),
+            Some(ColumnarValue::Array(array)) => array.as_string_opt().map_or(0, |text| all_bytes(text).len()),
             _ => 0,
         }
     }
@@ -213,6 +208,13 @@ impl Rows<'_> {
 
 /// Bytes of a short piece of text, such as a word and a blank.
 const SHORT_TEXT: usize = 6;
+
+/// The bytes of all values of a column, one behind the other, also of those that are null.
+pub fn all_bytes(text: &StringArray) -> &[u8] {
+    let offsets = text.value_offsets();
+    let range = offsets.first().zip(offsets.last()).map_or(0..0, |(first, last)| *first as usize..*last as usize);
+    text.value_data().get(range).unwrap_or_default()
+}
 
 /// Writes text into a value in the making.
 pub fn put(out: &mut impl fmt::Write, text: &str) {

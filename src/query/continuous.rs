@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 
 use super::execution::{Batch, Execution};
-use super::ingest::{Report, Running, Signals, Waiting};
+use super::ingest::{Pump, Report, Running, Signals, Waiting};
 use super::micro_batch;
 use crate::sources::Offset;
 use crate::{Error, Result};
@@ -64,7 +64,7 @@ impl Continuous {
                 let clock = execution.setup.clock.clone();
                 let waiting = Waiting { clock, wait, idle_timeout };
                 let (signals, sender) = (self.signals.clone(), sender.clone());
-                let running = Running::start(reader, (scan, n), lanes, signals, sender, waiting)?;
+                let running = Running::start(Pump::new(reader, (scan, n), lanes, signals, sender, waiting))?;
                 self.readers[scan].push(running);
             }
         }

@@ -114,19 +114,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts pumping `reader` into `lanes`.
-    pub fn start(
-        reader: Box<dyn Reader>,
-        number: (usize, usize),
-        lanes: Vec<LaneSender>,
-        signals: Arc<Signals>,
-        reports: Sender<Report>,
-        waiting: Waiting,
-    ) -> Result<Self> {
-        let interrupt = reader.interrupt();
-        let mut pump = Pump::new(reader, number, lanes, signals, reports, waiting);
-        let idle = pump.idle.clone();
-        let name = format!("thalweg-read-{}-{}", number.0, number.1);
+    /// Starts pumping.
+    pub fn start(mut pump: Pump) -> Result<Self> {
+        let (interrupt, idle) = (pump.reader.interrupt(), pump.idle.clone());
+        let name = format!("thalweg-read-{}-{}", pump.number.0, pump.number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
         Ok(Running { thread: Some(thread), interrupt, idle })
     }
@@ -148,7 +139,7 @@ impl Running {
     }
 }
 
-struct Pump {
+pub(super) struct Pump {
     reader: Box<dyn Reader>,
     number: (usize, usize),
     lanes: Vec<LaneSender>,
@@ -192,7 +183,8 @@ impl Activity {
 }
 
 impl Pump {
-    fn new(
+    /// Will read from `reader`, which has this number (of the scan, within it), into `lanes`.
+    pub fn new(
         reader: Box<dyn Reader>,
         number: (usize, usize),
         lanes: Vec<LaneSender>,

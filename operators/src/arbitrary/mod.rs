@@ -25,10 +25,10 @@ use arrow::compute::{interleave_record_batch, min, take_record_batch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::chunk::MAX_ROWS;
-use crate::dirty::Dirty;
 use crate::driver::{Logic, StateMetrics, Wake};
 use crate::event_time::{EventTime, column, drop_late, times};
 use crate::keys::KeyTable;
+use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
 
@@ -110,7 +110,7 @@ pub struct Arbitrary {
     pending: Vec<RecordBatch>,
     watermark: i64,
     /// Keys that a checkpoint does not have as they are, and those that it may have and are gone.
-    dirty: Dirty,
+    marks: Marks,
     gone: Vec<RecordBatch>,
     metrics: StateMetrics,
 }
@@ -129,7 +129,7 @@ impl Arbitrary {
             states: States::new(spec.variables.clone()),
             pending: Vec::new(),
             watermark: NO_WATERMARK,
-            dirty: Dirty::default(),
+            marks: Marks::default(),
             gone: Vec::new(),
             metrics: StateMetrics::default(),
             processor,
@@ -204,10 +204,10 @@ impl Arbitrary {
 
     fn sweep(&mut self) -> Result<()> {
         let swept = self.states.sweep();
-        if self.dirty.is_on() && !swept.emptied.is_empty() {
+        if self.marks.tracks() && !swept.emptied.is_empty() {
             self.gone.push(persist::gone(&swept.emptied, &self.keys, self.key_schema.fields())?);
         }
-        self.dirty.note(swept.held);
+        self.marks.note(swept.held, DIRTY);
         self.metrics.rows_updated += swept.updated;
         self.metrics.rows_removed += swept.removed;
         self.keys.remove(&swept.gone);
@@ -332,17 +332,17 @@ impl Logic for Arbitrary {
     }
 
     fn tracks_changes(&mut self) -> bool {
-        self.dirty.start();
+        self.marks.track();
         // What the program has deleted by name is to go from all keys.
         if !self.spec.deleted.is_empty() {
-            self.dirty.note(self.states.live_groups());
+            self.marks.note(self.states.live_groups(), DIRTY);
         }
         true
     }
 
     fn changes(&mut self) -> Result<Vec<RecordBatch>> {
         let mut changes = std::mem::take(&mut self.gone);
-        let mut dirty = self.dirty.take();
+        let mut dirty = self.marks.take_dirty();
         dirty.retain(|group| self.keys.is_live(*group) && self.states.is_live(*group));
         let fields = self.key_schema.fields();
         for rows in persist::save(&self.states, dirty.into_iter(), &self.keys, fields, self.spec.time)? {

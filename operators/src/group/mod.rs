@@ -16,7 +16,6 @@
 //! test against the watermark last delivered; complete mode ignores watermarks; a group without event time is never closed.
 
 mod keyed;
-mod marks;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt8Type};
 
 use super::GroupSpec;
-use super::marks::{DIRTY, Marks, TOUCHED};
 use crate::aggregate::Accumulator;
 use crate::change::{INSERT, RETRACT};
 use crate::keys::KeyTable;
+use crate::marks::{DIRTY, Marks, TOUCHED};
 use crate::{Error, Result, snapshot};
 
 /// Groups with their aggregate states.
@@ -64,7 +64,7 @@ impl Table {
     /// These groups are about to change.
     fn change(&mut self, spec: &GroupSpec, groups: &[u32]) -> Result<()> {
         let touched_before = self.marks.touched().len();
-        self.marks.note(groups, self.keys.group_count(), TOUCHED | DIRTY);
+        self.marks.note(groups.iter().copied(), TOUCHED | DIRTY);
         if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
     }
 
@@ -86,7 +86,7 @@ impl Table {
     /// The one group of a global aggregate counts as touched.
     pub fn touch_global(&mut self, spec: &GroupSpec) -> Result<()> {
         let touched_before = self.marks.touched().len();
-        self.marks.note(&[0], self.keys.group_count(), TOUCHED);
+        self.marks.note([0], TOUCHED);
         if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
     }
 
@@ -197,7 +197,7 @@ impl Table {
 
     /// The one group of a global aggregate, which exists without rows, has changed.
     pub fn note_global(&mut self) {
-        self.marks.note(&[0], self.keys.group_count(), DIRTY);
+        self.marks.note([0], DIRTY);
     }
 
     /// Whether changes are remembered.

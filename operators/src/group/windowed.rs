@@ -65,6 +65,12 @@ impl WindowSpec {
         (self.length + self.slide - 1) / self.slide
     }
 
+    /// Starts of the windows that end after `time`, from the one that starts at `last` backwards.
+    fn ending_after(self, time: i64, last: i64) -> impl Iterator<Item = i64> {
+        let starts = (0..self.overlap()).map(move |back| last.saturating_sub(back.saturating_mul(self.slide)));
+        starts.take_while(move |start| self.end(*start) > time)
+    }
+
     /// Length of the windows or slices under which [`Windowed`] keeps its state: each begins at what a snapshot has as bucket.
     pub fn cell_length(&self, mode: Mode) -> i64 {
         if mode == Mode::Append { self.slices().length } else { self.length }
@@ -96,7 +102,6 @@ pub struct Windowed {
     ordered: bool,
     watermark: i64,
     groups: Vec<u32>,
-    starts: Vec<i64>,
     /// Whether changes are remembered, and what a checkpoint may have and is no longer there.
     tracks: bool,
     gone: Vec<RecordBatch>,
@@ -119,11 +124,15 @@ impl Windowed {
             ordered,
             watermark: NO_WATERMARK,
             groups: Vec::new(),
-            starts: Vec::new(),
             tracks: false,
             gone: Vec::new(),
             metrics: StateMetrics::default(),
         }
+    }
+
+    /// Windows that end up to here are closed.
+    fn late_until(&self) -> i64 {
+        if self.spec.mode.closes() { self.watermark } else { i64::MIN }
     }
 
     fn sliced(&self) -> bool {
@@ -133,22 +142,16 @@ impl Windowed {
     /// Adds each row to the `back`-th cell before its last one.
     fn add(&mut self, rows: &RecordBatch, back: i64, out: &mut Output) -> Result<()> {
         let times = times(rows, self.window.column)?;
-        let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
-        let cells = self.cells;
-        let window = self.window;
-        let mut starts = std::mem::take(&mut self.starts);
-        starts.clear();
-        starts.extend(times.values().iter().map(|&time| cells.last_start(time).saturating_sub(back * cells.slide)));
-        // In a row's own last window it is late only if that is closed; slices belong to that window too.
-        let fits = |row: usize| {
-            let time = times.value(row);
-            let end = if window == cells { window.end(starts[row]) } else { window.end(window.last_start(time)) };
-            times.is_valid(row) && time < cells.end(starts[row]) && end > late
+        let late = self.late_until();
+        let (window, cells) = (self.window, self.cells);
+        let place = |time: i64| {
+            let start = cells.last_start(time).saturating_sub(back * cells.slide);
+            // In a row's own last window it is late only if that is closed; slices belong to that window too.
+            let end = if window == cells { window.end(start) } else { window.end(window.last_start(time)) };
+            (time < cells.end(start) && end > late).then_some(start)
         };
-        let fitting = (0..rows.num_rows()).filter(|row| fits(*row)).map(|row| (row as u32, starts[row]));
-        let cells_of_rows = partition(fitting, rows.num_rows());
+        let cells_of_rows = partition(placed(times, place), rows.num_rows());
         let added: usize = cells_of_rows.iter().map(|(_, picked)| picked.len()).sum();
-        self.starts = starts;
         if back == 0 {
             self.count_late(rows, times, added, out)?;
         }
@@ -158,16 +161,14 @@ impl Windowed {
     /// Adds each row to all its windows, so that every window sees its rows in the order in which they came.
     fn add_in_order(&mut self, rows: &RecordBatch, out: &mut Output) -> Result<()> {
         let times = times(rows, self.window.column)?;
-        let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
+        let late = self.late_until();
         let window = self.window;
         let is_open = |row: &usize| times.is_valid(*row) && window.end(window.last_start(times.value(*row))) > late;
         let added = (0..rows.num_rows()).filter(is_open).count();
         self.count_late(rows, times, added, out)?;
         let windows = (0..rows.num_rows()).filter(|row| times.is_valid(*row)).flat_map(|row| {
             let (time, last) = (times.value(row), window.last_start(times.value(row)));
-            let starts = (0..window.overlap()).map(move |back| last.saturating_sub(back.saturating_mul(window.slide)));
-            let open = starts.take_while(move |start| window.end(*start) > time.max(late));
-            open.map(move |start| (row as u32, start))
+            window.ending_after(time.max(late), last).map(move |start| (row as u32, start))
         });
         let parts = partition(windows, rows.num_rows());
         parts.into_iter().try_for_each(|(start, picked)| self.update(start, rows, picked))
@@ -230,14 +231,12 @@ impl Windowed {
     fn add_by_slices(&mut self, rows: &RecordBatch, out: &mut Output) -> Result<bool> {
         let times = times(rows, self.window.column)?;
         let (window, slices) = (self.window, self.window.slices());
-        let late = if self.spec.mode.closes() { self.watermark } else { i64::MIN };
-        let mut starts = std::mem::take(&mut self.starts);
-        starts.clear();
-        starts.extend(times.values().iter().map(|&time| slices.last_start(time)));
-        let fits = |row: usize| times.is_valid(row) && window.end(window.last_start(starts[row])) > late;
-        let fitting = (0..rows.num_rows()).filter(|row| fits(*row)).map(|row| (row as u32, starts[row]));
-        let parts = partition(fitting, rows.num_rows());
-        self.starts = starts;
+        let late = self.late_until();
+        let place = |time: i64| {
+            let slice = slices.last_start(time);
+            (window.end(window.last_start(slice)) > late).then_some(slice)
+        };
+        let parts = partition(placed(times, place), rows.num_rows());
         if parts.len() * Partials::ROWS_A_SLICE > rows.num_rows() {
             return Ok(false);
         }
@@ -256,10 +255,7 @@ impl Windowed {
         let mut partial = Table::new(&self.spec)?;
         partial.collect(&self.spec, rows, &mut self.groups)?;
         let last = self.window.last_start(slice);
-        // From the last window over the slice back to the first that is open and still covers it.
-        let window = self.window;
-        let starts = (0..window.overlap()).map(|back| last.saturating_sub(back.saturating_mul(window.slide)));
-        for start in starts.take_while(|start| window.end(*start) > slice.max(late)) {
+        for start in self.window.ending_after(slice.max(late), last) {
             self.on_table(start, |table, spec, groups| table.merge_in(spec, &partial, groups))?;
         }
         Ok(partial.len())
@@ -403,6 +399,12 @@ fn pick(rows: &RecordBatch, picked: Vec<u32>) -> Result<RecordBatch> {
         true => Ok(rows.clone()),
         false => Ok(take_record_batch(rows, &UInt32Array::from(picked))?),
     }
+}
+
+/// The rows that have a time and a place, with their places.
+fn placed(times: &TimestampMicrosecondArray, place: impl Fn(i64) -> Option<i64>) -> impl Iterator<Item = (u32, i64)> {
+    let valid = (0..times.len()).filter(|row| times.is_valid(*row));
+    valid.filter_map(move |row| Some((row as u32, place(times.value(row))?)))
 }
 
 /// So many cells of a chunk are looked through one by one.

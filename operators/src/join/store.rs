@@ -18,8 +18,8 @@ use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batc
 use arrow::datatypes::SchemaRef;
 
 use crate::chunk::MAX_ROWS;
-use crate::dirty::Dirty;
 use crate::keys::ABSENT;
+use crate::marks::{DIRTY, Marks};
 use crate::{Error, Result};
 
 /// A row's book-keeping. 32 bytes a row.
@@ -69,7 +69,7 @@ pub(super) struct Store {
     /// The next id; ids of the two sides of a join are odd and even.
     next_id: u64,
     /// Rows that a checkpoint does not have as they are.
-    dirty: Dirty,
+    marks: Marks,
     /// Whether it matters that a row has matched.
     keeps_matches: bool,
     /// Key group and id of rows that a checkpoint may have and are gone.
@@ -92,7 +92,7 @@ impl Store {
             free_slots: Vec::new(),
             heads: Vec::new(),
             next_id: side as u64,
-            dirty: Dirty::default(),
+            marks: Marks::default(),
             keeps_matches,
             gone: Vec::new(),
             live: 0,
@@ -108,7 +108,7 @@ impl Store {
 
     pub(super) fn size_bytes(&self) -> usize {
         let slots = self.slots.capacity() * size_of::<Slot>() + self.heads.capacity() * size_of::<u32>();
-        self.bytes + slots + self.dirty.size_bytes()
+        self.bytes + slots + self.marks.size_bytes()
     }
 
     /// Adds rows; sets `slots` to where they are.
@@ -118,7 +118,7 @@ impl Store {
             return Ok(());
         }
         slots.extend(groups.iter().map(|group| self.link(*group)));
-        self.dirty.note(slots.iter().copied());
+        self.marks.note(slots.iter().copied(), DIRTY);
         self.live += slots.len();
         let block = self.put(rows, slots.clone());
         self.small.push(block);
@@ -239,13 +239,13 @@ impl Store {
 
     pub(super) fn set_matched(&mut self, slot: u32) {
         if self.keeps_matches && !std::mem::replace(&mut self.slots[slot as usize].matched, true) {
-            self.dirty.note([slot]);
+            self.marks.note([slot], DIRTY);
         }
     }
 
     /// Remembers changes from now on.
     pub(super) fn track(&mut self) {
-        self.dirty.start();
+        self.marks.track();
     }
 
     /// A row just appended is one that a checkpoint has, under this key group and id.
@@ -257,7 +257,7 @@ impl Store {
 
     /// The live rows that have changed since the last call: their slots.
     pub(super) fn take_dirty(&mut self) -> Vec<u32> {
-        let mut dirty = self.dirty.take();
+        let mut dirty = self.marks.take_dirty();
         dirty.retain(|slot| self.is_live(*slot));
         dirty
     }
@@ -295,7 +295,7 @@ impl Store {
         self.unlink(slot);
         let Slot { block, row, queued, id, saved, .. } = self.slots[slot as usize];
         self.slots[slot as usize].block = ABSENT;
-        self.gone.extend(saved.filter(|_| self.dirty.is_on()).map(|group| (group, id)));
+        self.gone.extend(saved.filter(|_| self.marks.tracks()).map(|group| (group, id)));
         self.live -= 1;
         if !queued {
             self.free_slots.push(slot);

@@ -8,7 +8,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, GenericByteArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
 };
@@ -83,7 +83,6 @@ pub(super) struct Arena {
     /// The keys that do not fit in a view.
     bytes: Vec<u8>,
     dead: usize,
-    null: Option<u32>,
 }
 
 /// The arena is compacted only when at least this many bytes are dead, and they are the majority.
@@ -116,26 +115,10 @@ impl Arena {
         (bytes, ends)
     }
 
-    fn set(&mut self, view: View) -> u32 {
-        let group = self.slots.take();
-        self.views.resize(self.slots.group_count(), 0);
-        self.views[group as usize] = view;
-        group
-    }
-
-    fn hash_of(&self, group: u32) -> u64 {
-        let view = self.views[group as usize];
-        if length(view) <= INLINE { self.slots.hash(view) } else { self.slots.hash(self.far(view)) }
-    }
-
     pub fn remove(&mut self, group: u32) {
-        if !self.slots.is_live(group) {
+        if !self.release(group) {
             return;
         }
-        let indexed = self.null != Some(group);
-        self.null = self.null.filter(|_| indexed);
-        let hash = indexed.then(|| self.hash_of(group));
-        self.slots.release(group, hash);
         let length = length(std::mem::take(&mut self.views[group as usize]));
         self.dead += if length > INLINE { length } else { 0 };
         if self.dead > COMPACT_FROM && self.dead > self.bytes.len() / 2 {
@@ -159,7 +142,6 @@ impl Arena {
         self.views.clear();
         self.bytes.clear();
         self.dead = 0;
-        self.null = None;
     }
 
     pub fn size_bytes(&self) -> usize {
@@ -189,25 +171,19 @@ impl Keys for Arena {
         if key.is_long() { (view ^ key.view) >> 64 == 0 && self.far(view) == key.bytes } else { view == key.view }
     }
 
-    fn take(&mut self, key: &ByteKey<'_>) -> u32 {
-        if !key.is_long() {
-            return self.set(key.view);
-        }
+    fn hash_of(&self, group: u32) -> u64 {
+        let view = self.views[group as usize];
+        if length(view) <= INLINE { self.slots.hash(view) } else { self.slots.hash(self.far(view)) }
+    }
+
+    fn take(&mut self, key: Option<&ByteKey<'_>>) -> u32 {
+        let key = key.copied().unwrap_or_default();
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(key.bytes);
-        self.set(key.view | start as u128)
-    }
-
-    fn null(&self) -> Option<u32> {
-        self.null
-    }
-
-    fn insert_null(&mut self) -> u32 {
-        if let Some(group) = self.null {
-            return group;
-        }
-        let group = self.set(0);
-        self.null = Some(group);
+        let view = if key.is_long() { key.view | start as u128 } else { key.view };
+        self.bytes.extend_from_slice(if key.is_long() { key.bytes } else { &[] });
+        let group = self.slots.take();
+        self.views.resize(self.slots.group_count(), 0);
+        self.views[group as usize] = view;
         group
     }
 }
@@ -274,8 +250,7 @@ impl ByteKeys {
         };
         let offsets =
             std::iter::once(Ok(T::Offset::default())).chain(ends.iter().map(end)).collect::<Result<Vec<_>>>()?;
-        let null = self.arena.null;
-        let nulls = null.map(|null| groups.iter().map(|&group| group != null).collect::<NullBuffer>());
+        let nulls = self.arena.slots.validity(groups);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         Ok(Arc::new(GenericByteArray::<T>::try_new(offsets, bytes.into(), nulls)?))
     }

@@ -6,7 +6,7 @@
 use std::mem::size_of;
 
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::buffer::Buffer;
 use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::ABSENT;
@@ -26,7 +26,6 @@ pub(super) fn width(data_type: &DataType) -> Option<usize> {
 pub(super) struct FixedKeys {
     slots: Slots,
     values: Vec<u64>,
-    null: Option<u32>,
     data_type: DataType,
     width: usize,
 }
@@ -34,7 +33,7 @@ pub(super) struct FixedKeys {
 impl FixedKeys {
     pub fn new(data_type: &DataType) -> Result<Self> {
         let width = width(data_type).ok_or_else(|| Error::Internal(format!("{data_type} is not fixed-width")))?;
-        Ok(FixedKeys { slots: Slots::default(), values: Vec::new(), null: None, data_type: data_type.clone(), width })
+        Ok(FixedKeys { slots: Slots::default(), values: Vec::new(), data_type: data_type.clone(), width })
     }
 
     pub fn lookup_or_insert(&mut self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
@@ -59,29 +58,13 @@ impl FixedKeys {
         Ok(())
     }
 
-    fn put(&mut self, value: u64) -> u32 {
-        let group = self.slots.take();
-        self.values.resize(self.slots.group_count(), 0);
-        self.values[group as usize] = value;
-        group
-    }
-
     pub fn remove(&mut self, group: u32) {
-        if !self.slots.is_live(group) {
-            return;
-        }
-        if self.null == Some(group) {
-            self.null = None;
-            self.slots.release(group, None);
-        } else {
-            self.slots.release(group, Some(self.slots.hash(self.values[group as usize])));
-        }
+        self.release(group);
     }
 
     pub fn clear(&mut self) {
         self.slots.clear();
         self.values.clear();
-        self.null = None;
     }
 
     /// The values of live groups as a column of the original type.
@@ -92,7 +75,7 @@ impl FixedKeys {
             4 => self.buffer::<u32>(groups),
             _ => self.buffer::<u64>(groups),
         };
-        let nulls = self.null.map(|null| groups.iter().map(|&group| group != null).collect::<NullBuffer>());
+        let nulls = self.slots.validity(groups);
         let data = ArrayData::builder(self.data_type.clone()).len(groups.len()).add_buffer(buffer).nulls(nulls);
         Ok(make_array(data.build()?))
     }
@@ -127,20 +110,14 @@ impl Keys for FixedKeys {
         self.values[group as usize] == *key
     }
 
-    fn take(&mut self, key: &u64) -> u32 {
-        self.put(*key)
+    fn hash_of(&self, group: u32) -> u64 {
+        self.slots.hash(self.values[group as usize])
     }
 
-    fn null(&self) -> Option<u32> {
-        self.null
-    }
-
-    fn insert_null(&mut self) -> u32 {
-        if let Some(group) = self.null {
-            return group;
-        }
-        let group = self.put(0);
-        self.null = Some(group);
+    fn take(&mut self, key: Option<&u64>) -> u32 {
+        let group = self.slots.take();
+        self.values.resize(self.slots.group_count(), 0);
+        self.values[group as usize] = key.copied().unwrap_or(0);
         group
     }
 }

@@ -11,6 +11,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::mem::size_of;
 
+use arrow::buffer::NullBuffer;
 use hashbrown::DefaultHashBuilder;
 
 /// A store of keys by group id, as the index sees it.
@@ -23,12 +24,10 @@ pub(super) trait Keys {
     fn hash(&self, key: &Self::Key<'_>) -> u64;
     /// Whether the group has this key.
     fn same(&self, group: u32, key: &Self::Key<'_>) -> bool;
-    /// A new id that has this key, and is not in the index yet.
-    fn take(&mut self, key: &Self::Key<'_>) -> u32;
-    /// The id of the null key, if there is one.
-    fn null(&self) -> Option<u32>;
-    /// The id of the null key, a new one if need be.
-    fn insert_null(&mut self) -> u32;
+    /// The hash of the key that a live group has.
+    fn hash_of(&self, group: u32) -> u64;
+    /// A new id that has this key, or the null key, and is not in the index yet.
+    fn take(&mut self, key: Option<&Self::Key<'_>>) -> u32;
 
     /// Appends the ids of these keys; unknown keys get a new one.
     fn insert_each<'a>(&mut self, mut keys: impl Iterator<Item = Option<Self::Key<'a>>>, groups: &mut Vec<u32>) {
@@ -45,7 +44,7 @@ pub(super) trait Keys {
         while let Some(block) = Block::<Self::Key<'a>>::read(self, &mut keys) {
             groups.extend((0..block.rows).map(|row| {
                 let found = match &block.keys[row] {
-                    None => self.null(),
+                    None => self.slots().null,
                     Some(key) => block.hit(self, row, key).or_else(|| self.find(key, block.hashes[row])),
                 };
                 found.unwrap_or(absent)
@@ -61,9 +60,28 @@ pub(super) trait Keys {
         if let Some(group) = self.find(key, hash) {
             return group;
         }
-        let group = self.take(key);
+        let group = self.take(Some(key));
         self.slots_mut().index(group, hash);
         group
+    }
+
+    fn insert_null(&mut self) -> u32 {
+        if let Some(group) = self.slots().null {
+            return group;
+        }
+        let group = self.take(None);
+        self.slots_mut().null = Some(group);
+        group
+    }
+
+    /// Frees an id; false if it is not live.
+    fn release(&mut self, group: u32) -> bool {
+        let live = self.slots().is_live(group);
+        if live {
+            let hash = (self.slots().null != Some(group)).then(|| self.hash_of(group));
+            self.slots_mut().release(group, hash);
+        }
+        live
     }
 }
 
@@ -127,6 +145,8 @@ pub(super) struct Slots {
     /// A hash's home is what is left of it when shifted by this.
     shift: u32,
     indexed: usize,
+    /// The id of the null key, which is not in the index.
+    null: Option<u32>,
     live: Vec<bool>,
     free: Vec<u32>,
     seed: DefaultHashBuilder,
@@ -137,7 +157,15 @@ const FEWEST: usize = 16;
 
 impl Default for Slots {
     fn default() -> Self {
-        Slots { places: Vec::new(), shift: 63, indexed: 0, live: Vec::new(), free: Vec::new(), seed: <_>::default() }
+        Slots {
+            places: Vec::new(),
+            shift: 63,
+            indexed: 0,
+            null: None,
+            live: Vec::new(),
+            free: Vec::new(),
+            seed: <_>::default(),
+        }
     }
 }
 
@@ -182,8 +210,14 @@ impl Slots {
         }
     }
 
+    /// The mask of a column of these groups' keys: none if no key is null.
+    pub fn validity(&self, groups: &[u32]) -> Option<NullBuffer> {
+        let null = self.null?;
+        Some(groups.iter().map(|&group| group != null).collect())
+    }
+
     /// Makes `group`, taken by [`Slots::take`], findable.
-    pub fn index(&mut self, group: u32, hash: u64) {
+    fn index(&mut self, group: u32, hash: u64) {
         if (self.indexed + 1) * 4 > self.places.len() * 3 {
             self.grow();
         }
@@ -218,12 +252,13 @@ impl Slots {
         group
     }
 
-    /// Frees a live id that was indexed under `hash`, or not indexed.
-    pub fn release(&mut self, group: u32, hash: Option<u64>) {
+    /// Frees a live id that was indexed under `hash`, or the null key's.
+    fn release(&mut self, group: u32, hash: Option<u64>) {
         if let Some(at) = hash.and_then(|hash| self.place(place_of(group, hash))) {
             self.empty(at);
             self.indexed -= 1;
         }
+        self.null = self.null.filter(|null| *null != group);
         self.live[group as usize] = false;
         self.free.push(group);
     }

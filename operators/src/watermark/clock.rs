@@ -42,18 +42,33 @@ struct Seen {
 /// A source partition.
 struct Slot {
     number: u32,
-    max: AtomicI64,
-    idle: AtomicBool,
-    /// The same when the last epoch was complete: without what has come of the next one.
-    closed_max: AtomicI64,
-    closed_idle: AtomicBool,
+    now: Stand,
+    /// As it was when the last epoch was complete: without what has come of the next one.
+    closed: Stand,
 }
 
-impl Slot {
-    fn new(number: u32) -> Self {
-        let unseen = || AtomicI64::new(i64::MIN);
-        let busy = || AtomicBool::new(false);
-        Slot { number, max: unseen(), idle: busy(), closed_max: unseen(), closed_idle: busy() }
+/// How far a partition has come.
+struct Stand {
+    max: AtomicI64,
+    idle: AtomicBool,
+}
+
+impl Stand {
+    fn start() -> Self {
+        Stand { max: AtomicI64::new(i64::MIN), idle: AtomicBool::new(false) }
+    }
+
+    fn set(&self, max: i64, idle: bool) {
+        self.max.store(max, Ordering::SeqCst);
+        self.idle.store(idle, Ordering::SeqCst);
+    }
+
+    fn max(&self) -> i64 {
+        self.max.load(Ordering::SeqCst)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::SeqCst)
     }
 }
 
@@ -88,6 +103,7 @@ pub struct ClockReport {
 impl EventClock {
     /// The clock of a place that rows of these source partitions reach.
     pub fn new(partitions: &[u32]) -> Self {
+        let slot = |&number: &u32| Slot { number, now: Stand::start(), closed: Stand::start() };
         EventClock {
             seen: Seen {
                 max: AtomicI64::new(i64::MIN),
@@ -99,7 +115,7 @@ impl EventClock {
             greatest: AtomicI64::new(i64::MIN),
             ahead: AtomicU64::new(0),
             first_ahead: AtomicI64::new(i64::MIN),
-            partitions: partitions.iter().map(|number| Slot::new(*number)).collect(),
+            partitions: partitions.iter().map(slot).collect(),
             delays: (0..CLASSES).map(|_| AtomicU64::new(0)).collect(),
             followers: AtomicUsize::new(0),
             wakers: Mutex::default(),
@@ -131,26 +147,19 @@ impl EventClock {
     /// The watermark that the partitions have reached together: the minimum over those that are not idle, or the maximum over
     /// all if all are.
     pub fn reached(&self, delay: i64) -> i64 {
-        self.together(delay, |slot| (slot.max.load(Ordering::SeqCst), slot.idle.load(Ordering::SeqCst)))
+        together(self.partitions.iter().map(|slot| &slot.now), delay)
     }
 
     /// As [`EventClock::reached`], by the rows up to the epoch that was completed last on all workers: a run that starts behind that epoch
     /// reads the others again, and none of them may be late because of those after it.
     pub fn closed(&self, delay: i64) -> i64 {
-        self.together(delay, |slot| (slot.closed_max.load(Ordering::SeqCst), slot.closed_idle.load(Ordering::SeqCst)))
-    }
-
-    fn together(&self, delay: i64, stands: impl Fn(&Slot) -> (i64, bool)) -> i64 {
-        let active = self.partitions.iter().map(&stands).filter(|(_, idle)| !idle).map(|(max, _)| max).min();
-        let reached = active.or_else(|| self.partitions.iter().map(|slot| stands(slot).0).max());
-        watermark_for(reached.unwrap_or(i64::MIN), delay)
+        together(self.partitions.iter().map(|slot| &slot.closed), delay)
     }
 
     /// How the watermark stands.
     pub fn report(&self, delay: i64) -> ClockReport {
-        let (idle, active): (Vec<&Slot>, Vec<&Slot>) =
-            self.partitions.iter().partition(|slot| slot.idle.load(Ordering::SeqCst));
-        let behind = active.iter().min_by_key(|slot| slot.max.load(Ordering::SeqCst));
+        let (idle, active): (Vec<&Slot>, Vec<&Slot>) = self.partitions.iter().partition(|slot| slot.now.is_idle());
+        let behind = active.iter().min_by_key(|slot| slot.now.max());
         let first = self.first_ahead.load(Ordering::Acquire);
         ClockReport {
             watermark: self.reached(delay),
@@ -236,17 +245,18 @@ impl EventClock {
         (all > 0).then(|| counts.iter().position(enough).map(upper_bound)).flatten()
     }
 
+    /// A partition's largest event time, and whether it rests.
     pub(super) fn set_partition(&self, number: u32, max: i64, idle: bool) {
-        let Some(slot) = self.partitions.iter().find(|slot| slot.number == number) else { return };
-        slot.max.store(max, Ordering::SeqCst);
-        slot.idle.store(idle, Ordering::SeqCst);
+        self.slot(number).inspect(|slot| slot.now.set(max, idle));
     }
 
-    /// The partition's rows of an epoch have all come.
+    /// As [`EventClock::set_partition`], once all rows of an epoch have come.
     pub(super) fn close_partition(&self, number: u32, max: i64, idle: bool) {
-        let Some(slot) = self.partitions.iter().find(|slot| slot.number == number) else { return };
-        slot.closed_max.store(max, Ordering::SeqCst);
-        slot.closed_idle.store(idle, Ordering::SeqCst);
+        self.slot(number).inspect(|slot| slot.closed.set(max, idle));
+    }
+
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        self.partitions.iter().find(|slot| slot.number == number)
     }
 
     /// A worker begins to follow the others, or no longer does.
@@ -271,6 +281,12 @@ impl EventClock {
     pub(super) fn add_waker(&self, activator: SyncActivator) {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(activator);
     }
+}
+
+/// The watermark of partitions that stand so.
+fn together<'a>(partitions: impl Iterator<Item = &'a Stand> + Clone, delay: i64) -> i64 {
+    let active = partitions.clone().filter(|stand| !stand.is_idle()).map(Stand::max).min();
+    watermark_for(active.or_else(|| partitions.map(Stand::max).max()).unwrap_or(i64::MIN), delay)
 }
 
 /// The class of a delay in microseconds; class 0 is no delay.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::query::{DataStreamWriter, Trigger};
+use thalweg::query::DataStreamWriter;
 use thalweg::session::Session;
 use thalweg::{Error, Result};
 
@@ -159,10 +159,7 @@ fn latencies(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> 
     echo.stop()?;
     for driver in Driver::ALL {
         let (input, output) = (cluster.topic(1)?, cluster.topic(1)?);
-        let trigger = match driver {
-            Driver::Continuous => Trigger::continuous(&arguments.interval)?,
-            Driver::MicroBatch => Trigger::default(),
-        };
+        let trigger = driver.trigger(&arguments.interval)?;
         let running =
             query(arguments, cluster, &input.name, &output.name, "length(value) > 0")?.trigger(trigger).start()?;
         let answers = answers(schedule, &input, &output)?;

@@ -23,7 +23,6 @@ use arrow::datatypes::Int64Type;
 use clap::Args;
 use serde_json::json;
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::query::Trigger;
 use thalweg::session::Session;
 use thalweg::sinks::OutputMode;
 use thalweg::sinks::channel::{Delivery, ResultReceiver};
@@ -207,11 +206,7 @@ fn query(schedule: Schedule, driver: Driver, interval: &str, checkpoint: Option<
         "CAST(split_part(value, ',', 2) AS BIGINT) AS val",
     ])?;
     let counts = fields.filter("val % 10 <> 0")?.group_by(["key"]).count()?;
-    let trigger = match driver {
-        Driver::Continuous => Trigger::continuous(interval)?,
-        Driver::MicroBatch => Trigger::default(),
-    };
-    let mut writer = counts.write_stream().output_mode(OutputMode::Update).trigger(trigger);
+    let mut writer = counts.write_stream().output_mode(OutputMode::Update).trigger(driver.trigger(interval)?);
     if let Some(checkpoint) = checkpoint {
         writer = writer.option("checkpointLocation", checkpoint.display());
     }

@@ -4,22 +4,23 @@
 //! `window_start_ms,key,count` over the second; for `s1`, a folder of text files. Out: for `l1`, a line for each update, the moment it is
 //! known; for `s1`, the rows of a word count, with `@@FIRST` behind the first ones.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use tempfile::TempDir;
+use thalweg::Result;
 use thalweg::frame::DataFrame;
 use thalweg::query::Trigger;
 use thalweg::session::Session;
 use thalweg::sinks::OutputMode;
 use thalweg::sinks::foreach::{ForeachFunction, ForeachWriter, Row};
-use thalweg::{Error, Result};
 
 use super::super::output::print;
 use super::measure::Driver;
+use super::workload::word_counts;
 
 /// Arguments of `bench live`.
 #[derive(Debug, Args)]
@@ -71,18 +72,14 @@ fn updates(arguments: &Stream) -> Result<()> {
     let session = Session::builder().create();
     let output = TcpStream::connect((Ipv4Addr::LOCALHOST, arguments.to))?;
     output.set_nodelay(true)?;
-    let lines = Lines { output, text: String::new() };
-    let trigger = match arguments.driver {
-        Driver::Continuous => Trigger::continuous(&arguments.interval)?,
-        Driver::MicroBatch => Trigger::default(),
-    };
-    let function = ForeachFunction::new(move || lines.another());
+    let lines = Lines { output: Arc::new(output), text: String::new() };
+    let trigger = arguments.driver.trigger(&arguments.interval)?;
     let mut writer = counts(&session, arguments.from)?.write_stream().output_mode(OutputMode::Update).trigger(trigger);
     let checkpoint = TempDir::with_prefix("thalweg-live-")?;
     if arguments.checkpoint {
         writer = writer.option("checkpointLocation", checkpoint.path().display());
     }
-    writer.foreach(function).start()?.await_termination()
+    writer.foreach(ForeachFunction::new(move || lines.clone())).start()?.await_termination()
 }
 
 fn counts(session: &Session, port: u16) -> Result<DataFrame> {
@@ -99,40 +96,23 @@ fn counts(session: &Session, port: u16) -> Result<DataFrame> {
     )
 }
 
-/// Sends rows as lines, those that came together in one piece.
+/// Sends rows as lines over one connection, those that came together in one piece.
+#[derive(Clone)]
 struct Lines {
-    output: TcpStream,
+    output: Arc<TcpStream>,
     text: String,
 }
 
-impl Lines {
-    /// Lines of another worker, over the same connection.
-    fn another(&self) -> impl ForeachWriter + use<> {
-        Connected(self.output.try_clone().map(|output| Lines { output, text: String::new() }))
-    }
-}
-
-/// A connection that could be shared, or why not.
-struct Connected(std::io::Result<Lines>);
-
-impl ForeachWriter for Connected {
-    fn open(&mut self, _partition: u64, _epoch: u64) -> Result<bool> {
-        match &self.0 {
-            Ok(_) => Ok(true),
-            Err(error) => Err(Error::invalid(format!("the connection could not be shared: {error}"))),
-        }
-    }
-
+impl ForeachWriter for Lines {
     fn process(&mut self, row: &Row<'_>) -> Result<()> {
-        let Ok(lines) = &mut self.0 else { return Ok(()) };
         let (window, key, count): (i64, i64, i64) = (row.get("window_start")?, row.get("key")?, row.get("cnt")?);
-        writeln!(lines.text, "{window},{key},{count}").map_err(|error| Error::internal(error.to_string()))
+        self.text += &format!("{window},{key},{count}\n");
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {
-        let Ok(lines) = &mut self.0 else { return Ok(()) };
-        lines.output.write_all(lines.text.as_bytes())?;
-        lines.text.clear();
+        self.output.as_ref().write_all(self.text.as_bytes())?;
+        self.text.clear();
         Ok(())
     }
 }
@@ -140,8 +120,8 @@ impl ForeachWriter for Connected {
 fn first_row(folder: &Path) -> Result<()> {
     let session = Session::builder().create();
     let lines = session.read_stream().text(&folder.to_string_lossy())?;
-    let words = lines.select_expr(["explode(split(lower(value), ' ')) AS word"])?.group_by(["word"]).count()?;
-    let printed = words.write_stream().output_mode(OutputMode::Update).foreach(ForeachFunction::new(|| Printed));
+    let printed =
+        word_counts(&lines)?.write_stream().output_mode(OutputMode::Update).foreach(ForeachFunction::new(|| Printed));
     printed.trigger(Trigger::AvailableNow).start()?.await_termination()
 }
 

@@ -36,6 +36,17 @@ impl Driver {
             Driver::MicroBatch => "micro-batch",
         }
     }
+
+    /// The trigger of a query that runs until it is stopped; `interval`: between epochs of the continuous driver.
+    ///
+    /// # Errors
+    /// An interval that is none.
+    pub(super) fn trigger(self, interval: &str) -> Result<Trigger> {
+        match self {
+            Driver::Continuous => Trigger::continuous(interval),
+            Driver::MicroBatch => Ok(Trigger::default()),
+        }
+    }
 }
 
 /// What a run cost.

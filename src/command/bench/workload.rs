@@ -106,8 +106,12 @@ impl Workload {
 
 fn words(inputs: &Inputs<'_>) -> Result<DataFrame> {
     let lines = inputs.session.read_stream().text(&inputs.folder.join("text").to_string_lossy())?;
-    let words = lines.select_expr(["explode(split(lower(value), ' ')) AS word"])?;
-    words.group_by(["word"]).count()
+    word_counts(&lines)
+}
+
+/// The words of lines of text, each with how often it is there.
+pub(super) fn word_counts(lines: &DataFrame) -> Result<DataFrame> {
+    lines.select_expr(["explode(split(lower(value), ' ')) AS word"])?.group_by(["word"]).count()
 }
 
 fn filter(inputs: &Inputs<'_>) -> Result<DataFrame> {

@@ -54,7 +54,9 @@ impl GenerateKernel {
     fn elements(&self, kind: Kind, collection: &ArrayRef) -> Result<(UInt32Array, Vec<ArrayRef>)> {
         let (offsets, columns) = parts(collection)?;
         if kind == Kind::Explode && !self.outer && collection.logical_null_count() == 0 {
-            return Ok((self.repeats(&offsets), run(&columns, &offsets)));
+            let all = offsets[0] as usize..offsets[offsets.len() - 1] as usize;
+            let made = columns.iter().map(|column| column.slice(all.start, all.len())).collect();
+            return Ok((self.repeats(&offsets, all.len()), made));
         }
         let picks = Picks::of(&offsets, collection, self.outer);
         let mut made = Vec::new();
@@ -69,27 +71,15 @@ impl GenerateKernel {
         }
         Ok((picks.rows, made))
     }
-}
 
-impl GenerateKernel {
-    /// The row of each element; of no use, and zero, if no column of the input is read.
-    fn repeats(&self, offsets: &OffsetBuffer<i32>) -> UInt32Array {
-        let total = offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (last - first) as usize);
+    /// The row of each of `total` elements; of no use, and zero, if no column of the input is read.
+    fn repeats(&self, offsets: &OffsetBuffer<i32>, total: usize) -> UInt32Array {
         if !self.read.contains(&true) {
             return UInt32Array::from(vec![0; total]);
         }
-        let mut rows = Vec::with_capacity(total);
-        for (row, length) in (0u32..).zip(offsets.lengths()) {
-            rows.extend(std::iter::repeat_n(row, length));
-        }
-        UInt32Array::from(rows)
+        let rows = (0u32..).zip(offsets.lengths());
+        rows.flat_map(|(row, length)| std::iter::repeat_n(row, length)).collect::<Vec<_>>().into()
     }
-}
-
-/// All elements, which lie one behind the other.
-fn run(columns: &[ArrayRef], offsets: &OffsetBuffer<i32>) -> Vec<ArrayRef> {
-    let (first, last) = (offsets.first().map_or(0, |at| *at as usize), offsets.last().map_or(0, |at| *at as usize));
-    columns.iter().map(|column| column.slice(first, last - first)).collect()
 }
 
 impl Expand for GenerateKernel {
