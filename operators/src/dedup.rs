@@ -235,6 +235,7 @@ impl Logic for Dedup {
             let Some((expires, keys)) = snapshot::columns(batch)?.split_last() else { continue };
             let expires = expires.as_primitive_opt::<Int64Type>();
             let expires = expires.ok_or_else(|| Error::Internal("the state of a deduplication has no times".into()))?;
+            self.table.reserve(batch.num_rows());
             self.table.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
             self.expires.resize(self.table.group_count(), UNSEEN);
             let entries = || expires.values().iter().copied().zip(self.groups.iter().copied());

@@ -17,6 +17,10 @@
 //! Rows that a logic judges late leave through a second output, which exists only where somebody asked for them
 //! ([`Place::late`]); it carries epochs but no watermark.
 //!
+//! No watermark is ahead of the epoch in progress: rows of a later epoch move it only once all operators are through with this one
+//! ([`crate::watermark`]). So rows that wait in `deferred` are not passed, and what was delivered at an epoch's end is the same on all
+//! workers.
+//!
 //! Invariants: epochs are absorbed in order; `on_watermark` only rises; nothing is sent below the own capability; after an
 //! error the capability stays where it is, so that no epoch with missing rows can complete anywhere downstream.
 
@@ -505,8 +509,6 @@ impl Stepper {
             self.send(send)?;
         }
         if self.out.eager() {
-            // Rows that were deferred have been absorbed by now, and hold their input's watermark back no more.
-            self.deliver(&watermarks)?;
             self.ring()?;
             self.send(send)?;
         }
@@ -548,11 +550,7 @@ impl Stepper {
     }
 
     fn deliver(&mut self, watermarks: &[i64]) -> Result<()> {
-        // One input can be in the next epoch, its rows deferred, while another is not: then its watermark, which has passed
-        // those rows already, waits with them.
-        let waits = |port| self.out.eager() && self.deferred.iter().any(|(_, from, _)| *from == port);
-        let risen = self.delivered.iter().zip(watermarks).enumerate();
-        let risen: Vec<i64> = risen.map(|(port, (old, new))| if waits(port) { *old } else { *old.max(new) }).collect();
+        let risen: Vec<i64> = self.delivered.iter().zip(watermarks).map(|(old, new)| *old.max(new)).collect();
         if risen != self.delivered {
             self.delivered = risen;
             self.logic.on_watermark(&self.delivered, &mut self.out)?;

@@ -392,6 +392,7 @@ impl Logic for Sessions {
             let (keys, states) = rest.split_at_checked(self.spec.keys.len()).ok_or_else(foreign)?;
             let starts = starts.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
             let ends = ends.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
+            self.keys.reserve(batch.num_rows());
             self.keys.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
             let assigned = self.assign(starts.values(), ends.values());
             self.states.restore(&assigned.ids, self.spans.id_count(), states)?;

@@ -6,6 +6,11 @@
 //! minimum of its own partitions and the frontier joins the workers' promises; a worker whose partitions are all idle promises
 //! what the others have reached. Either way a watermark never falls, and null event times do not move it.
 //!
+//! What has moved it belongs to an epoch: rows of the next one, which come while an epoch is being completed, move it only when the
+//! query's driver says that all workers are through ([`EventClock::open`]). So every operator on every worker completes an epoch
+//! with the same watermark, that of the epoch's own rows, and a run that starts behind the epoch finds nothing closed by rows that it
+//! reads again, and closes nothing twice.
+//!
 //! A row that is further ahead than the allowed skew, of the others and of the wall clock, goes on but moves nothing.
 //!
 //! The watermark has millisecond precision, as Spark's.
@@ -50,6 +55,8 @@ pub struct Watermark {
     /// True while all of them are idle, and other workers' rows decide.
     follows: bool,
     promised: i64,
+    /// The epoch in progress, and what was promised when it began.
+    held: Option<(u64, i64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -69,7 +76,7 @@ impl Watermark {
     /// One worker's operator; `clock` is shared by those of all workers.
     pub fn new(spec: WatermarkSpec, clock: Arc<EventClock>) -> Self {
         let partitions = spec.partitions.iter().map(|partition| (*partition, Partition::default())).collect();
-        Watermark { spec, clock, partitions, follows: false, promised: NO_WATERMARK }
+        Watermark { spec, clock, partitions, follows: false, promised: NO_WATERMARK, held: None }
     }
 
     fn note(&mut self, chunk: &Chunk) -> Result<()> {
@@ -101,7 +108,15 @@ impl Watermark {
         active.map(|partition| watermark_for(partition.max, self.spec.delay)).min()
     }
 
+    /// What the rows so far promise; those of an epoch that is not open yet promise nothing new.
     fn promise(&self) -> i64 {
+        match self.held {
+            Some((epoch, promise)) if !self.clock.is_open(epoch) => promise,
+            _ => self.reached(),
+        }
+    }
+
+    fn reached(&self) -> i64 {
         match self.own() {
             Some(own) => own,
             None if self.partitions.is_empty() => i64::MAX,
@@ -185,7 +200,8 @@ impl Logic for Watermark {
         Ok(())
     }
 
-    fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
+    fn on_complete(&mut self, epoch: u64, _: &mut Output) -> Result<()> {
+        self.held = Some((epoch + 1, self.promise()));
         self.partitions.iter().for_each(|(number, known)| self.clock.close_partition(*number, known.max, known.idle));
         Ok(())
     }

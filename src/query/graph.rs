@@ -13,8 +13,8 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use hdrhistogram::Histogram;
-use thalweg_operators::Time;
 use thalweg_operators::driver::StateMetrics;
+use thalweg_operators::{Pace, Time};
 use timely::communication::WorkerGuards;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker as TimelyWorker;
@@ -48,7 +48,7 @@ pub(crate) struct EpochResult {
     pub prepared: Vec<(usize, Prepared)>,
     /// State per operator or what changed of it, all workers'.
     pub state: EpochState,
-    /// Per operator, the watermark that each input had when the epoch was complete; the least of all workers'.
+    /// Per operator, the watermark that each input had when the epoch was complete.
     pub watermarks: BTreeMap<String, Vec<i64>>,
     /// Metrics per operator, summed over workers, in the order of their names.
     pub metrics: BTreeMap<String, StateMetrics>,
@@ -90,6 +90,9 @@ impl Graph {
         }
         let gauges: Vec<Arc<Gauge>> = sources.iter().map(|_| Arc::default()).collect();
         let lanes = open_lanes(&shared, sources, &gauges, &mut parcels)?;
+        if shared.pace == Pace::Eager {
+            shared.clocks.iter().for_each(|clock| clock.hold_after(shared.epoch));
+        }
         let shared = Arc::new(shared);
         let (sender, events) = unbounded();
         let abort = Arc::new(AtomicBool::new(false));
@@ -137,7 +140,8 @@ impl Graph {
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the workers are gone")),
             }
         }
-        // Every worker has built its graph by now.
+        // Every worker has built its graph by now, and is through with the epoch.
+        self.shared.clocks.iter().for_each(|clock| clock.open(epoch + 1));
         self.shared.forget_restored();
         self.pending.remove(&epoch).ok_or_else(|| Error::internal("an epoch's result is gone"))
     }
@@ -213,8 +217,7 @@ impl Drop for Graph {
     }
 }
 
-/// The least watermarks of all workers. A worker that has nothing of the next epoch may have been told a watermark that rows of that
-/// epoch moved before it completed this one; after a restart those rows come again, and none before them may be late.
+/// The least watermarks of all workers, should they ever differ: after a restart nothing may be late that was not.
 fn keep_least(all: &mut Vec<i64>, more: &[i64]) {
     match all.is_empty() {
         true => *all = more.to_vec(),

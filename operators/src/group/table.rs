@@ -267,6 +267,7 @@ impl Table {
         self.note_saved(rows);
         let keys = spec.keys.len();
         let mut groups = Vec::new();
+        self.keys.reserve(rows.num_rows());
         self.keys.lookup_or_insert(&rows.columns()[2..2 + keys], rows.num_rows(), &mut groups)?;
         let mut at = 2 + keys;
         let count = self.keys.group_count();

@@ -1,19 +1,10 @@
 //! The driver in real graphs: epochs in order, several workers, idle workers, held-back watermarks, failures.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use proptest::prelude::*;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::ActivateCapability;
-use timely::dataflow::operators::core::UnorderedInput;
-use timely::dataflow::operators::generic::Operator;
 
 use super::graph::{Ran, Script, ScriptEpoch, run};
 use super::*;
 use crate::dedup::{Dedup, Retention};
-use crate::driver::{Observer, Place, State, drive};
 use crate::{Error, Time};
 
 /// Counts rows per epoch and notes the calls: emits (epoch, rows, watermark as delivered) at each completion.
@@ -148,96 +139,6 @@ fn a_recovered_watermark_is_known_before_the_first_row() {
         Dedup::new(&schema, vec![0], Retention::ForeverInTime { event_time: 1 }).expect("numbers are keys")
     });
     assert_eq!(long_rows(&ran.rows_of(0)), [[Some(2), Some(11)]]);
-}
-
-/// Emits, for each row, the watermark by which it would be judged late.
-struct Judge {
-    watermarks: Vec<i64>,
-}
-
-impl Logic for Judge {
-    fn on_rows(&mut self, port: usize, _: Chunk, out: &mut Output) -> Result<()> {
-        let watermark = self.watermarks.get(port).copied();
-        out.rows(ints(&[("port", &[Some(port as i64)]), ("judged by", &[watermark])]));
-        Ok(())
-    }
-
-    fn on_watermark(&mut self, watermarks: &[i64], _: &mut Output) -> Result<()> {
-        self.watermarks = watermarks.to_vec();
-        Ok(())
-    }
-
-    fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
-        Ok(())
-    }
-
-    fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
-        Ok(Vec::new())
-    }
-
-    fn restore(&mut self, _: Vec<RecordBatch>) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Hears nothing.
-struct Deaf;
-
-impl Observer for Deaf {
-    fn failed(&self, operator: &str, error: Error) {
-        panic!("{operator}: {error}");
-    }
-
-    fn wants_snapshot(&self, _: u64) -> bool {
-        false
-    }
-
-    fn snapshot(&self, _: &str, _: u64, _: State) {}
-}
-
-/// One input is in the next epoch, and its watermark has passed rows that wait there because the other input is not.
-#[test]
-fn a_watermark_does_not_pass_rows_of_its_input_that_wait_for_their_epoch() {
-    let judged = timely::execute_directly(|worker| {
-        let judged = Rc::new(RefCell::new(Vec::new()));
-        let into = judged.clone();
-        let mut inputs = worker.dataflow::<Time, _, _>(|scope| {
-            let (left, left_rows) = scope.new_unordered_input::<CapacityContainerBuilder<Chunk>>();
-            let (right, right_rows) = scope.new_unordered_input::<CapacityContainerBuilder<Chunk>>();
-            let place = Place {
-                name: "judge".to_owned(),
-                pace: Pace::Eager,
-                epoch: 0,
-                watermarks: Vec::new(),
-                observer: Rc::new(Deaf),
-                late: None,
-            };
-            let rows = drive(place, vec![(left_rows, None), (right_rows, None)], Judge { watermarks: Vec::new() });
-            rows.sink(Pipeline, "seen", move |(input, _)| {
-                input.for_each(|_, chunk| into.borrow_mut().extend(std::mem::take(chunk).into_rows()));
-            });
-            [left, right]
-        });
-        let mut raise = |port: usize, epoch: u64, watermark: i64, rows: bool| {
-            let (handle, capability): &mut (_, ActivateCapability<Time>) = &mut inputs[port];
-            capability.downgrade(&Time::new(epoch, watermark));
-            if rows {
-                handle.activate().session(capability).give_container(&mut Chunk::new(ints(&[("v", &[Some(1)])]), 1, 0));
-            }
-            (0..20).for_each(|_| {
-                worker.step();
-            });
-        };
-        raise(0, 1, 10, true);
-        raise(0, 1, 100, false);
-        raise(1, 0, 100, true);
-        raise(1, 1, 100, false);
-        raise(0, 1, 100, true);
-        drop(inputs);
-        judged.take()
-    });
-    // The right row, when no watermark was known; the left row that waited, before its watermark came; a left row after it.
-    assert_eq!(long_rows(&judged), [[Some(1), None], [Some(0), Some(NO_WATERMARK)], [Some(0), Some(100)]]);
 }
 
 /// Keys and the worker they arrive at, by epoch.

@@ -115,6 +115,12 @@ impl Arena {
         (bytes, ends)
     }
 
+    /// Makes room for so many keys more.
+    pub fn reserve(&mut self, more: usize) {
+        self.slots.reserve(more);
+        self.views.reserve(more);
+    }
+
     pub fn remove(&mut self, group: u32) {
         if !self.release(group) {
             return;
@@ -223,6 +229,10 @@ impl ByteKeys {
             _ => arena.find_each(keys(column.as_bytes::<LargeBinaryType>()), ABSENT, groups),
         }
         Ok(())
+    }
+
+    pub fn reserve(&mut self, more: usize) {
+        self.arena.reserve(more);
     }
 
     pub fn remove(&mut self, group: u32) {

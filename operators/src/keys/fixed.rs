@@ -58,6 +58,11 @@ impl FixedKeys {
         Ok(())
     }
 
+    pub fn reserve(&mut self, more: usize) {
+        self.slots.reserve(more);
+        self.values.reserve(more);
+    }
+
     pub fn remove(&mut self, group: u32) {
         self.release(group);
     }

@@ -81,6 +81,16 @@ impl KeyTable {
         Ok(KeyTable { store, types })
     }
 
+    /// Makes room for so many keys more, of which it is known that they are new: they are then inserted without moving others.
+    pub fn reserve(&mut self, more: usize) {
+        match &mut self.store {
+            Store::Global { .. } => {}
+            Store::Fixed(keys) => keys.reserve(more),
+            Store::Bytes(keys) => keys.reserve(more),
+            Store::Rows(keys) => keys.reserve(more),
+        }
+    }
+
     /// Sets `groups` to the group id of each of the `rows` rows of `columns`; unknown keys get a new id.
     ///
     /// # Errors

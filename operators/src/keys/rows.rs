@@ -121,6 +121,10 @@ impl RowKeys {
         Ok(())
     }
 
+    pub fn reserve(&mut self, more: usize) {
+        self.arena.reserve(more);
+    }
+
     pub fn remove(&mut self, group: u32) {
         self.arena.remove(group);
     }

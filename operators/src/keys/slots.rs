@@ -235,7 +235,20 @@ impl Slots {
 
     /// Twice as many places. Those in order of their homes stay in that order.
     fn grow(&mut self) {
-        let size = (self.places.len() * 2).max(FEWEST);
+        self.resize((self.places.len() * 2).max(FEWEST));
+    }
+
+    /// Makes room for so many ids more.
+    pub fn reserve(&mut self, more: usize) {
+        self.live.reserve(more);
+        let size = ((self.indexed + more) * 4 / 3 + 1).next_power_of_two().max(FEWEST);
+        if size > self.places.len() {
+            self.resize(size);
+        }
+    }
+
+    /// `size` is a power of two, greater than before.
+    fn resize(&mut self, size: usize) {
         let before = std::mem::replace(&mut self.places, vec![0; size]);
         self.shift = 64 - size.trailing_zeros();
         before.into_iter().filter(|place| *place != 0).for_each(|place| self.put(place));

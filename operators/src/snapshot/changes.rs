@@ -13,14 +13,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::buffer::BooleanBuffer;
-use arrow::compute::{cast, concat_batches, filter_record_batch};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{cast, concat_batches, filter_record_batch, take};
 use arrow::datatypes::{DataType, FieldRef, Schema};
-use hashbrown::HashSet;
+use arrow::row::Rows;
+use hashbrown::HashTable;
 
 use super::sums;
-use crate::keys::RowCodec;
+use crate::keys::{RowCodec, route};
 use crate::{Error, Result};
 
 /// Names the cell columns of a batch of changes by their positions in rows of the state.
@@ -88,14 +88,16 @@ pub fn merged(lists: Vec<Vec<RecordBatch>>) -> Result<Vec<RecordBatch>> {
     }
     let mut settled: Vec<Settled> = Vec::new();
     let mut state = Vec::new();
-    for list in lists.into_iter().rev() {
+    for (older, list) in lists.into_iter().enumerate().rev() {
         let mut own = Vec::new();
         for rows in list.iter().filter(|rows| !is_gone(rows)) {
             own.push(unsettled(rows, &settled)?);
         }
         own.append(&mut state);
         state = own;
-        list.iter().try_for_each(|rows| settle(rows, &mut settled))?;
+        if older > 0 {
+            list.iter().try_for_each(|rows| settle(rows, &mut settled))?;
+        }
     }
     state.retain(|rows| rows.num_rows() > 0);
     Ok(state)
@@ -131,28 +133,96 @@ pub fn coalesced(state: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
 struct Settled {
     columns: Vec<usize>,
     codec: RowCodec,
-    cells: HashSet<Box<[u8]>>,
+    /// Batches of cells.
+    cells: Vec<Rows>,
+    index: HashTable<Cell>,
+}
+
+/// Where a settled cell lies.
+struct Cell {
+    hash: u64,
+    batch: usize,
+    row: usize,
+}
+
+impl Settled {
+    fn new(columns: Vec<usize>, cells: &[ArrayRef]) -> Result<Self> {
+        let types: Vec<DataType> = cells.iter().map(|column| column.data_type().clone()).collect();
+        Ok(Settled { columns, codec: RowCodec::new(&types)?, cells: Vec::new(), index: HashTable::new() })
+    }
+
+    /// The cells with the types of those that are settled, and their hashes.
+    fn conformed(&self, cells: Vec<ArrayRef>) -> Result<(Vec<ArrayRef>, Vec<u64>)> {
+        let cells = conformed(cells, self.codec.types())?;
+        let hashes = hashes(&cells)?;
+        Ok((cells, hashes))
+    }
+
+    fn add(&mut self, cells: Vec<ArrayRef>) -> Result<()> {
+        let (cells, hashes) = self.conformed(cells)?;
+        let batch = self.cells.len();
+        self.cells.push(self.codec.encode(&cells)?);
+        self.index.reserve(hashes.len(), |cell| cell.hash);
+        for (row, (hash, cell)) in hashes.into_iter().zip(&self.cells[batch]).enumerate() {
+            if !is_known(&self.index, &self.cells, hash, cell.data()) {
+                self.index.insert_unique(hash, Cell { hash, batch, row }, |cell| cell.hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// Which rows are in settled cells, rising. Only those whose hash is known are looked at closely.
+    fn hits(&self, cells: Vec<ArrayRef>) -> Result<Vec<u32>> {
+        let (cells, hashes) = self.conformed(cells)?;
+        let near =
+            hashes.iter().enumerate().filter(|(_, hash)| self.index.find(**hash, |cell| cell.hash == **hash).is_some());
+        let near: Vec<u32> = near.map(|(row, _)| row as u32).collect();
+        if near.is_empty() {
+            return Ok(near);
+        }
+        let picked = UInt32Array::from(near.clone());
+        let cells = cells.iter().map(|column| Ok(take(column, &picked, None)?)).collect::<Result<Vec<_>>>()?;
+        let rows = self.codec.encode(&cells)?;
+        let settled = near
+            .into_iter()
+            .zip(&rows)
+            .filter(|(row, cell)| is_known(&self.index, &self.cells, hashes[*row as usize], cell.data()));
+        Ok(settled.map(|(row, _)| row).collect())
+    }
+}
+
+/// Whether a cell is settled.
+fn is_known(index: &HashTable<Cell>, cells: &[Rows], hash: u64, cell: &[u8]) -> bool {
+    let same = |known: &Cell| known.hash == hash && cells[known.batch].row(known.row).data() == cell;
+    index.find(hash, same).is_some()
+}
+
+/// A hash of each cell.
+fn hashes(cells: &[ArrayRef]) -> Result<Vec<u64>> {
+    let rows = cells.first().map_or(0, |column| column.len());
+    let plain = |column: &ArrayRef| match column.data_type() {
+        // The key group, which has a hash of its own only in this shape.
+        DataType::UInt8 => Ok(cast(column, &DataType::Int32)?),
+        _ => Ok(Arc::clone(column)),
+    };
+    let mut hashes = Vec::new();
+    route(&cells.iter().map(plain).collect::<Result<Vec<_>>>()?, rows, &mut hashes)?;
+    Ok(hashes)
 }
 
 /// Notes the cells that a batch settles; none if it is of a whole snapshot.
 fn settle(rows: &RecordBatch, settled: &mut Vec<Settled>) -> Result<()> {
     let Some(columns) = cell_of(rows)? else { return Ok(()) };
     let cells = if is_gone(rows) { rows.columns().to_vec() } else { picked(rows, &columns)? };
-    let known = settled.iter().position(|settled| settled.columns == columns);
-    let at = match known {
-        Some(known) => known,
+    match settled.iter_mut().find(|settled| settled.columns == columns) {
+        Some(known) => known.add(cells),
         None => {
-            let types: Vec<DataType> = cells.iter().map(|column| column.data_type().clone()).collect();
-            settled.push(Settled { columns, codec: RowCodec::new(&types)?, cells: HashSet::new() });
-            settled.len() - 1
+            let mut new = Settled::new(columns, &cells)?;
+            new.add(cells)?;
+            settled.push(new);
+            Ok(())
         }
-    };
-    let Settled { codec, cells: all, .. } = &mut settled[at];
-    let encoded = codec.encode(&conformed(cells, codec.types())?)?;
-    for cell in &encoded {
-        all.get_or_insert_with(cell.data(), |cell| Box::from(cell));
     }
-    Ok(())
 }
 
 /// The columns that make a batch's cells; `None` if it is of a whole snapshot.
@@ -180,18 +250,21 @@ fn conformed(columns: Vec<ArrayRef>, types: &[DataType]) -> Result<Vec<ArrayRef>
 
 /// The rows in cells that no newer list has settled, without mark.
 fn unsettled(rows: &RecordBatch, settled: &[Settled]) -> Result<RecordBatch> {
-    let mut keep = BooleanBuffer::new_set(rows.num_rows());
-    for Settled { columns, codec, cells } in settled.iter().filter(|settled| !settled.cells.is_empty()) {
-        let encoded = codec.encode(&conformed(picked(rows, columns)?, codec.types())?)?;
-        let open = BooleanBuffer::collect_bool(rows.num_rows(), |row| !cells.contains(encoded.row(row).data()));
-        keep = &keep & &open;
+    let mut keep = BooleanBufferBuilder::new(rows.num_rows());
+    keep.append_n(rows.num_rows(), true);
+    let mut gone = 0;
+    for settled in settled {
+        for row in settled.hits(picked(rows, &settled.columns)?)? {
+            gone += usize::from(keep.get_bit(row as usize));
+            keep.set_bit(row as usize, false);
+        }
     }
     let mut metadata = rows.schema_ref().metadata().clone();
     metadata.remove(CELL);
     let rows = marked(rows, metadata)?;
-    match keep.count_set_bits() == rows.num_rows() {
-        true => Ok(rows),
-        false => Ok(filter_record_batch(&rows, &BooleanArray::new(keep, None))?),
+    match gone {
+        0 => Ok(rows),
+        _ => Ok(filter_record_batch(&rows, &BooleanArray::new(keep.finish(), None))?),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all workers' `withWatermark` operators of one place in the plan share with the query's driver.
 //!
-//! Everything here is a number that any thread may read; the only lock is taken to wake workers that follow others, which
-//! there are only while partitions are idle.
+//! Everything here is a number that any thread may read; the only lock is taken to wake workers: once an epoch, and those that follow
+//! others, which there are only while partitions are idle.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +27,8 @@ pub struct EventClock {
     partitions: Vec<Slot>,
     /// Rows by how far they were behind the largest event time of their partition.
     delays: Vec<AtomicU64>,
+    /// The last epoch whose rows may move the watermark.
+    open: AtomicU64,
     followers: AtomicUsize,
     wakers: Mutex<Vec<SyncActivator>>,
 }
@@ -117,6 +119,7 @@ impl EventClock {
             first_ahead: AtomicI64::new(i64::MIN),
             partitions: partitions.iter().map(slot).collect(),
             delays: (0..CLASSES).map(|_| AtomicU64::new(0)).collect(),
+            open: AtomicU64::new(u64::MAX),
             followers: AtomicUsize::new(0),
             wakers: Mutex::default(),
         }
@@ -130,6 +133,22 @@ impl EventClock {
     /// The watermark last assigned.
     pub fn assigned(&self) -> i64 {
         self.assigned.load(Ordering::Acquire)
+    }
+
+    /// From now on rows of an epoch after this one move the watermark only when [`EventClock::open`] was called for it.
+    pub fn hold_after(&self, epoch: u64) {
+        self.open.store(epoch, Ordering::SeqCst);
+    }
+
+    /// All epochs before this one are complete on all workers: its rows may move the watermark.
+    pub fn open(&self, epoch: u64) {
+        if self.open.fetch_max(epoch, Ordering::SeqCst) < epoch {
+            self.wake_all();
+        }
+    }
+
+    pub(super) fn is_open(&self, epoch: u64) -> bool {
+        epoch <= self.open.load(Ordering::SeqCst)
     }
 
     /// Takes the event times seen since the last call; `None` without a row.
@@ -269,11 +288,14 @@ impl EventClock {
     }
 
     pub(super) fn wake_followers(&self) {
-        if self.followers.load(Ordering::SeqCst) == 0 {
-            return;
+        if self.followers.load(Ordering::SeqCst) > 0 {
+            self.wake_all();
         }
+    }
+
+    fn wake_all(&self) {
         for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            // A worker that has ended follows nobody.
+            // A worker that has ended needs no waking.
             let _ = waker.activate();
         }
     }

@@ -88,6 +88,23 @@ fn rows_of_the_next_epoch_do_not_count_for_the_one_that_closes() {
 }
 
 #[test]
+fn rows_of_an_epoch_move_nothing_before_the_one_before_it_is_complete_everywhere() {
+    let clock = Arc::new(EventClock::new(&[1, 2]));
+    clock.hold_after(0);
+    let (mut first, mut second) = (watermark(&[1], &clock, None, 0), watermark(&[2], &clock, None, 0));
+    push(&mut first, 1, &[50]);
+    rest(&mut second, 2);
+    for operator in [&mut first, &mut second] {
+        operator.on_complete(0, &mut Output::new(Pace::Eager)).unwrap();
+    }
+    assert_eq!(push(&mut first, 1, &[70]), 49);
+    assert_eq!(second.output_watermark(&[]) / SECOND, 49, "a worker that follows the others");
+    assert_eq!(rest(&mut first, 1), 49);
+    clock.open(1);
+    assert_eq!((first.output_watermark(&[]) / SECOND, second.output_watermark(&[]) / SECOND), (69, 69));
+}
+
+#[test]
 fn t01_rows_from_the_future_move_nothing_and_are_counted() {
     let clock = Arc::new(EventClock::new(&[1]));
     let mut operator = watermark(&[1], &clock, Some(100 * SECOND), 1_000 * SECOND);

@@ -17,6 +17,8 @@ mod tests;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use thalweg_operators::snapshot::merged;
@@ -67,18 +69,28 @@ impl StateFiles {
         Ok(StateFile { file, bytes: bytes.len() as u64, whole })
     }
 
-    /// Reads a state that was committed.
+    /// Reads a state that was committed; files side by side, as far as there are processors.
     ///
     /// # Errors
     /// A file that is missing, torn or changed, by name.
     pub(super) fn read(&self, state: &StateRef) -> Result<States> {
-        let one = |(operator, chain): (&String, &Vec<StateFile>)| Ok((operator.clone(), self.read_chain(chain)?));
+        let files: Vec<&StateFile> = state.files().collect();
+        let mut read = side_by_side(&files, |file| self.read_file(&file.file)).into_iter();
+        let one = |(operator, chain): (&String, &Vec<StateFile>)| {
+            let lists = read.by_ref().take(chain.len()).collect::<Result<_>>()?;
+            Ok((operator.clone(), self.merge_chain(chain, lists)?))
+        };
         state.chains.iter().map(one).collect()
     }
 
     /// The state that a chain of files comes to.
     pub(super) fn read_chain(&self, chain: &[StateFile]) -> Result<Vec<RecordBatch>> {
         let lists = chain.iter().map(|file| self.read_file(&file.file)).collect::<Result<_>>()?;
+        self.merge_chain(chain, lists)
+    }
+
+    /// What the contents of a chain's files come to.
+    fn merge_chain(&self, chain: &[StateFile], lists: Vec<Vec<RecordBatch>>) -> Result<Vec<RecordBatch>> {
         let newest = chain.last().map_or("", |file| file.file.as_str());
         merged(lists).map_err(|error| self.folder.corrupt(newest, &error.to_string()))
     }
@@ -112,6 +124,27 @@ impl StateFiles {
         };
         self.list()?.into_iter().map(of_folder).collect()
     }
+}
+
+/// Does the same with each of these, a few at a time; the results are in their order.
+fn side_by_side<T: Sync, R: Send + Sync>(all: &[T], what: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(all.len());
+    if threads <= 1 {
+        return all.iter().map(what).collect();
+    }
+    let results: Vec<OnceLock<R>> = all.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some((one, result)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| all.get(n).zip(results.get(n)))
+            {
+                result.get_or_init(|| what(one));
+            }
+        };
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    results.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
 /// The epoch of a folder's name.

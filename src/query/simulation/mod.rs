@@ -13,7 +13,7 @@
 //! Neither may change a result, so a divergence shows whenever it is there, but a seed that failed may have to be repeated to
 //! fail again: `THALWEG_SEED=n` plays one seed `THALWEG_SEEDS` times.
 //!
-//! `THALWEG_SEEDS` says how many seeds are played (200; 1,000 in a step of CI), beginning with 1.
+//! `THALWEG_SEEDS` says how many seeds are played (200; 5,000 in a step of CI), beginning with 1.
 
 mod queries;
 mod sink;
@@ -111,7 +111,8 @@ impl Scene {
         let partitions = [1 + random.index(3), 1 + random.index(2)];
         let mut scene = Scene { number, query, partitions, answer: Vec::new() };
         let session = Session::builder().create();
-        let (names, _inputs) = scene.inputs("batch", 0);
+        // Of the same scene there may be several at once.
+        let (names, _inputs) = scene.inputs(&format!("batch {}", uuid::Uuid::new_v4()), 0);
         let table = |n: usize| queries::read(&session, &names[n], false);
         let rows = (query.batch)(&table(0)?, &table(1)?)?.collect()?;
         names.iter().for_each(|name| Input::discard(name));
@@ -323,7 +324,11 @@ fn play_scene(number: u64, seeds: impl Iterator<Item = (u64, u64)>) -> (Met, Vec
     let (mut met, mut divergences) = (Met::default(), Vec::new());
     let scene = match Scene::new(number) {
         Ok(scene) => scene,
-        Err(error) => return (met, vec![format!("scene {number} has no batch answer: {error}")]),
+        Err(error) => {
+            let divergence = format!("scene {number} has no batch answer: {error}");
+            println!("{divergence}\n");
+            return (met, vec![divergence]);
+        }
     };
     for (seed, repetition) in seeds {
         match Trial::new(&scene, seed, repetition).play() {

@@ -41,6 +41,28 @@ pub(super) fn list(selection: &Selection, known: &dyn Fn(&Path) -> bool) -> Resu
     Ok(walk.found)
 }
 
+/// As [`list`], for a folder into which files are being moved: what is in the list has none before it that is missing.
+///
+/// The system may show a file that came while the folder was read, and not one that came shortly before it. Both are there when it is
+/// read again. What is newer than all files of the first look waits for the next list, because the second look has gaps of its own.
+pub(super) fn list_without_gaps(selection: &Selection, known: &dyn Fn(&Path) -> bool) -> Result<Vec<Found>> {
+    let first = list(selection, known)?;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    let met: HashSet<&Path> = first.iter().map(|file| file.path.as_path()).collect();
+    let second = list(selection, &|path| met.contains(path) || known(path))?;
+    Ok(with_missed(first, second))
+}
+
+/// The files of the first look and those of the second that belong before the last of them. Both are in order, with nothing in common.
+fn with_missed(mut first: Vec<Found>, second: Vec<Found>) -> Vec<Found> {
+    let Some(newest) = first.last().cloned() else { return first };
+    first.extend(second.into_iter().take_while(|file| *file < newest));
+    first.sort_unstable();
+    first
+}
+
 /// The folders below which `name=value` folders are partition columns.
 pub(super) fn base_paths(selection: &Selection) -> Result<Vec<PathBuf>> {
     if let Some(base) = &selection.base_path {
@@ -127,6 +149,7 @@ impl Walk<'_> {
         }
         match std::fs::metadata(root) {
             Ok(about) if about.is_dir() => self.folder(root, &mut HashSet::new()),
+            Ok(_) if (self.known)(root) => Ok(()),
             Ok(about) => {
                 self.add(root.to_owned(), &about);
                 Ok(())
@@ -202,5 +225,22 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[(i64, &str)]) -> Vec<Found> {
+        files.iter().map(|(modified, path)| Found { modified: *modified, path: path.into(), size: 1 }).collect()
+    }
+
+    #[test]
+    fn a_file_that_one_look_missed_comes_before_the_newer_ones_it_saw() {
+        let first = found(&[(1, "a"), (4, "d")]);
+        let second = found(&[(2, "b"), (3, "c"), (5, "e"), (7, "g")]);
+        assert_eq!(with_missed(first, second), found(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]));
+        assert_eq!(with_missed(Vec::new(), found(&[(1, "a")])), []);
     }
 }

@@ -311,6 +311,18 @@ fn patterns_choose_folders_and_names() {
 }
 
 #[test]
+fn files_that_a_pattern_names_are_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = case("text", &[("path", &format!("{}/*.log", dir.path().display()))]);
+    let mut source = case.connect();
+    write(&dir.path().join("a.log"), b"1", 1);
+    write(&dir.path().join("b.txt"), b"2", 2);
+    assert_eq!(batches(source.as_mut(), None), [["1"]]);
+    write(&dir.path().join("c.log"), b"3", 3);
+    assert_eq!(batches(source.as_mut(), Some(offset(0))), [["3"]]);
+}
+
+#[test]
 fn folders_give_partition_columns() {
     let case = case("text", &[]);
     case.write("year=2024/name=a%20b/f", "one", 1);

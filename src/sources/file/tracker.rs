@@ -1,8 +1,8 @@
 //! What was seen and what each batch reads: Spark's file source log.
 //!
-//! In: listings. Out: numbered batches of files. A batch is written to the log (if there is one) before anybody hears of it, so
-//! a restart reads exactly the same files again, up to the size they had. Files are new if they were not seen and are not
-//! older than the newest one by more than `maxFileAge`.
+//! In: listings without gaps, so that no file comes after one that came into the folder after it. Out: numbered batches of files. A
+//! batch is written to the log (if there is one) before anybody hears of it, so a restart reads exactly the same files again, up to the
+//! size they had. Files are new if they were not seen and are not older than the newest one by more than `maxFileAge`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::listing::{Found, list};
+use super::listing::{Found, list_without_gaps};
 use super::options::{BatchSize, FileOptions};
 use crate::filelog::{CompactLog, Upkeep};
 use crate::sources::{Limit, Offset, wrong_offset};
@@ -181,7 +181,7 @@ impl Tracker {
     /// New files, in the order in which they are read.
     fn list(&self) -> Result<Vec<Found>> {
         let known = |path: &Path| self.seen.contains_key(self.key(path));
-        let mut found = list(&self.options.selection, &known)?;
+        let mut found = list_without_gaps(&self.options.selection, &known)?;
         found.retain(|file| file.modified >= self.oldest);
         if self.options.latest_first {
             found.reverse();
