@@ -53,7 +53,7 @@ pub(crate) fn value_at(array: &ArrayRef, row: usize) -> Result<Value> {
         DataType::Timestamp(_, zone) => {
             timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some())
         }
-        other if holds_variant(other) => {
+        other if is_by_text(other) => {
             let texts = cast_array(array, &DataType::Utf8, Mode::Ansi, &Zone::utc())?;
             return value_at(&texts, row);
         }
@@ -63,11 +63,12 @@ pub(crate) fn value_at(array: &ArrayRef, row: usize) -> Result<Value> {
 }
 
 /// Values that are compared by their text, also when they stand inside others.
-fn holds_variant(data_type: &DataType) -> bool {
+fn is_by_text(data_type: &DataType) -> bool {
     match data_type {
         other if types::is_variant(other) => true,
-        DataType::List(item) | DataType::Map(item, _) => holds_variant(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| holds_variant(field.data_type())),
+        DataType::Interval(_) | DataType::Duration(_) => true,
+        DataType::List(item) | DataType::Map(item, _) => is_by_text(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_by_text(field.data_type())),
         _ => false,
     }
 }

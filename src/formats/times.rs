@@ -8,7 +8,7 @@ use crate::conf::Conf;
 use crate::options::Options;
 use crate::types::datetime_pattern::Pattern;
 use crate::types::datetime_text::{
-    format_date, parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text, push_padded,
+    format_date, parse_date_text, parse_timestamp_ntz_text_without_zone, parse_timestamp_text, push_padded,
 };
 use crate::types::zone::Zone;
 use crate::{Error, Result};
@@ -83,7 +83,7 @@ impl Times {
     pub(crate) fn read_timestamp_ntz(&self, text: &str) -> Option<i64> {
         match &self.timestamp_ntz {
             Some(pattern) => pattern.parse_timestamp_ntz(text),
-            None => parse_timestamp_ntz_text(text),
+            None => parse_timestamp_ntz_text_without_zone(text),
         }
     }
 

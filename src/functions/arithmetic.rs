@@ -91,6 +91,15 @@ impl Operator {
         matches!(self, Operator::BitAnd | Operator::BitOr | Operator::BitXor)
     }
 
+    /// Whether it is defined on values of this type.
+    fn takes(self, data_type: &DataType) -> bool {
+        match self {
+            operator if operator.is_bitwise() => is_integral(data_type),
+            Operator::IntegralDivide => is_integral(data_type) || is_decimal(data_type),
+            _ => is_numeric(data_type),
+        }
+    }
+
     fn is_shift(self) -> bool {
         matches!(self, Operator::ShiftLeft | Operator::ShiftRight | Operator::ShiftRightUnsigned)
     }
@@ -123,8 +132,12 @@ fn in_mode(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Con
     if operator.is_shift() {
         return shift(operator, left, right, context);
     }
-    let wrong = || wrong_types(operator, &left_type, &right_type);
+    if context.conf.ansi() {
+        check_operands(operator, &left_type, &right_type)?;
+    }
+    let (left, right) = typed_nulls(operator, left, right, context)?;
     let (left, right) = (promote(left, &right_type, context)?, promote(right, &left_type, context)?);
+    let wrong = || wrong_types(operator, &left_type, &right_type);
     let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
     if is_decimal(&left_type) != is_decimal(&right_type) && !is_floating(&left_type) && !is_floating(&right_type) {
         let (left, right) = (decimals::of_literal(left), decimals::of_literal(right));
@@ -144,6 +157,30 @@ fn in_mode(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Con
     }
 }
 
+/// Refuses what Spark refuses under ANSI: strings give way to the other side; then both sides must meet in a type on which the
+/// operator is defined.
+fn check_operands(operator: Operator, left: &DataType, right: &DataType) -> Result<()> {
+    let (left, right) = coerce::promoted(left, right);
+    let takes = |met: &DataType| *met == DataType::Null || operator.takes(met);
+    match coerce::tightest(&left, &right, true).filter(takes) {
+        Some(_) => Ok(()),
+        None => Err(wrong_types(operator, &left, &right)),
+    }
+}
+
+/// A NULL beside a decimal is one of that type, but a NULL that is divided is a DOUBLE.
+fn typed_nulls(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -> Result<(Expr, Expr)> {
+    let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
+    Ok(match (&left_type, &right_type) {
+        (DataType::Null, decimal) if is_decimal(decimal) && operator == Operator::Divide => {
+            (context.cast(left, &DataType::Float64)?, context.cast(right, &DataType::Float64)?)
+        }
+        (DataType::Null, decimal) if is_decimal(decimal) => (context.cast(left, decimal)?, right),
+        (decimal, DataType::Null) if is_decimal(decimal) => (left, context.cast(right, decimal)?),
+        _ => (left, right),
+    })
+}
+
 fn is_temporal(data_type: &DataType) -> bool {
     is_datetime(data_type) || is_ansi_interval(data_type) || matches!(data_type, DataType::Interval(_))
 }
@@ -157,9 +194,13 @@ fn temporal(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -
         Operator::Subtract => interval::minus(left, right, schema, conf)?,
         Operator::Multiply => interval::times(left, right, schema, conf)?,
         Operator::Divide => interval::divided_by(left, right, schema, conf)?,
+        Operator::IntegralDivide => interval::whole_quotient(left, right, schema, conf)?,
         _ => None,
     };
-    result.ok_or_else(|| wrong_types(operator, &types.0, &types.1))
+    result.ok_or_else(|| {
+        let (left, right) = if conf.ansi() { coerce::promoted(&types.0, &types.1) } else { types };
+        wrong_types(operator, &left, &right)
+    })
 }
 
 fn wrong_types(operator: Operator, left: &DataType, right: &DataType) -> Error {

@@ -97,7 +97,7 @@ fn place(index: i64, first: i64, length: usize, outside: Outside) -> Result<Opti
 fn element_at(mut call: Call<'_>, lenient: bool) -> Result<Expr> {
     let [source, index] = fixed(call.values(2..=2)?)?;
     match call.type_of(&source)? {
-        DataType::Map(..) => map::value_of(&call, source, index),
+        DataType::Map(..) => map::element_at(&call, source, index),
         _ => {
             let (list, element) = array_argument(&call, source)?;
             let outside = if call.conf.ansi() && !lenient { Outside::ElementAt } else { Outside::Null };

@@ -1,8 +1,8 @@
-//! Bits of whole numbers: `bit_count`, `bit_get`.
+//! Bits of whole numbers (`bit_count`, `bit_get`) and of bitmaps (`bitmap_bit_position`, `bitmap_bucket_number`, `bitmap_count`).
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int8Type, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
@@ -61,4 +61,44 @@ pub(super) fn get(mut call: Call<'_>) -> Result<Expr> {
         Ok(Arc::new(zip::<Int64Type, Int32Type, Int8Type>(&args[0], &args[1], bit)?) as ArrayRef)
     };
     Ok(Kernel::arrays("bit_get", DataType::Int8, run).key(size).fallible().call(args))
+}
+
+/// Bits of a bitmap.
+const BITMAP_BITS: i64 = 32_768;
+
+/// `bitmap_bit_position(value)`: where in its bitmap the bit of a value lies.
+pub(super) fn position(call: Call<'_>) -> Result<Expr> {
+    let place = |value: i64| if value > 0 { (value - 1) % BITMAP_BITS } else { -(value % BITMAP_BITS) };
+    of_value(call, "bitmap_bit_position", place)
+}
+
+/// `bitmap_bucket_number(value)`: which bitmap holds the bit of a value.
+pub(super) fn bucket(call: Call<'_>) -> Result<Expr> {
+    let number = |value: i64| if value > 0 { 1 + (value - 1) / BITMAP_BITS } else { value / BITMAP_BITS };
+    of_value(call, "bitmap_bucket_number", number)
+}
+
+fn of_value(mut call: Call<'_>, name: &'static str, compute: fn(i64) -> i64) -> Result<Expr> {
+    let [value] = call.exactly()?;
+    let value = call.implicit(value, &DataType::Int64)?;
+    let run = move |args: &[ArrayRef]| {
+        Ok(Arc::new(each::<Int64Type, Int64Type>(&args[0], |value| Ok(Some(compute(value))))?) as ArrayRef)
+    };
+    Ok(Kernel::arrays(name, DataType::Int64, run).call(vec![value]))
+}
+
+/// `bitmap_count(bitmap)`: how many bits of a BINARY are set.
+pub(super) fn bitmap_count(mut call: Call<'_>) -> Result<Expr> {
+    let [bitmap] = call.exactly()?;
+    let bitmap = match call.type_of(&bitmap)? {
+        DataType::Binary => bitmap,
+        DataType::Null => call.cast(bitmap, &DataType::Binary)?,
+        other => return Err(unexpected(&bitmap, &other, "\"BINARY\"")),
+    };
+    let set = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(byte.count_ones())).sum::<i64>();
+    let run = move |args: &[ArrayRef]| {
+        let bitmaps = args[0].as_binary::<i32>();
+        Ok(Arc::new(bitmaps.iter().map(|bytes| bytes.map(set)).collect::<Int64Array>()) as ArrayRef)
+    };
+    Ok(Kernel::arrays("bitmap_count", DataType::Int64, run).call(vec![bitmap]))
 }

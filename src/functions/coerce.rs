@@ -97,8 +97,17 @@ pub fn wider_decimal((p1, s1): (u8, i8), (p2, s2): (u8, i8)) -> DataType {
     bounded(range + scale, scale)
 }
 
+/// The types of two operands after a string among them has given way to the other one, as under ANSI.
+pub fn promoted(left: &DataType, right: &DataType) -> (DataType, DataType) {
+    let met = match (left, right) {
+        (DataType::Utf8, DataType::Null) | (DataType::Null, DataType::Utf8) => Some(DataType::Utf8),
+        _ => with_string(left, right, true),
+    };
+    met.map_or_else(|| (left.clone(), right.clone()), |met| (met.clone(), met))
+}
+
 /// The type that holds both without losing anything, strings aside.
-fn tightest(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType> {
+pub fn tightest(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType> {
     if left == right || *right == DataType::Null {
         return Some(left.clone());
     }
@@ -195,7 +204,8 @@ fn part(left: &Arc<Field>, right: &Arc<Field>, meet: Meet<'_>) -> Option<Arc<Fie
     Some(Arc::new(left.as_ref().clone().with_data_type(met).with_nullable(left.is_nullable() || right.is_nullable())))
 }
 
-fn same_names(left: &Fields, right: &Fields) -> bool {
+/// Whether structs have fields of the same names in the same order, in any case.
+pub fn same_names(left: &Fields, right: &Fields) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.name().eq_ignore_ascii_case(b.name()))
 }
 

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Fields, Float32Type, Float64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Fields, Float32Type, Float64Type, IntervalUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -99,14 +99,17 @@ pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context
     of_one_type(comparison, context.cast(left, &common)?, context.cast(right, &common)?, &common)
 }
 
+/// Calendar intervals: a month is no number of days.
+const CALENDAR: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+
 /// Values of this type have an order.
 ///
 /// # Errors
-/// `DATATYPE_MISMATCH.INVALID_ORDERING_TYPE` for maps and variants, also inside of other values.
+/// `DATATYPE_MISMATCH.INVALID_ORDERING_TYPE` for maps, calendar intervals and variants, also inside of other values.
 pub fn check_ordered(what: &str, data_type: &DataType) -> Result<()> {
     match data_type {
         DataType::List(item) => check_ordered(what, item.data_type()),
-        other if matches!(other, DataType::Map(..)) || crate::types::is_variant(other) => {
+        other if matches!(other, DataType::Map(..)) || *other == CALENDAR || crate::types::is_variant(other) => {
             let message = format!("'{what}' does not support ordering on type {}", type_name(other));
             Err(Error::query("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", message))
         }
@@ -137,9 +140,10 @@ fn comparable(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType>
     }
 }
 
-/// Structs are compared field by field, whatever the fields are called.
+/// Structs are compared field by field: fields of one type whatever they are called, else those of one name.
 fn comparable_structs(left: &Fields, right: &Fields, ansi: bool) -> Option<DataType> {
-    if left.len() != right.len() {
+    let of_one_type = left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.data_type() == b.data_type());
+    if !of_one_type && !coerce::same_names(left, right) {
         return None;
     }
     let fields = left.iter().zip(right).map(|(a, b)| {
@@ -221,6 +225,7 @@ pub fn in_list(value: Expr, list: Vec<Expr>, context: Context<'_>) -> Result<Exp
     if common == DataType::Null {
         return Ok(literal::constant(ScalarValue::Boolean(None)));
     }
+    check_ordered("IN", &common)?;
     let list = all.split_off(1);
     let value = all.pop().ok_or_else(|| Error::internal("IN has a value"))?;
     Ok(Expr::InList(InList::new(Box::new(value), list, false)))

@@ -43,28 +43,23 @@ fn boolean(value: Option<bool>) -> Expr {
     literal::constant(ScalarValue::Boolean(value))
 }
 
-/// An operand of AND, OR or NOT.
-fn condition(expr: Expr, operator: &str, context: Context<'_>) -> Result<Expr> {
-    match context.type_of(&expr)? {
-        DataType::Boolean => Ok(expr),
-        DataType::Null => Ok(boolean(None)),
-        other => Err(Error::query(
-            "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE",
-            format!("'{operator}' needs the type \"BOOLEAN\", not {}", type_name(&other)),
-        )),
-    }
-}
-
-/// Both operands of AND or OR.
+/// Both operands of AND or OR; under ANSI a string beside a BOOLEAN is one.
 fn conditions(left: Expr, right: Expr, operator: &str, context: Context<'_>) -> Result<(Expr, Expr)> {
-    let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
-    let fits = |data_type: &DataType| matches!(data_type, DataType::Boolean | DataType::Null);
-    if left_type != right_type && fits(&left_type) != fits(&right_type) {
-        let (left, right) = (type_name(&left_type), type_name(&right_type));
-        let message = format!("'{operator}' needs two operands of the same type, not {left} and {right}");
-        return Err(Error::query("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message));
+    let (mut left_type, mut right_type) = (context.type_of(&left)?, context.type_of(&right)?);
+    if context.conf.ansi() {
+        (left_type, right_type) = coerce::promoted(&left_type, &right_type);
     }
-    Ok((condition(left, operator, context)?, condition(right, operator, context)?))
+    let fits = |data_type: &DataType| matches!(data_type, DataType::Boolean | DataType::Null);
+    if fits(&left_type) && fits(&right_type) {
+        return Ok((context.cast(left, &DataType::Boolean)?, context.cast(right, &DataType::Boolean)?));
+    }
+    let (one, other) = (type_name(&left_type), type_name(&right_type));
+    if left_type == right_type {
+        let message = format!("'{operator}' needs the type \"BOOLEAN\", not {one}");
+        return Err(Error::query("DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE", message));
+    }
+    let message = format!("'{operator}' needs two operands of the same type, not {one} and {other}");
+    Err(Error::query("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message))
 }
 
 fn logic(left: Expr, operator: Operator, right: Expr) -> Expr {
@@ -231,6 +226,7 @@ fn extreme(mut call: Call<'_>, function: Arc<datafusion::logical_expr::ScalarUDF
     if common == DataType::Null {
         return Ok(literal::constant(ScalarValue::Null));
     }
+    comparison::check_ordered(call.name, &common)?;
     let values = values.into_iter().map(|value| context.cast(value, &common)).collect::<Result<_>>()?;
     Ok(function.call(values))
 }

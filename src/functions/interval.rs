@@ -78,12 +78,18 @@ pub fn plus(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<O
     let (left_kind, right_kind) = (scope.kind(&left)?, scope.kind(&right)?);
     Ok(Some(match (left_kind, right_kind) {
         (Kind::Other, Kind::Other) => return Ok(None),
-        (a, b) if a.is_interval() && b.is_interval() => scope.add_intervals(left, right, 1)?,
+        (a, b) if a.is_interval() && a == b => scope.add_intervals(left, right, 1)?,
+        (_, b) if b.is_interval() && scope.is_null(&left)? => scope.unknown(right)?,
+        (a, _) if a.is_interval() && scope.is_null(&right)? => scope.unknown(left)?,
         (_, b) if b.is_interval() => scope.move_by(left, right, 1)?,
         (a, _) if a.is_interval() => scope.move_by(right, left, 1)?,
-        (Kind::Date, Kind::Other) => scope.move_days(left, right, 1)?,
-        (Kind::Other, Kind::Date) => scope.move_days(right, left, 1)?,
-        _ => return Err(scope.different(&left, &right)),
+        (Kind::Date, _) if scope.is_null(&right)? => scope.cast(right, &types::timestamp())?,
+        (_, Kind::Date) if scope.is_null(&left)? => scope.cast(left, &types::timestamp())?,
+        (Kind::Date, _) => scope.move_days(left, right, 1)?,
+        (_, Kind::Date) => scope.move_days(right, left, 1)?,
+        (_, Kind::Other) if scope.is_null(&right)? => scope.cast(right, &left.get_type(schema)?)?,
+        (Kind::Other, _) if scope.is_null(&left)? => scope.cast(left, &right.get_type(schema)?)?,
+        _ => return Ok(None),
     }))
 }
 
@@ -96,11 +102,16 @@ pub fn minus(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<
     let (left_kind, right_kind) = (scope.kind(&left)?, scope.kind(&right)?);
     Ok(Some(match (left_kind, right_kind) {
         (Kind::Other, Kind::Other) => return Ok(None),
-        (a, b) if a.is_interval() && b.is_interval() => scope.add_intervals(left, right, -1)?,
+        (a, b) if a.is_interval() && a == b => scope.add_intervals(left, right, -1)?,
+        (_, b) if b.is_interval() && scope.is_null(&left)? => scope.unknown(right)?,
+        (a, _) if a.is_interval() && scope.is_null(&right)? => scope.unknown(left)?,
+        (a, Kind::YearMonth) if a.is_interval() => return Ok(None),
         (_, b) if b.is_interval() => scope.move_by(left, right, -1)?,
-        (a, _) if a.is_interval() => return Err(scope.different(&left, &right)),
+        (a, Kind::Other) if a.is_interval() => return Ok(None),
+        (a, _) if a.is_interval() => return Err(scope.unexpected(&left, "\"TIMESTAMP\"")),
         (Kind::Timestamp | Kind::Local, _) | (_, Kind::Timestamp | Kind::Local) => scope.time_between(left, right)?,
         (_, Kind::Date) => scope.days_between(left, right)?,
+        _ if scope.is_day(&right)? => scope.days_between(left, right)?,
         _ => scope.move_days(left, right, -1)?,
     }))
 }
@@ -113,7 +124,9 @@ pub fn times(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<
     let scope = Scope { schema, conf };
     match (scope.kind(&left)?, scope.kind(&right)?) {
         (Kind::DayTime | Kind::YearMonth, _) => scope.scale(left, right, Scale::Times).map(Some),
+        (Kind::Calendar, _) => scope.scale_calendar(left, right, Scale::Times).map(Some),
         (_, Kind::DayTime | Kind::YearMonth) => scope.scale(right, left, Scale::Times).map(Some),
+        (_, Kind::Calendar) => scope.scale_calendar(right, left, Scale::Times).map(Some),
         _ => Ok(None),
     }
 }
@@ -126,8 +139,40 @@ pub fn divided_by(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Re
     let scope = Scope { schema, conf };
     match scope.kind(&left)? {
         Kind::DayTime | Kind::YearMonth => scope.scale(left, right, Scale::By).map(Some),
+        Kind::Calendar => scope.scale_calendar(left, right, Scale::By).map(Some),
         _ => Ok(None),
     }
+}
+
+/// `left div right`, both intervals of one kind: how many times the right one goes into the left one.
+///
+/// # Errors
+/// Only what typing the expression gives; when run `INTERVAL_DIVIDED_BY_ZERO`.
+pub fn whole_quotient(left: Expr, right: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Expr>> {
+    let scope = Scope { schema, conf };
+    let (left_kind, right_kind) = (scope.kind(&left)?, scope.kind(&right)?);
+    let of = match (left_kind, right_kind) {
+        (one, other) if one == other => left.get_type(schema)?,
+        (_, Kind::Other) if scope.is_null(&right)? => left.get_type(schema)?,
+        (Kind::Other, _) if scope.is_null(&left)? => right.get_type(schema)?,
+        _ => return Ok(None),
+    };
+    let args = vec![scope.cast(left, &of)?, scope.cast(right, &of)?];
+    let quotient = |a: i64, b: i64| if b == 0 { Err(divided_by_zero()) } else { Ok(Some(a.wrapping_div(b))) };
+    let kernel = match kind(&of) {
+        Kind::DayTime => binary::<DurationMicrosecondType, DurationMicrosecondType, Int64Type>(
+            "div_intervals",
+            DataType::Int64,
+            quotient,
+        ),
+        Kind::YearMonth => binary::<IntervalYearMonthType, IntervalYearMonthType, Int64Type>(
+            "div_intervals",
+            DataType::Int64,
+            move |a, b| quotient(i64::from(a), i64::from(b)),
+        ),
+        _ => return Ok(None),
+    };
+    Ok(Some(kernel.call(args)))
 }
 
 /// `-interval`; `None` if it is no interval.
@@ -209,6 +254,10 @@ fn day_time() -> DataType {
     DataType::Duration(TimeUnit::Microsecond)
 }
 
+fn calendar() -> DataType {
+    DataType::Interval(IntervalUnit::MonthDayNano)
+}
+
 fn year_month() -> DataType {
     DataType::Interval(IntervalUnit::YearMonth)
 }
@@ -217,8 +266,23 @@ fn too_long() -> Error {
     Error::data("INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION", "the interval is too long")
 }
 
+/// The places of the largest and the smallest field of an interval among year, month, day, hour, minute, second; the widest range
+/// if they are not known.
+///
+/// # Errors
+/// Only what typing the expression gives.
+pub(super) fn known_fields(expr: &Expr, schema: &DFSchema) -> Result<(usize, usize)> {
+    let (_, field) = expr.to_field(schema)?;
+    let known = field.metadata().get(INTERVAL_FIELDS).and_then(|text| {
+        let at = |name: &str| FIELD_NAMES.iter().position(|known| *known == name.trim());
+        let (from, to) = text.split_once(" to ").unwrap_or((text, text));
+        Some((at(from)?, at(to)?))
+    });
+    Ok(known.unwrap_or(if kind(field.data_type()) == Kind::YearMonth { (0, 1) } else { (DAY, 5) }))
+}
+
 /// A field for an interval that consists of these fields.
-fn interval_field(data_type: DataType, (from, to): (usize, usize)) -> FieldRef {
+pub(super) fn interval_field(data_type: DataType, (from, to): (usize, usize)) -> FieldRef {
     let name = |at: usize| FIELD_NAMES.get(at).copied().unwrap_or("second");
     let text = if from == to { name(from).to_owned() } else { format!("{} to {}", name(from), name(to)) };
     let metadata = HashMap::from([(INTERVAL_FIELDS.to_owned(), text)]);
@@ -232,13 +296,7 @@ impl Scope<'_> {
 
     /// Largest and smallest field of an interval; the widest range if it is not known.
     fn fields(&self, expr: &Expr) -> Result<(usize, usize)> {
-        let (_, field) = expr.to_field(self.schema)?;
-        let known = field.metadata().get(INTERVAL_FIELDS).and_then(|text| {
-            let at = |name: &str| FIELD_NAMES.iter().position(|known| *known == name.trim());
-            let (from, to) = text.split_once(" to ").unwrap_or((text, text));
-            Some((at(from)?, at(to)?))
-        });
-        Ok(known.unwrap_or(if kind(field.data_type()) == Kind::YearMonth { (0, 1) } else { (DAY, 5) }))
+        known_fields(expr, self.schema)
     }
 
     fn different(&self, left: &Expr, right: &Expr) -> Error {
@@ -246,19 +304,47 @@ impl Scope<'_> {
         Error::query("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message)
     }
 
+    fn is_null(&self, expr: &Expr) -> Result<bool> {
+        Ok(expr.get_type(self.schema)? == DataType::Null)
+    }
+
+    /// Whether what is taken from a date stands for a date itself.
+    fn is_day(&self, expr: &Expr) -> Result<bool> {
+        let data_type = expr.get_type(self.schema)?;
+        Ok(data_type == DataType::Null || (data_type == DataType::Utf8 && self.conf.ansi()))
+    }
+
+    fn unexpected(&self, expr: &Expr, required: &str) -> Error {
+        match expr.get_type(self.schema) {
+            Ok(from) => coerce::unexpected(expr, &from, required),
+            Err(cause) => cause.into(),
+        }
+    }
+
+    /// Null, as an interval of the same fields.
+    fn unknown(&self, interval: Expr) -> Result<Expr> {
+        let kernel = match self.kind(&interval)? {
+            Kind::DayTime => {
+                unary::<DurationMicrosecondType, DurationMicrosecondType>("unknown", day_time(), |_| Ok(None))
+                    .field(interval_field(day_time(), self.fields(&interval)?))
+            }
+            Kind::YearMonth => {
+                unary::<IntervalYearMonthType, IntervalYearMonthType>("unknown", year_month(), |_| Ok(None))
+                    .field(interval_field(year_month(), self.fields(&interval)?))
+            }
+            _ => unary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>("unknown", calendar(), |_| Ok(None)),
+        };
+        Ok(kernel.call(vec![interval]))
+    }
+
     fn cast(&self, expr: Expr, to: &DataType) -> Result<Expr> {
         cast::cast(expr, to, Mode::of(self.conf), self.schema, self.conf)
     }
 
     fn add_intervals(&self, left: Expr, right: Expr, sign: i32) -> Result<Expr> {
-        let (a, b) = (self.kind(&left)?, self.kind(&right)?);
-        if a != b {
-            let from = left.get_type(self.schema)?;
-            return Err(coerce::unexpected(&left, &from, &coerce::type_name(&right.get_type(self.schema)?)));
-        }
         let (first, second) = (self.fields(&left)?, self.fields(&right)?);
         let fields = (first.0.min(second.0), first.1.max(second.1));
-        let kernel = match a {
+        let kernel = match self.kind(&left)? {
             Kind::DayTime => binary::<DurationMicrosecondType, DurationMicrosecondType, DurationMicrosecondType>(
                 "add_intervals",
                 day_time(),
@@ -300,11 +386,12 @@ impl Scope<'_> {
             }
             (Kind::Timestamp | Kind::Local, _) => self.move_timestamp(start, interval, sign),
             (Kind::Date, _) => self.move_timestamp(self.cast(start, &types::timestamp())?, interval, sign),
-            _ if matches!(start_type, DataType::Utf8 | DataType::Null) => {
+            (Kind::Other, Kind::YearMonth) if self.conf.ansi() => Err(self.different(&start, &interval)),
+            _ if start_type == DataType::Utf8 => {
                 let moved = self.move_timestamp(self.cast(start, &types::timestamp())?, interval, sign)?;
-                if start_type == DataType::Null { Ok(moved) } else { self.cast(moved, &start_type) }
+                self.cast(moved, &start_type)
             }
-            _ => Err(self.different(&start, &interval)),
+            _ => Err(self.unexpected(&start, "(\"TIMESTAMP\" or \"TIMESTAMP WITHOUT TIME ZONE\")")),
         }
     }
 
@@ -325,7 +412,8 @@ impl Scope<'_> {
     }
 
     fn days_between(&self, left: Expr, right: Expr) -> Result<Expr> {
-        let args = vec![coerce::implicit(left, &DataType::Date32, self.schema, self.conf)?, right];
+        let date = |expr| coerce::implicit(expr, &DataType::Date32, self.schema, self.conf);
+        let args = vec![date(left)?, date(right)?];
         let kernel = binary::<Date32Type, Date32Type, DurationMicrosecondType>("subtract_dates", day_time(), |a, b| {
             (i64::from(a) - i64::from(b)).checked_mul(MICROS_PER_DAY).map(Some).ok_or_else(too_long)
         });
@@ -356,7 +444,7 @@ impl Scope<'_> {
         let number = match &from {
             from if is_integral(from) => self.cast(number, &DataType::Int64)?,
             from if is_decimal(from) => number,
-            from if is_datetime(from) => return Err(self.different(&interval, &number)),
+            from if is_datetime(from) => return Err(coerce::unexpected(&number, from, "\"NUMERIC\"")),
             _ => coerce::implicit(number, &DataType::Float64, self.schema, self.conf)?,
         };
         let number_type = number.get_type(self.schema)?;
@@ -377,6 +465,19 @@ impl Scope<'_> {
             ),
         };
         Ok(kernel.call(vec![interval, number]))
+    }
+
+    fn scale_calendar(&self, interval: Expr, number: Expr, scale: Scale) -> Result<Expr> {
+        let number = match number.get_type(self.schema)? {
+            from if is_datetime(&from) => return Err(coerce::unexpected(&number, &from, "\"NUMERIC\"")),
+            _ => coerce::implicit(number, &DataType::Float64, self.schema, self.conf)?,
+        };
+        let kernel = binary::<IntervalMonthDayNanoType, Float64Type, IntervalMonthDayNanoType>(
+            "scale_interval",
+            calendar(),
+            move |interval, number| scale.calendar(interval, number).map(Some),
+        );
+        Ok(kernel.key(format!("{scale:?},calendar")).call(vec![interval, number]))
     }
 
     fn signed(
@@ -499,6 +600,20 @@ impl Scale {
         dividend.map(|dividend| Some(rounded(dividend, divisor))).ok_or_else(too_long)
     }
 
+    /// Months and days are cut to whole ones, what is left of a day goes to the shorter units.
+    fn calendar(self, interval: IntervalMonthDayNano, number: f64) -> Result<IntervalMonthDayNano> {
+        if self == Scale::By && number == 0.0 {
+            return Err(divided_by_zero());
+        }
+        let scaled = |length: f64| if self == Scale::Times { length * number } else { length / number };
+        let (months, days) = (scaled(f64::from(interval.months)), scaled(f64::from(interval.days)));
+        let micros = scaled((interval.nanoseconds / 1_000) as f64) + MICROS_PER_DAY as f64 * (days - days.trunc());
+        let too_large = || Error::data("ARITHMETIC_OVERFLOW", "the interval is too long");
+        let whole = |length: f64| i32_of(length).ok_or_else(too_large);
+        let nanos = ((micros + 0.5).floor() as i64).checked_mul(1_000).ok_or_else(too_large)?;
+        Ok(IntervalMonthDayNano::new(whole(months)?, whole(days)?, nanos))
+    }
+
     fn real(self, length: i128, number: f64) -> Result<Option<i128>> {
         let scaled = match self {
             Scale::Times => length as f64 * number,
@@ -507,6 +622,12 @@ impl Scale {
         };
         if scaled.is_finite() { Ok(Some(scaled.round() as i128)) } else { Err(too_long()) }
     }
+}
+
+/// The number without its fraction, if it is an INT.
+fn i32_of(number: f64) -> Option<i32> {
+    let whole = number.trunc();
+    (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&whole).then_some(whole as i32)
 }
 
 fn divided_by_zero() -> Error {

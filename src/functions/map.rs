@@ -184,8 +184,11 @@ fn make_map(mut call: Call<'_>) -> Result<Expr> {
     for (at, arg) in args.into_iter().enumerate() {
         if at % 2 == 0 { all_keys.push(arg) } else { all_values.push(arg) }
     }
-    let (mut args, key) = coerce::to_common(all_keys, call.schema, call.conf)?;
-    let (values, value) = coerce::to_common(all_values, call.schema, call.conf)?;
+    let keys = coerce::to_common(all_keys, call.schema, call.conf);
+    let (mut args, key) = keys.map_err(|cause| cause.with_condition("DATATYPE_MISMATCH.CREATE_MAP_KEY_DIFF_TYPES"))?;
+    let values = coerce::to_common(all_values, call.schema, call.conf);
+    let different = |cause: Error| cause.with_condition("DATATYPE_MISMATCH.CREATE_MAP_VALUE_DIFF_TYPES");
+    let (values, value) = values.map_err(different)?;
     args.extend(values);
     let (twice, entries) = (Twice::of(call.conf), types::map_entries(key.clone(), value.clone()));
     let (key_type, value_type) = (key.clone(), value.clone());
@@ -373,8 +376,35 @@ pub(super) fn value_of(call: &Call<'_>, source: Expr, key: Expr) -> Result<Expr>
     Ok(kernel.call(args))
 }
 
+/// As [`value_of`], for a key that may not be a string where the map's keys are none, or the other way round.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.MAP_FUNCTION_DIFF_TYPES`.
+pub(super) fn element_at(call: &Call<'_>, source: Expr, key: Expr) -> Result<Expr> {
+    check_key(call, &source, &key)?;
+    value_of(call, source, key)
+}
+
+fn check_key(call: &Call<'_>, source: &Expr, key: &Expr) -> Result<()> {
+    let (source, given) = (call.type_of(source)?, call.type_of(key)?);
+    let meets = types::map_types(&source).is_none_or(|(wanted, _)| {
+        coerce::wider_without_strings(wanted.data_type(), &given, call.conf.ansi()).is_some()
+    });
+    if meets {
+        return Ok(());
+    }
+    let message = format!(
+        "the key of '{}' is {} but the map is {}",
+        call.name,
+        coerce::type_name(&given),
+        coerce::type_name(&source)
+    );
+    Err(Error::query("DATATYPE_MISMATCH.MAP_FUNCTION_DIFF_TYPES", message))
+}
+
 fn contains_key(mut call: Call<'_>) -> Result<Expr> {
     let [source, key] = fixed(call.values(2..=2)?)?;
+    check_key(&call, &source, &key)?;
     let (args, _) = map_and_key(&call, source, key)?;
     let kernel = Kernel::arrays("map_contains_key", DataType::Boolean, |args| {
         let (map, wanted) = (array(args, 0)?, array(args, 1)?);

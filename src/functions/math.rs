@@ -63,6 +63,9 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["floor"], rounding::floor),
     function(&["bit_count"], bits::count),
     function(&["bit_get", "getbit"], bits::get),
+    function(&["bitmap_bit_position"], bits::position),
+    function(&["bitmap_bucket_number"], bits::bucket),
+    function(&["bitmap_count"], bits::bitmap_count),
 ];
 
 /// Java's `signum`: zeros and NaN are their own sign.

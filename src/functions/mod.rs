@@ -10,7 +10,7 @@
 pub mod access;
 mod aes;
 pub mod aggregate;
-mod arguments;
+pub(crate) mod arguments;
 pub mod arithmetic;
 mod array;
 mod array_edit;

@@ -264,6 +264,7 @@ fn concat(mut call: Call<'_>) -> Result<Expr> {
         return Ok(lit(""));
     }
     if types.iter().any(|data_type| matches!(data_type, DataType::List(_))) {
+        check_joinable(&call, &types)?;
         return concat_arrays(call);
     }
     if types.iter().all(|data_type| matches!(data_type, DataType::Binary)) {
@@ -275,6 +276,20 @@ fn concat(mut call: Call<'_>) -> Result<Expr> {
         rows.give_strings(|row, out| texts.iter().try_for_each(|text| Some(put(out, text.get(row)?))))
     })
     .call(args))
+}
+
+/// Texts, bytes and arrays can be joined (not all with each other); maps and structs cannot.
+fn check_joinable(call: &Call<'_>, types: &[DataType]) -> Result<()> {
+    let other = types.iter().find(|data_type| matches!(data_type, DataType::Map(..) | DataType::Struct(_)));
+    other.map_or(Ok(()), |other| {
+        let required = "(\"STRING\" or \"BINARY\" or \"ARRAY\")";
+        let message = format!(
+            "an argument of '{}' is of type {} but {required} is required",
+            call.name,
+            coerce::type_name(other)
+        );
+        Err(Error::query("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message))
+    })
 }
 
 fn concat_bytes(mut call: Call<'_>) -> Result<Expr> {

@@ -9,7 +9,7 @@ use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, Join, LogicalPlan};
+use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -39,7 +39,7 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?;
     let plan = inferred::with_filters(plan)?;
     let last: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
-        [Arc::new(PushDownFilter::new()), Arc::new(OptimizeProjections::new())];
+        [Arc::new(PushDownFilterInOrder::new()), Arc::new(OptimizeProjections::new())];
     Ok(Optimizer::with_rules(last.to_vec()).optimize(plan, &context, |_, _| {})?)
 }
 
@@ -64,6 +64,42 @@ impl OptimizerRule for PartsOfStructs {
             let name = named.save(&expr);
             expr.transform_up(|expr| Ok(part(expr))).map(|expr| expr.update_data(|expr| name.restore(expr)))
         })
+    }
+}
+
+/// DataFusion's push-down of filters, but of filters that meet the lower one is evaluated first, as in Spark: what it refuses
+/// never comes to the upper one, which may fail on it.
+#[derive(Debug)]
+struct PushDownFilterInOrder(PushDownFilter);
+
+impl PushDownFilterInOrder {
+    fn new() -> Self {
+        PushDownFilterInOrder(PushDownFilter::new())
+    }
+}
+
+impl OptimizerRule for PushDownFilterInOrder {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        self.0.rewrite(merged(plan)?, config)
+    }
+}
+
+/// Filters over filters as one, the lowest condition first.
+fn merged(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan else { return Ok(plan) };
+    match merged(Arc::unwrap_or_clone(input))? {
+        LogicalPlan::Filter(below) => {
+            Ok(LogicalPlan::Filter(Filter::try_new(below.predicate.and(predicate), below.input)?))
+        }
+        input => Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?)),
     }
 }
 
@@ -106,6 +142,10 @@ fn part(expr: Expr) -> Transformed<Expr> {
 /// DataFusion's rules for finite inputs, and ours.
 pub fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
+    let in_order = PushDownFilterInOrder::new();
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == in_order.name()) {
+        *rule = Arc::new(in_order);
+    }
     let shared = CommonSubexprEliminate::new();
     let before = rules.iter().position(|rule| rule.name() == shared.name()).unwrap_or(rules.len());
     rules.insert(before, Arc::new(PartsOfStructs));
@@ -121,7 +161,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateCrossJoin::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(PushDownFilterInOrder::new()),
         Arc::new(PartsOfStructs),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),

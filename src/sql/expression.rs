@@ -10,6 +10,7 @@ use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator, CastKind, UnaryOperator};
 
+use super::interval::Field;
 use super::{calls, literal, resolve};
 use crate::conf::Conf;
 use crate::functions::arithmetic::{self, Operator};
@@ -198,7 +199,11 @@ fn cast_to(kind: &CastKind, expr: &ast::Expr, data_type: &ast::DataType, scope: 
         CastKind::Cast | CastKind::DoubleColon => Mode::of(scope.conf),
         CastKind::TryCast | CastKind::SafeCast => Mode::Try,
     };
-    cast::cast(bind_expression(expr, scope)?, &to, mode, scope.schema, scope.conf)
+    let expr = bind_expression(expr, scope)?;
+    match Field::of_type(&data_type.to_string()) {
+        Some(fields) => cast::interval::to_fields(expr, fields, mode, scope.schema, scope.conf),
+        None => cast::cast(expr, &to, mode, scope.schema, scope.conf),
+    }
 }
 
 fn case(

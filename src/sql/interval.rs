@@ -70,12 +70,28 @@ impl Field {
         }
     }
 
+    /// The largest and the smallest field of a type `INTERVAL field [TO field]`; none for other types.
+    pub fn of_type(text: &str) -> Option<(Field, Field)> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (from, to) = match words.as_slice() {
+            [interval, from] if interval.eq_ignore_ascii_case("interval") => (from, from),
+            [interval, from, word, to]
+                if interval.eq_ignore_ascii_case("interval") && word.eq_ignore_ascii_case("to") =>
+            {
+                (from, to)
+            }
+            _ => return None,
+        };
+        Field::named(from).zip(Field::named(to))
+    }
+
     /// True for years and months.
     pub fn is_year_month(self) -> bool {
         self <= Field::Month
     }
 
-    fn micros(self) -> i64 {
+    /// Microseconds of an hour, minute or second; of a day for anything else.
+    pub fn micros(self) -> i64 {
         match self {
             Field::Hour => 3_600_000_000,
             Field::Minute => 60_000_000,

@@ -113,7 +113,21 @@ fn frame(written: Option<&ast::WindowFrame>, is_ordered: bool, scope: &Scope<'_>
     };
     let start = bound(&written.start_bound, units, scope)?;
     let end = written.end_bound.as_ref().map_or(Ok(WindowFrameBound::CurrentRow), |end| bound(end, units, scope))?;
+    let (first, last) = (&written.start_bound, written.end_bound.as_ref());
+    if last.is_some_and(|last| side(first) > side(last)) {
+        let message = "the lower bound of a window frame must not lie behind its upper bound";
+        return Err(Error::query("DATATYPE_MISMATCH.SPECIFIED_WINDOW_FRAME_WRONG_COMPARISON", message));
+    }
     Ok(WindowFrame::new_bounds(units, start, end))
+}
+
+/// Before, at or behind the current row.
+fn side(bound: &ast::WindowFrameBound) -> i8 {
+    match bound {
+        ast::WindowFrameBound::Preceding(_) => -1,
+        ast::WindowFrameBound::CurrentRow => 0,
+        ast::WindowFrameBound::Following(_) => 1,
+    }
 }
 
 fn bound(written: &ast::WindowFrameBound, units: WindowFrameUnits, scope: &Scope<'_>) -> Result<WindowFrameBound> {

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
-use datafusion::common::DFSchema;
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{
     self, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr,
 };
@@ -26,7 +26,9 @@ use super::names::column_at;
 use super::relation::renamed;
 use super::selection::{self, Lifted};
 use super::set_operation::distinct;
+use super::{Scope, bind_expression};
 use crate::conf::Conf;
+use crate::functions::arguments::constant;
 use crate::functions::{coerce, comparison};
 use crate::{Error, Result};
 
@@ -423,6 +425,12 @@ fn not_whole(tree: &Tree) -> Error {
     Error::query("INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE", format!("'{tree}' should be a whole number"))
 }
 
+/// The value of an expression without columns; none if it is not constant.
+fn folded(tree: &Tree) -> Result<Option<ScalarValue>> {
+    let (schema, conf) = (DFSchema::empty(), Conf::default());
+    constant(&bind_expression(tree, &Scope::new(&schema, &conf))?)
+}
+
 /// A constant whole number in a clause.
 ///
 /// # Errors
@@ -446,6 +454,14 @@ pub(super) fn whole_number(tree: &Tree) -> Result<i64> {
         .hint("Only constants can stand here.")),
         Tree::UnaryOp { op: super::ast::UnaryOperator::Minus, expr } => whole_number(expr).map(|number| -number),
         Tree::Nested(inner) => whole_number(inner),
+        Tree::BinaryOp { .. } | Tree::Function(_) | Tree::Cast { .. } => {
+            let value = folded(tree)?.ok_or_else(wrong)?;
+            match value.data_type().is_integer().then(|| value.cast_to(&DataType::Int64)).transpose()? {
+                Some(ScalarValue::Int64(Some(number))) => Ok(number),
+                Some(_) => Err(Error::query("INVALID_LIMIT_LIKE_EXPRESSION.IS_NULL", format!("'{tree}' is null"))),
+                None => Err(not_whole(tree)),
+            }
+        }
         _ => Err(wrong()),
     }
 }

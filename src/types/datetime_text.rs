@@ -54,6 +54,12 @@ pub fn parse_timestamp_ntz_text(text: &str) -> Option<i64> {
     if parts.only_time { None } else { parts.local() }
 }
 
+/// As [`parse_timestamp_ntz_text`], but a text with a zone is none.
+pub fn parse_timestamp_ntz_text_without_zone(text: &str) -> Option<i64> {
+    let parts = Parts::read(trim(text).as_bytes())?;
+    if parts.only_time || parts.has_zone() { None } else { parts.local() }
+}
+
 /// Appends a date, e.g. `2024-02-29`, `+12345-01-01`, `-0044-03-15`.
 pub fn format_date(days: i64, out: &mut String) {
     let Civil { year, month, day } = civil_from_days(days);
@@ -192,6 +198,10 @@ impl<'a> Parts<'a> {
         let mut parts = cursor.finish()?;
         parts.numbers[YEAR] *= sign.unwrap_or(1);
         Some(parts)
+    }
+
+    fn has_zone(&self) -> bool {
+        self.zone_text.is_some()
     }
 
     /// `None` if the text names a zone that does not exist.

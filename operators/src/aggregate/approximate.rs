@@ -65,7 +65,8 @@ fn storage(data_type: &DataType) -> Option<DataType> {
     }
 }
 
-fn to_doubles(column: &ArrayRef) -> Result<ArrayRef> {
+/// Numbers, dates, times and intervals as doubles.
+pub(super) fn to_doubles(column: &ArrayRef) -> Result<ArrayRef> {
     let numbers = match storage(column.data_type()) {
         Some(whole) => cast(column, &whole)?,
         None => Arc::clone(column),
@@ -73,13 +74,11 @@ fn to_doubles(column: &ArrayRef) -> Result<ArrayRef> {
     Ok(cast(&numbers, &DataType::Float64)?)
 }
 
-impl Approximate {
-    fn restore_type(&self, values: &Float64Array) -> Result<ArrayRef> {
-        let numbers = match storage(&self.data_type) {
-            Some(whole) => cast(values, &whole)?,
-            None => return Ok(cast(values, &self.data_type)?),
-        };
-        Ok(cast(&numbers, &self.data_type)?)
+/// The way back from [`to_doubles`].
+pub(super) fn from_doubles(values: &Float64Array, data_type: &DataType) -> Result<ArrayRef> {
+    match storage(data_type) {
+        Some(whole) => Ok(cast(&cast(values, &whole)?, data_type)?),
+        None => Ok(cast(values, data_type)?),
     }
 }
 
@@ -121,7 +120,7 @@ impl Fold for Approximate {
             let all = self.percentages.all().iter().filter_map(|percentage| cell.query(*percentage, self.error));
             (!cell.is_empty()).then(|| all.collect())
         };
-        self.percentages.column(cells.iter().map(percentiles).collect(), |values| self.restore_type(values))
+        self.percentages.column(cells.iter().map(percentiles).collect(), |values| from_doubles(values, &self.data_type))
     }
 
     fn state(&self, cells: &[&Quantiles]) -> Result<Vec<ArrayRef>> {

@@ -16,12 +16,29 @@ use crate::Result;
 
 pub(super) const FUNCTIONS: &[Definition] = &[
     Definition { names: &["collect_list", "array_agg"], constants: &[], resolve, build: build_list },
-    Definition { names: &["collect_set"], constants: &[], resolve, build: build_set },
+    Definition { names: &["collect_set"], constants: &[], resolve: resolve_set, build: build_set },
 ];
 
 fn resolve(args: &[DataType], _: &Options) -> Result<Signature, Mismatch> {
     check_count(args, 1..=1, "1")?;
     Ok(Signature { args: args.to_vec(), returns: list_type(args[0].clone()) })
+}
+
+fn resolve_set(args: &[DataType], options: &Options) -> Result<Signature, Mismatch> {
+    let signature = resolve(args, options)?;
+    match has_map(&args[0]) {
+        true => Err(Mismatch::Unsupported { position: 0 }),
+        false => Ok(signature),
+    }
+}
+
+fn has_map(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(_, _) => true,
+        DataType::List(item) => has_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        _ => false,
+    }
 }
 
 fn build_list(function: &AggregateFunction) -> Result<Box<dyn Accumulator>> {

@@ -80,6 +80,11 @@ pub enum Mismatch {
         /// Which, from 0.
         position: usize,
     },
+    /// An argument's type, of which no two values can be told to be equal.
+    Unsupported {
+        /// Which, from 0.
+        position: usize,
+    },
     /// A constant's value is out of range or of the wrong type.
     Constant {
         /// What is due, e.g. `a percentage between 0.0 and 1.0`.
@@ -93,6 +98,7 @@ impl fmt::Display for Mismatch {
             Mismatch::UnknownFunction => write!(f, "no aggregate function of this name"),
             Mismatch::ArgumentCount { expected } => write!(f, "needs {expected} arguments"),
             Mismatch::NotOrdered { position } => write!(f, "argument {} must have an order", position + 1),
+            Mismatch::Unsupported { position } => write!(f, "argument {} must not hold a map", position + 1),
             Mismatch::ArgumentType { position, expected } => write!(f, "argument {} must be {expected}", position + 1),
             Mismatch::Constant { expected } => write!(f, "needs {expected}"),
         }

@@ -13,6 +13,7 @@
 
 mod approximate;
 mod avg;
+mod bitmap;
 mod bits;
 mod by;
 mod collect;
@@ -21,6 +22,7 @@ mod distinct;
 mod extreme;
 mod fold;
 mod function;
+mod histogram;
 mod listagg;
 mod mode;
 mod moments;
@@ -48,11 +50,13 @@ use function::Definition;
 const FAMILIES: &[&[Definition]] = &[
     approximate::FUNCTIONS,
     avg::FUNCTIONS,
+    bitmap::FUNCTIONS,
     bits::FUNCTIONS,
     by::FUNCTIONS,
     collect::FUNCTIONS,
     count::FUNCTIONS,
     extreme::FUNCTIONS,
+    histogram::FUNCTIONS,
     listagg::FUNCTIONS,
     mode::FUNCTIONS,
     moments::FUNCTIONS,

@@ -30,7 +30,8 @@ fn resolve(args: &[DataType], options: &Options) -> Result<Signature, Mismatch> 
 
 fn build(function: &AggregateFunction) -> Result<Box<dyn Accumulator>> {
     let codec = ValueCodec::new(function.return_type())?;
-    Ok(Folded::boxed(Mode { codec, seed: DefaultHashBuilder::default() }))
+    let largest = function.options().order.first().is_some_and(|order| order.descending);
+    Ok(Folded::boxed(Mode { codec, largest, seed: DefaultHashBuilder::default() }))
 }
 
 #[derive(Default)]
@@ -48,14 +49,20 @@ impl Frequencies {
         self.counts[position] += count;
     }
 
-    fn most_frequent(&self) -> Option<&[u8]> {
+    fn most_frequent(&self, largest: bool) -> Option<&[u8]> {
         let counted = self.values.rows().iter().zip(&self.counts);
-        counted.min_by_key(|(row, count)| (std::cmp::Reverse(**count), *row)).map(|(row, _)| row)
+        let found = match largest {
+            true => counted.max_by_key(|(row, count)| (**count, *row)),
+            false => counted.min_by_key(|(row, count)| (std::cmp::Reverse(**count), *row)),
+        };
+        found.map(|(row, _)| row)
     }
 }
 
 struct Mode {
     codec: ValueCodec,
+    /// `ORDER BY ... DESC`: of equally frequent values the largest.
+    largest: bool,
     seed: DefaultHashBuilder,
 }
 
@@ -86,7 +93,7 @@ impl Fold for Mode {
     }
 
     fn evaluate(&self, cells: &[&Frequencies]) -> Result<ArrayRef> {
-        self.codec.decode(cells.iter().map(|cell| cell.most_frequent()))
+        self.codec.decode(cells.iter().map(|cell| cell.most_frequent(self.largest)))
     }
 
     fn state(&self, cells: &[&Frequencies]) -> Result<Vec<ArrayRef>> {

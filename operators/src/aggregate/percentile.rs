@@ -1,7 +1,7 @@
 //! `percentile` (exact, interpolated; also `percentile_cont` and `median`) and `percentile_disc` (exact, an actual value).
 //!
-//! In: numbers as doubles, optionally how often each counts; the percentage, or an array of them, is a constant. Out: a
-//! double or an array of doubles, null for no values. What always holds: a cell keeps every value; it is sorted
+//! In: numbers as doubles, or intervals, optionally how often each counts; the percentage, or an array of them, is a constant.
+//! Out: a double (an interval) or an array of them, null for no values. What always holds: a cell keeps every value; it is sorted
 //! only when asked for.
 
 use std::mem::size_of;
@@ -12,9 +12,11 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 
 use super::Accumulator;
+use super::approximate::{from_doubles, to_doubles};
 use super::fold::{Fold, Folded, counting, each_row};
 use super::function::{AggregateFunction, Constant, Definition, Mismatch, Options, Signature, as_double, check_count};
 use super::rows::{each_element, list_column, list_type};
+use super::sum::is_interval;
 use crate::{Error, Result};
 
 pub(super) const FUNCTIONS: &[Definition] = &[
@@ -84,14 +86,15 @@ impl Percentages {
 fn resolve(args: &[DataType], options: &Options) -> Result<Signature, Mismatch> {
     check_count(args, 1..=2, "2 or 3")?;
     let percentages = Percentages::of(options.constants.first())?;
-    let mut types = vec![as_double(args, 0)?];
+    let one = if is_interval(&args[0]) { args[0].clone() } else { as_double(args, 0)? };
+    let mut types = vec![one.clone()];
     if let Some(frequency) = args.get(1) {
         if !frequency.is_integer() {
             return Err(Mismatch::ArgumentType { position: 1, expected: "INTEGRAL" });
         }
         types.push(DataType::Int64);
     }
-    Ok(Signature { args: types, returns: percentages.returns(DataType::Float64) })
+    Ok(Signature { args: types, returns: percentages.returns(one) })
 }
 
 type Pick = fn(&[(f64, i64)], f64) -> f64;
@@ -99,7 +102,7 @@ type Pick = fn(&[(f64, i64)], f64) -> f64;
 fn build(function: &AggregateFunction, pick: Pick) -> Result<Box<dyn Accumulator>> {
     let percentages = Percentages::of(function.options().constants.first());
     let percentages = percentages.map_err(|mismatch| Error::Internal(mismatch.to_string()))?;
-    Ok(Folded::boxed(Percentile { percentages, pick }))
+    Ok(Folded::boxed(Percentile { percentages, pick, data_type: function.arg_types()[0].clone() }))
 }
 
 fn build_discrete(function: &AggregateFunction) -> Result<Box<dyn Accumulator>> {
@@ -153,6 +156,7 @@ fn discrete_from_top(cumulated: &[(f64, i64)], percentage: f64) -> f64 {
 }
 
 struct Percentile {
+    data_type: DataType,
     percentages: Percentages,
     pick: Pick,
 }
@@ -168,7 +172,8 @@ impl Fold for Percentile {
         args: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> Result<()> {
-        let values = args[0].as_primitive::<Float64Type>().values();
+        let doubles = to_doubles(&args[0])?;
+        let values = doubles.as_primitive::<Float64Type>().values();
         let frequencies = args.get(1).map(|column| column.as_primitive::<Int64Type>().values());
         let mut negative = false;
         each_row(groups, counting(args, filter).as_ref(), |row, group| {
@@ -201,7 +206,7 @@ impl Fold for Percentile {
             let all = self.percentages.all().iter().map(|percentage| (self.pick)(&sorted, *percentage));
             (!values.is_empty()).then(|| all.collect())
         };
-        self.percentages.column(cells.iter().map(percentiles).collect(), |values| Ok(Arc::new(values.clone())))
+        self.percentages.column(cells.iter().map(percentiles).collect(), |values| from_doubles(values, &self.data_type))
     }
 
     fn state(&self, cells: &[&Values]) -> Result<Vec<ArrayRef>> {

@@ -86,7 +86,7 @@ impl Overflow {
             DataType::Decimal128(_, _) => Error::data("ARITHMETIC_OVERFLOW", "overflow in sum of decimals"),
             DataType::Int64 => Error::data("ARITHMETIC_OVERFLOW", "long overflow"),
             _ => Error::data(
-                "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION",
+                "INTERVAL_ARITHMETIC_OVERFLOW.WITH_SUGGESTION",
                 "integer overflow while operating with intervals",
             ),
         }

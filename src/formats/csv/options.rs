@@ -37,6 +37,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     option("maxCharsPerColumn", "-1", "a longer field is an error; -1: no limit"),
     option("mode", "PERMISSIVE", "what to do with malformed records: PERMISSIVE, DROPMALFORMED, FAILFAST"),
     option("columnNameOfCorruptRecord", "_corrupt_record", "the STRING column that takes malformed records"),
+    option("columnPruning", "true", "only the wanted fields of a record are looked at"),
     option("multiLine", "false", "true: quoted fields may contain line ends"),
     option("unescapedQuoteHandling", "STOP_AT_DELIMITER", "what to do with a quote within a quoted field"),
     option("quoteAll", "false", "writing: all fields are quoted"),
@@ -222,5 +223,6 @@ impl ReadOptions {
 pub(crate) fn prunes_columns(context: &DecodeContext, options: &ReadOptions) -> Result<bool> {
     let enabled = context.conf.flag("spark.sql.csv.parser.columnPruning.enabled", true)?;
     let wants_corrupt = context.projection.iter().any(|&at| *context.schema.field(at).name() == options.corrupt_column);
+    let enabled = context.options.flag("columnPruning", enabled)?;
     Ok(enabled && !options.syntax.line_ends && !wants_corrupt)
 }

@@ -71,12 +71,28 @@ pub struct Call<'a> {
 /// `DATATYPE_MISMATCH.NON_FOLDABLE_INPUT`, `DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE`, `INVALID_AGGREGATE_FILTER.*`.
 pub fn bind(call: Call<'_>) -> Result<Option<Expr>> {
     let name = call.name.to_ascii_lowercase();
+    check_order_clause(&name, &call)?;
     match name.as_str() {
         "grouping" | "grouping_id" => grouping(call, &name).map(Some),
         "percentile_cont" | "percentile_disc" | "median" => quantile(call, &name).map(Some),
         _ if is_aggregate(&name) => listed(call).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Functions that take `WITHIN GROUP`; those that need it take no DISTINCT.
+const ORDERED: &[&str] = &["listagg", "string_agg", "mode", "percentile_cont", "percentile_disc"];
+
+fn check_order_clause(name: &str, call: &Call<'_>) -> Result<()> {
+    if !call.order_by.is_empty() && !ORDERED.contains(&name) {
+        let message = format!("the function `{}` does not support WITHIN GROUP (ORDER BY ...)", call.name);
+        return Err(Error::query("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message));
+    }
+    if call.distinct && ["percentile_cont", "percentile_disc"].contains(&name) {
+        let message = format!("the function `{}` takes no DISTINCT", call.name);
+        return Err(Error::query("INVALID_WITHIN_GROUP_EXPRESSION.DISTINCT_UNSUPPORTED", message));
+    }
+    Ok(())
 }
 
 /// Binds a call of a function that the library's user wrote.
@@ -198,6 +214,10 @@ fn refuse(mismatch: Mismatch, call: &Call<'_>) -> Error {
         Mismatch::NotOrdered { .. } => Error::query(
             "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE",
             format!("function '{}' needs values of a type that has an order", call.name),
+        ),
+        Mismatch::Unsupported { .. } => Error::query(
+            "DATATYPE_MISMATCH.UNSUPPORTED_INPUT_TYPE",
+            format!("function '{}' does not take values with a MAP in them", call.name),
         ),
         Mismatch::Constant { expected } => {
             Error::query("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", format!("function '{}' needs {expected}", call.name))

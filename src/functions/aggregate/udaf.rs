@@ -91,6 +91,17 @@ impl AggregateUDFImpl for StreamableUdaf {
         Ok(self.function.return_type().clone())
     }
 
+    /// Functions that give one of their values back keep what its metadata says, such as the fields of an interval.
+    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        let keeps =
+            ["min", "max", "first", "last", "any_value", "max_by", "min_by", "mode"].contains(&self.function.name());
+        let field = Field::new(self.name(), self.function.return_type().clone(), true);
+        Ok(Arc::new(match args.first().filter(|arg| keeps && arg.data_type() == field.data_type()) {
+            Some(arg) => field.with_metadata(arg.metadata().clone()),
+            None => field,
+        }))
+    }
+
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let types = self.make()?.state_types();
         let field = |(number, t)| Arc::new(Field::new(format!("{}[{number}]", args.name), t, true));

@@ -6,6 +6,7 @@
 
 pub mod decimal;
 mod functions;
+pub mod interval;
 mod nested;
 mod number;
 mod parse;
@@ -21,8 +22,8 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 
-use super::coerce::{is_decimal, is_numeric, is_string, type_name};
-use super::interval;
+use super::coerce::{is_ansi_interval, is_decimal, is_numeric, is_string, type_name};
+use super::interval as arithmetic;
 use super::kernel::{self, Kernel};
 use crate::conf::Conf;
 use crate::types::is_variant;
@@ -69,8 +70,11 @@ pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Con
     if let Expr::Literal(ScalarValue::Null, _) = expr {
         return Ok(Expr::Literal(ScalarValue::try_from(to)?, None));
     }
-    if let (DataType::Utf8, Some(fields)) = (to, interval::written_fields(&expr, schema)?) {
-        return Ok(interval::to_text(expr, fields));
+    if let (DataType::Utf8, Some(fields)) = (to, arithmetic::written_fields(&expr, schema)?) {
+        return Ok(arithmetic::to_text(expr, fields));
+    }
+    if is_ansi_interval(&from) && is_numeric(to) {
+        return interval::to_number(expr, to, mode, schema);
     }
     let caster = Caster { mode, zone: Zone::parse(conf.time_zone())? };
     let key = format!("{mode} {} {}", caster.zone.name(), crate::types::simple_name(to));
@@ -149,12 +153,13 @@ fn is_numeric_like(data_type: &DataType) -> bool {
     is_numeric(data_type) || *data_type == DataType::Boolean
 }
 
-/// `CAST_INVALID_INPUT`: a text is no value of the target type.
-fn invalid_input(text: &str, to: &DataType) -> Error {
+/// `CAST_INVALID_INPUT`: a value, such as a text, is none of the target type.
+fn invalid_input(text: &str, from: &DataType, to: &DataType) -> Error {
     Error::data(
         "CAST_INVALID_INPUT",
         format!(
-            "the value '{text}' of the type \"STRING\" cannot be cast to {} because it is malformed",
+            "the value '{text}' of the type {} cannot be cast to {} because it is malformed",
+            type_name(from),
             type_name(to)
         ),
     )

@@ -139,6 +139,9 @@ fn floats_to_decimals(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<Arr
     let wide = cast(array, &DataType::Float64)?;
     let single = *array.data_type() == DataType::Float32;
     let apply = |value: f64| {
+        if !value.is_finite() {
+            return Ok(None);
+        }
         let text = if single { format!("{:e}", value as f32) } else { format!("{value:e}") };
         match decimal::parse(&text).and_then(|number| number.rescaled(*scale, *precision)) {
             None if mode == Mode::Ansi => Err(overflow(&text, array.data_type(), to)),

@@ -42,7 +42,7 @@ fn times(texts: &StringArray, to: &DataType, caster: &Caster) -> Result<ArrayRef
         DataType::Timestamp(_, None) => read::<TimestampMicrosecondType>(texts, to, mode, parse_timestamp_ntz_text),
         DataType::Duration(_) => read::<DurationMicrosecondType>(texts, to, mode, day_time),
         DataType::Interval(IntervalUnit::YearMonth) => read::<IntervalYearMonthType>(texts, to, mode, year_month),
-        DataType::Interval(_) => read::<IntervalMonthDayNanoType>(texts, to, mode, calendar),
+        DataType::Interval(_) => read::<IntervalMonthDayNanoType>(texts, to, Mode::Try, calendar),
         other => Err(Error::unsupported(format!("strings cannot be cast to {other}"))),
     }
 }
@@ -56,7 +56,7 @@ fn read<T: ArrowPrimitiveType>(
     let one = |text: Option<&str>| match text {
         None => Ok(None),
         Some(text) => match parse(text) {
-            None if mode == Mode::Ansi => Err(invalid_input(text, to)),
+            None if mode == Mode::Ansi => Err(invalid_input(text, &DataType::Utf8, to)),
             value => Ok(value),
         },
     };
@@ -108,7 +108,7 @@ fn booleans(texts: &StringArray, to: &DataType, mode: Mode) -> Result<ArrayRef> 
     let one = |text: Option<&str>| match text {
         None => Ok(None),
         Some(text) => match boolean(trim(text)) {
-            None if mode == Mode::Ansi => Err(invalid_input(text, to)),
+            None if mode == Mode::Ansi => Err(invalid_input(text, &DataType::Utf8, to)),
             value => Ok(value),
         },
     };
@@ -131,7 +131,7 @@ fn decimals(texts: &StringArray, precision: u8, scale: i8, mode: Mode) -> Result
     let one = |text: Option<&str>| {
         let Some(text) = text else { return Ok(None) };
         let number = match decimal::parse(trim(text)) {
-            None if mode == Mode::Ansi => return Err(invalid_input(text, &to)),
+            None if mode == Mode::Ansi => return Err(invalid_input(text, &DataType::Utf8, &to)),
             None => return Ok(None),
             Some(number) => number,
         };

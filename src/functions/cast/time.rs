@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 use arrow::compute::cast as arrow_cast;
 use arrow::datatypes::*;
 
-use super::{Caster, Mode, number, overflow, show};
+use super::{Caster, Mode, invalid_input, number, overflow, show};
 use crate::functions::coerce::{is_decimal, is_floating, is_numeric};
 use crate::functions::kernel::each;
 use crate::types::calendar::{MICROS_PER_SECOND, join_micros, split_micros};
@@ -85,6 +85,9 @@ fn numbers_to_timestamps(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
             each::<Float64Type, TimestampMicrosecondType>(&doubles, |seconds| {
                 match seconds * MICROS_PER_SECOND as f64 {
                     micros if micros.is_finite() && micros.abs() < i64::MAX as f64 => Ok(Some(micros as i64)),
+                    _ if mode == Mode::Ansi && !seconds.is_finite() => {
+                        Err(invalid_input(&show::double_text(seconds), array.data_type(), to))
+                    }
                     _ => lost(show::double_text(seconds)),
                 }
             })?
