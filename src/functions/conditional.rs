@@ -13,6 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::coerce::{self, type_name, unexpected};
 use super::comparison::{self, Comparison};
+use super::interval;
 use super::kernel::Kernel;
 use super::{Call, Context, Function, function};
 use crate::sql::literal;
@@ -160,9 +161,11 @@ pub fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>, context: Conte
     }
     let has_otherwise = otherwise.is_some();
     values.extend(otherwise);
+    let parts = values.clone();
     let (mut values, _) = context.to_common(values)?;
     let otherwise = if has_otherwise { values.pop() } else { None };
-    Ok(cases(conditions.into_iter().zip(values).collect(), otherwise))
+    let chosen = cases(conditions.into_iter().zip(values).collect(), otherwise);
+    interval::with_fields_of(chosen, &parts, context.schema)
 }
 
 fn if_then_else(mut call: Call<'_>) -> Result<Expr> {
@@ -182,6 +185,7 @@ fn coalesce(mut call: Call<'_>) -> Result<Expr> {
 
 /// The first value that is not null; later ones are evaluated only for rows that need them.
 fn first_present(values: Vec<Expr>, context: Context<'_>) -> Result<Expr> {
+    let parts = values.clone();
     let (mut values, common) = context.to_common(values)?;
     if common == DataType::Null {
         return Ok(literal::constant(ScalarValue::Null));
@@ -191,7 +195,7 @@ fn first_present(values: Vec<Expr>, context: Context<'_>) -> Result<Expr> {
         return Ok(last);
     }
     let branches = values.into_iter().map(|value| (value.clone().is_not_null(), value)).collect();
-    Ok(cases(branches, Some(last)))
+    interval::with_fields_of(cases(branches, Some(last)), &parts, context.schema)
 }
 
 fn nvl2(mut call: Call<'_>) -> Result<Expr> {
@@ -227,8 +231,9 @@ fn extreme(mut call: Call<'_>, function: Arc<datafusion::logical_expr::ScalarUDF
         return Ok(literal::constant(ScalarValue::Null));
     }
     comparison::check_ordered(call.name, &common)?;
+    let parts = values.clone();
     let values = values.into_iter().map(|value| context.cast(value, &common)).collect::<Result<_>>()?;
-    Ok(function.call(values))
+    interval::with_fields_of(function.call(values), &parts, context.schema)
 }
 
 fn assert_true(mut call: Call<'_>) -> Result<Expr> {

@@ -14,7 +14,7 @@ use arrow::datatypes::{
     Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
 };
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable};
 
 use super::cast::{self, Mode};
 use super::coerce::{self, is_datetime, is_decimal, is_integral};
@@ -203,6 +203,31 @@ pub fn absolute(expr: Expr, schema: &DFSchema, conf: &Conf) -> Result<Option<Exp
 pub fn written_fields(expr: &Expr, schema: &DFSchema) -> Result<Option<String>> {
     let (_, field) = expr.to_field(schema)?;
     Ok(field.metadata().get(INTERVAL_FIELDS).cloned())
+}
+
+/// A value that is one of `parts`, all intervals of one kind or null, as an interval of all their fields; anything else as it is.
+///
+/// # Errors
+/// Only what typing the expressions gives.
+pub fn with_fields_of(value: Expr, parts: &[Expr], schema: &DFSchema) -> Result<Expr> {
+    let data_type = super::kernel::type_of(&value, schema)?;
+    if !coerce::is_ansi_interval(&data_type) {
+        return Ok(value);
+    }
+    let mut fields: Option<(usize, usize)> = None;
+    for part in parts {
+        if part.get_type(schema)? != DataType::Null {
+            let (from, to) = known_fields(part, schema)?;
+            let (first, last) = fields.unwrap_or((from, to));
+            fields = Some((first.min(from), last.max(to)));
+        }
+    }
+    let Some(fields) = fields else { return Ok(value) };
+    let one = |values: &[ColumnarValue], _| {
+        values.first().cloned().ok_or_else(|| Error::internal("a value has one argument"))
+    };
+    let kernel = Kernel::values("interval_fields", data_type.clone(), one).field(interval_field(data_type, fields));
+    Ok(kernel.key(format!("{fields:?}")).call(vec![value]))
 }
 
 /// An interval cast to STRING, by its fields.

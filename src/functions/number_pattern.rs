@@ -192,25 +192,31 @@ impl NumberPattern {
 
     /// Writes a number whose plain digits are `whole` and `decimals`; `#` for each digit if it does not fit.
     pub fn write(&self, negative: bool, whole: &str, decimals: &str, out: &mut String) {
-        let whole = whole.trim_start_matches('0');
+        let whole = match whole.trim_start_matches('0') {
+            "" if self.whole_digits() > 0 => "0",
+            whole => whole,
+        };
         let decimals = decimals.trim_end_matches('0');
         let fits = whole.len() <= self.whole_digits() && decimals.len() <= self.scale();
         let (before, after) = self.signs(negative);
         let mut missing = self.whole_digits().saturating_sub(whole.len());
         let mut digits = whole.bytes();
         let mut body = String::new();
-        let mut exact = false;
+        let (mut exact, mut begun) = (false, false);
         for byte in &self.whole {
             exact |= *byte == b'0';
             body.push(match byte {
-                b',' if missing > 0 && !exact && fits => ' ',
+                b',' if !begun && !exact && fits => ' ',
                 b',' => ',',
                 _ if !fits => '#',
                 _ if missing > 0 => {
                     missing -= 1;
                     if exact { '0' } else { ' ' }
                 }
-                _ => digits.next().map_or('0', char::from),
+                _ => {
+                    begun = true;
+                    digits.next().map_or('0', char::from)
+                }
             });
         }
         // The sign and the currency stand right before the first digit.

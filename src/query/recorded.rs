@@ -13,10 +13,18 @@ use crate::conf::Conf;
 const RECORDED: [(&str, &str); 2] =
     [("spark.sql.shuffle.partitions", "200"), ("spark.sql.streaming.multipleWatermarkPolicy", "min")];
 
+/// Whether batches without data run. It may change between runs, but whether one follows a batch is settled when that is recorded.
+const NO_DATA: (&str, &str) = ("spark.sql.streaming.noDataMicroBatches.enabled", "true");
+
 /// What is recorded of these settings.
 pub(super) fn of(conf: &Conf) -> BTreeMap<String, String> {
     let value = |(key, default): (&str, &str)| (key.to_owned(), conf.get(key).unwrap_or(default).to_owned());
-    RECORDED.into_iter().map(value).collect()
+    RECORDED.into_iter().chain([NO_DATA]).map(value).collect()
+}
+
+/// Whether a batch without data may follow the last one that the checkpoint recorded.
+pub(super) fn owes_no_data_batch(checkpoint: &Checkpoint) -> Result<bool> {
+    Ok(checkpoint.settings()?.get(NO_DATA.0).is_none_or(|value| !value.eq_ignore_ascii_case("false")))
 }
 
 /// The settings with those that the checkpoint recorded.

@@ -9,6 +9,7 @@ use thalweg_operators::Pace;
 use thalweg_operators::time::NO_WATERMARK;
 
 use super::execution::{Batch, Setup};
+use super::recorded;
 use crate::checkpoint::{Checkpoint, OffsetRecord, StateRef, States};
 use crate::sources::Offset;
 use crate::{Error, Result};
@@ -75,6 +76,9 @@ impl Start {
             self.delivered = watermark(record.metadata.batch_watermark_ms);
             self.watermark_used = self.delivered;
             self.watermark = watermark(commit.next_batch_watermark_ms).max(self.watermark_used);
+            if !recorded::owes_no_data_batch(checkpoint)? {
+                self.watermark_used = self.watermark;
+            }
             self.restore(checkpoint, commit.state)?;
             self.finish = Some((planned, vec![commit.sink, commit.late_sink]));
             return Ok(());

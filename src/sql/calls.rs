@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::expression::{Parameters, Scope, bind_expression};
-use super::{item, literal, over};
+use super::{item, literal, over, relation, resolve};
 use crate::functions::user::{Registered, UserFunctions};
 use crate::functions::{self, Arg, Call};
 use crate::{Error, Result};
@@ -23,6 +23,9 @@ use crate::{Error, Result};
 /// `UNRESOLVED_ROUTINE`, `WRONG_NUM_ARGS.*`, and those of the function.
 pub(super) fn function(call: &ast::Function, scope: &Scope<'_>) -> Result<Expr> {
     let name = call.name.to_string().replace('`', "");
+    if relation::is_identifier_clause(&call.name) {
+        return identifier_clause(call, scope);
+    }
     if let Some(window) = &call.over {
         return over::window_function(&name, call, window, scope);
     }
@@ -36,6 +39,25 @@ pub(super) fn function(call: &ast::Function, scope: &Scope<'_>) -> Result<Expr> 
     }
     let aggregate = aggregate(&name, call, scope)?;
     aggregate.ok_or_else(|| unresolved(&name, scope))
+}
+
+/// `IDENTIFIER('column')`, or `IDENTIFIER('function')(arguments)`.
+fn identifier_clause(call: &ast::Function, scope: &Scope<'_>) -> Result<Expr> {
+    match (&call.parameters, &call.args) {
+        (FunctionArguments::List(spelled), args) => {
+            let name = relation::spelled_name(&spelled.args)?;
+            function(
+                &ast::Function { name, parameters: FunctionArguments::None, args: args.clone(), ..call.clone() },
+                scope,
+            )
+        }
+        (_, FunctionArguments::List(spelled)) => {
+            let name = relation::spelled_name(&spelled.args)?;
+            let parts: Vec<_> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+            resolve::column(&parts, scope)
+        }
+        _ => Err(Error::query("NOT_A_CONSTANT_STRING.NOT_CONSTANT", "IDENTIFIER needs a constant text")),
+    }
 }
 
 /// Binds a call of a function that the program registered; none if there is none of this name.

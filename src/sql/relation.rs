@@ -25,9 +25,11 @@ use datafusion::common::JoinType;
 impl Binder<'_> {
     /// The relations of a FROM clause, crossed; one row without columns if there are none.
     pub(super) fn from(&self, relations: &[TableWithJoins]) -> Result<LogicalPlan> {
-        let mut plans = relations.iter().map(|relation| self.joins(relation));
-        let Some(first) = plans.next() else { return Ok(LogicalPlanBuilder::empty(true).build()?) };
-        plans.try_fold(first?, |left, right| self.join(left, right?, JoinType::Inner, On::Nothing))
+        let [first, others @ ..] = relations else { return Ok(LogicalPlanBuilder::empty(true).build()?) };
+        others.iter().try_fold(self.joins(first)?, |left, relation| match lateral_call(relation) {
+            Some(view) => self.lateral_view(left, &view),
+            None => self.join(left, self.joins(relation)?, JoinType::Inner, On::Nothing),
+        })
     }
 
     fn joins(&self, relation: &TableWithJoins) -> Result<LogicalPlan> {
@@ -41,6 +43,9 @@ impl Binder<'_> {
 
     fn factor(&self, factor: &TableFactor) -> Result<LogicalPlan> {
         match factor {
+            TableFactor::Table { name, alias, args: Some(args), sample: None, .. } if is_identifier_clause(name) => {
+                aliased(self.named_table(&spelled_name(&args.args)?)?, alias.as_ref())
+            }
             TableFactor::Table { sample: Some(_), .. } => Err(Error::unsupported("TABLESAMPLE is not supported")),
             TableFactor::Table { name, alias, args: None, .. } => aliased(self.named_table(name)?, alias.as_ref()),
             TableFactor::Table { name, alias, args: Some(args), .. } => {
@@ -176,6 +181,19 @@ impl Binder<'_> {
     }
 }
 
+/// `LATERAL generator(...) AS t(columns)` behind a comma, which is a LATERAL VIEW.
+fn lateral_call(relation: &TableWithJoins) -> Option<LateralView> {
+    let TableFactor::Function { lateral: true, name, args, alias, .. } = &relation.relation else { return None };
+    let args = args.iter().map(|arg| argument(arg).cloned()).collect::<Option<Vec<_>>>()?;
+    let columns = alias.iter().flat_map(|alias| alias.columns.iter().map(|column| column.name.clone()));
+    relation.joins.is_empty().then(|| LateralView {
+        lateral_view: crate::frame::call(&name.to_string(), args),
+        lateral_view_name: ObjectName::from(alias.iter().map(|alias| alias.name.clone()).collect::<Vec<_>>()),
+        lateral_col_alias: columns.collect(),
+        outer: false,
+    })
+}
+
 /// The parts of a table's name.
 pub(super) fn parts_of(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(|part| part.value.clone()).collect()
@@ -302,4 +320,24 @@ fn no_generator(error: Error, view: &LateralView) -> Error {
 
 fn no_table_function(name: &str) -> Error {
     Error::query("UNRESOLVABLE_TABLE_VALUED_FUNCTION", format!("there is no table-valued function `{name}`"))
+}
+
+/// `IDENTIFIER('name')`: a name given as a text.
+pub(super) fn is_identifier_clause(name: &ObjectName) -> bool {
+    name.to_string().eq_ignore_ascii_case("identifier")
+}
+
+/// The name that the only argument of `IDENTIFIER` spells.
+///
+/// # Errors
+/// `NOT_A_CONSTANT_STRING.NOT_CONSTANT` if it is no text; `PARSE_SYNTAX_ERROR` if that is no name.
+pub(super) fn spelled_name(args: &[FunctionArg]) -> Result<ObjectName> {
+    let spelled = match args {
+        [arg] => argument(arg).map(literal_text),
+        _ => None,
+    };
+    let Some(text) = spelled.filter(|text| !text.is_empty()) else {
+        return Err(Error::query("NOT_A_CONSTANT_STRING.NOT_CONSTANT", "IDENTIFIER needs a constant text"));
+    };
+    Ok(ObjectName::from(text.split('.').map(|part| Ident::new(part.trim_matches('`'))).collect::<Vec<_>>()))
 }

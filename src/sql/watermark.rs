@@ -116,7 +116,8 @@ fn interval_micros(bound: &Expr) -> Option<i64> {
 
 fn checked(micros: Option<i64>, written: impl std::fmt::Display) -> Result<i64> {
     match micros {
-        Some(micros) if micros >= 0 => Ok(micros),
+        // Watermarks count milliseconds, so does the delay.
+        Some(micros) if micros >= 0 => Ok(micros - micros % 1_000),
         Some(_) => Err(Error::invalid(format!("the watermark's delay '{written}' should not be negative"))),
         None => Err(Error::query("CANNOT_PARSE_INTERVAL", format!("unable to parse '{written}' as an interval"))),
     }

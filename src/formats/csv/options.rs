@@ -224,5 +224,7 @@ pub(crate) fn prunes_columns(context: &DecodeContext, options: &ReadOptions) -> 
     let enabled = context.conf.flag("spark.sql.csv.parser.columnPruning.enabled", true)?;
     let wants_corrupt = context.projection.iter().any(|&at| *context.schema.field(at).name() == options.corrupt_column);
     let enabled = context.options.flag("columnPruning", enabled)?;
-    Ok(enabled && !options.syntax.line_ends && !wants_corrupt)
+    let wanted = context.projection.len() - usize::from(wants_corrupt);
+    let wants_all = wanted + 1 >= context.schema.fields().len();
+    Ok(enabled && !options.syntax.line_ends && !(wants_corrupt && wants_all))
 }
