@@ -64,7 +64,7 @@ impl DataFrame {
     /// The names and types of its columns, types as Spark's short names (`bigint`).
     pub fn dtypes(&self) -> Vec<(String, String)> {
         let fields = self.plan.schema().fields().iter();
-        fields.map(|field| (field.name().clone(), types::simple_name(field.data_type()))).collect()
+        fields.map(|field| (field.name().clone(), types::column_type_name(field))).collect()
     }
 
     /// Writes the result of a streaming query while it runs.

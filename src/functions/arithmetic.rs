@@ -144,7 +144,11 @@ fn in_mode(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Con
         return decimals::binary(operator, left, right, mode, context);
     }
     let common = coerce::wider(&left_type, &right_type, context.conf.ansi()).ok_or_else(wrong)?;
-    let common = if common == DataType::Null { DataType::Float64 } else { common };
+    let common = match common {
+        DataType::Null if operator.is_bitwise() => DataType::Int32,
+        DataType::Null => DataType::Float64,
+        common => common,
+    };
     match &common {
         DataType::Decimal128(..) => decimals::binary(operator, left, right, mode, context),
         numeric if is_numeric(numeric) => {
@@ -160,7 +164,12 @@ fn in_mode(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Con
 /// Refuses what Spark refuses under ANSI: strings give way to the other side; then both sides must meet in a type on which the
 /// operator is defined.
 fn check_operands(operator: Operator, left: &DataType, right: &DataType) -> Result<()> {
-    let (left, right) = coerce::promoted(left, right);
+    let (left, right) = match coerce::promoted(left, right) {
+        (a, b) if is_decimal(&a) && is_floating(&b) || is_floating(&a) && is_decimal(&b) => {
+            (DataType::Float64, DataType::Float64)
+        }
+        promoted => promoted,
+    };
     let takes = |met: &DataType| *met == DataType::Null || operator.takes(met);
     match coerce::tightest(&left, &right, true).filter(takes) {
         Some(_) => Ok(()),

@@ -103,6 +103,12 @@ fn guarded(case: Case) -> std::result::Result<Expr, Case> {
     }
 }
 
+/// A condition of which no part is evaluated where one before it is false.
+pub fn in_order(condition: Expr) -> Expr {
+    let whole = condition.clone();
+    all_of(conjuncts(condition)).unwrap_or(whole)
+}
+
 /// True where all of `parts` hold; a part is not evaluated where one before it is false. None if there are none.
 pub fn all_of(parts: impl IntoIterator<Item = Expr>) -> Option<Expr> {
     parts.into_iter().reduce(both)

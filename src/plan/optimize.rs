@@ -25,7 +25,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
 use crate::Result;
-use crate::functions::access;
+use crate::functions::{access, conditional};
 use crate::plan::inferred;
 use crate::plan::scan::is_streaming;
 
@@ -104,6 +104,27 @@ fn merged(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
     }
 }
 
+/// Conditions joined by AND are evaluated in their order: one that may fail only where those before it do not decide.
+#[derive(Debug)]
+struct FiltersInOrder;
+
+impl OptimizerRule for FiltersInOrder {
+    fn name(&self) -> &str {
+        "filters_in_order"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan else { return Ok(Transformed::no(plan)) };
+        let ordered = conditional::in_order(predicate.clone());
+        let changed = ordered != predicate;
+        Ok(Transformed::new_transformed(LogicalPlan::Filter(Filter::try_new(ordered, input)?), changed))
+    }
+}
+
 /// `NOT IN` a table: a row goes on if no row of the table has the same value, and neither value is null. The joins of streams
 /// know no null that equals everything, so the condition says it.
 #[derive(Debug)]
@@ -150,6 +171,7 @@ pub fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let shared = CommonSubexprEliminate::new();
     let before = rules.iter().position(|rule| rule.name() == shared.name()).unwrap_or(rules.len());
     rules.insert(before, Arc::new(PartsOfStructs));
+    rules.push(Arc::new(FiltersInOrder));
     rules
 }
 

@@ -15,10 +15,11 @@ use datafusion::sql::sqlparser::ast;
 use super::interval::{CalendarInterval, Field, parse_fields, parse_units};
 use crate::conf::Conf;
 use crate::functions::cast::decimal;
+use crate::functions::datetime::now::named_time;
 use crate::functions::interval::INTERVAL_FIELDS;
 use crate::types::datetime_text::{parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text};
 use crate::types::zone::Zone;
-use crate::{Error, Result};
+use crate::{Error, Result, types};
 
 /// A constant.
 pub fn constant(value: ScalarValue) -> Expr {
@@ -130,6 +131,15 @@ fn invalid_typed(name: &str, text: &str) -> Error {
 /// # Errors
 /// `INVALID_TYPED_LITERAL` if the text is none.
 pub fn typed_string(name: &str, value: &str, conf: &Conf) -> Result<Expr> {
+    let special = match name {
+        "DATE" => named_time(value, &DataType::Date32, conf)?,
+        "TIMESTAMP" | "TIMESTAMP_LTZ" => named_time(value, &types::timestamp(), conf)?,
+        "TIMESTAMP_NTZ" => named_time(value, &types::timestamp_ntz(), conf)?,
+        _ => None,
+    };
+    if let Some(special) = special {
+        return Ok(special);
+    }
     let parsed = match name {
         "DATE" => parse_date_text(value).map(|days| ScalarValue::Date32(Some(days))),
         "TIMESTAMP" | "TIMESTAMP_LTZ" => {

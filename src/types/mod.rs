@@ -23,7 +23,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
 pub use ddl::{parse_ddl, parse_type, parse_type_or_schema};
 pub(crate) use names::quoted as quoted_name;
-pub use names::{catalog_name, simple_name, sql_name, tree_string};
+pub use names::{catalog_name, column_type_name, simple_name, sql_name, tree_string};
 
 /// Name of the elements' field in a list type.
 pub const LIST_ITEM: &str = "item";

@@ -9,6 +9,14 @@ use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema};
 
 use super::{is_variant, map_types};
 
+/// A column's type as [`simple_name`] gives it, but of an interval with the fields that its metadata names.
+pub fn column_type_name(field: &Field) -> String {
+    match (field.data_type(), field.metadata().get(crate::functions::interval::INTERVAL_FIELDS)) {
+        (DataType::Interval(_) | DataType::Duration(_), Some(fields)) => format!("interval {fields}"),
+        (data_type, _) => simple_name(data_type),
+    }
+}
+
 /// Spark's `simpleString`: `bigint`, `decimal(10,2)`, `array<int>`, `map<string,int>`, `struct<a:int,b:string>`.
 pub fn simple_name(data_type: &DataType) -> String {
     match data_type {

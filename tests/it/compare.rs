@@ -1,9 +1,12 @@
 //! Results as the corpus writes them, and when they are equal.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, DurationMicrosecondType, Field, IntervalUnit, IntervalYearMonthType};
 use serde_json::Value;
 use thalweg::Result;
 use thalweg::frame::DataFrame;
+use thalweg::functions::interval::INTERVAL_FIELDS;
+use thalweg::types::interval_text::{write_day_time, write_year_month};
 
 use crate::case::{list, text};
 use crate::conformance::{equal, value_at};
@@ -11,7 +14,12 @@ use crate::conformance::{equal, value_at};
 /// The rows as lists of values.
 pub fn json_rows(batches: &[RecordBatch]) -> Result<Vec<Value>> {
     let row = |batch: &RecordBatch, row: usize| -> Result<Value> {
-        let values = batch.columns().iter().map(|column| value_at(column, row));
+        let schema = batch.schema();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let values = columns.map(|(column, field)| match interval_text(column, field, row) {
+            Some(text) => Ok(text.into()),
+            None => value_at(column, row),
+        });
         Ok(Value::Array(values.collect::<Result<_>>()?))
     };
     batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |place| row(batch, place))).collect()
@@ -43,4 +51,20 @@ pub fn same_rows(rows: &[Value], wanted: &[Value], schema: &Value, ordered: bool
         }
         None => false,
     })
+}
+
+/// The text of an interval whose fields are known, as a cast to STRING gives it; none for null and for other values.
+fn interval_text(column: &ArrayRef, field: &Field, row: usize) -> Option<String> {
+    let fields = field.metadata().get(INTERVAL_FIELDS).filter(|_| column.is_valid(row))?;
+    let mut text = String::new();
+    match column.data_type() {
+        DataType::Duration(_) => {
+            write_day_time(column.as_primitive::<DurationMicrosecondType>().value(row), fields, &mut text);
+        }
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            write_year_month(column.as_primitive::<IntervalYearMonthType>().value(row), fields, &mut text);
+        }
+        _ => return None,
+    }
+    Some(text)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, IntervalUnit};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType};
 
 use super::Accumulator;
 use super::fold::{Fold, Folded, counting, each_row};
@@ -67,18 +67,22 @@ fn storage(data_type: &DataType) -> Option<DataType> {
 
 /// Numbers, dates, times and intervals as doubles.
 pub(super) fn to_doubles(column: &ArrayRef) -> Result<ArrayRef> {
-    let numbers = match storage(column.data_type()) {
-        Some(whole) => cast(column, &whole)?,
-        None => Arc::clone(column),
+    let numbers = match (column.data_type(), storage(column.data_type())) {
+        (DataType::Interval(_), _) => {
+            Arc::new(column.as_primitive::<IntervalYearMonthType>().unary::<_, Int32Type>(|n| n))
+        }
+        (_, Some(whole)) => cast(column, &whole)?,
+        _ => Arc::clone(column),
     };
     Ok(cast(&numbers, &DataType::Float64)?)
 }
 
 /// The way back from [`to_doubles`].
 pub(super) fn from_doubles(values: &Float64Array, data_type: &DataType) -> Result<ArrayRef> {
-    match storage(data_type) {
-        Some(whole) => Ok(cast(&cast(values, &whole)?, data_type)?),
-        None => Ok(cast(values, data_type)?),
+    match (data_type, storage(data_type)) {
+        (DataType::Interval(_), _) => Ok(Arc::new(values.unary::<_, IntervalYearMonthType>(|months| months as i32))),
+        (_, Some(whole)) => Ok(cast(&cast(values, &whole)?, data_type)?),
+        _ => Ok(cast(values, data_type)?),
     }
 }
 

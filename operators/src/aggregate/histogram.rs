@@ -2,8 +2,9 @@
 //! compute it.
 //!
 //! In: numbers, dates, times or intervals; the number of bins is a constant. Out: an array of (x, y): centre, in the column's type,
-//! and height of each bin in use; null without values. What always holds: bins are sorted by centre and their centres differ.
+//! and height of each bin in use; null without values. What always holds: bins are sorted by centre.
 
+use std::collections::HashMap;
 use std::mem::size_of;
 use std::sync::Arc;
 
@@ -97,6 +98,12 @@ impl Histogram {
         self.trim(limit);
     }
 
+    fn take_in(&mut self, bins: Vec<Bin>, limit: usize) {
+        self.bins.extend(bins);
+        self.bins.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.trim(limit);
+    }
+
     /// Joins the nearest neighbours until there are no more bins than allowed.
     fn trim(&mut self, limit: usize) {
         while self.bins.len() > limit {
@@ -146,19 +153,19 @@ impl Fold for Histograms {
         let doubles = to_doubles(&args[0])?;
         let values = doubles.as_primitive::<Float64Type>().values();
         let rows = counting(&args[..1], filter);
-        each_row(groups, rows.as_ref(), |row, group| cells[group].add(values[row], self.bins));
+        // As in Spark, the rows that come at once make a histogram of their own, which is then merged in.
+        let mut parts: HashMap<usize, Histogram> = HashMap::new();
+        each_row(groups, rows.as_ref(), |row, group| parts.entry(group).or_default().add(values[row], self.bins));
+        parts.into_iter().for_each(|(group, part)| cells[group].take_in(part.bins, self.bins));
         Ok(())
     }
 
     fn merge(&mut self, cells: &mut [Histogram], groups: &[u32], state: &[ArrayRef]) -> Result<()> {
         let [centres, heights] = [0, 1].map(|i| state[i].as_list::<i32>().values().as_primitive::<Float64Type>());
-        each_element(&state[0], |row, i| {
-            cells[groups[row] as usize].bins.push((centres.value(i), heights.value(i)));
-        });
-        for &group in groups {
-            let cell = &mut cells[group as usize];
-            cell.bins.sort_by(|a, b| a.0.total_cmp(&b.0));
-            cell.trim(self.bins);
+        let mut parts = vec![Vec::new(); groups.len()];
+        each_element(&state[0], |row, i| parts[row].push((centres.value(i), heights.value(i))));
+        for (part, &group) in parts.into_iter().zip(groups) {
+            cells[group as usize].take_in(part, self.bins);
         }
         Ok(())
     }

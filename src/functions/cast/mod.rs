@@ -23,6 +23,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 
 use super::coerce::{is_ansi_interval, is_decimal, is_numeric, is_string, type_name};
+use super::datetime::now::named_time;
 use super::interval as arithmetic;
 use super::kernel::{self, Kernel};
 use crate::conf::Conf;
@@ -76,11 +77,22 @@ pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Con
     if is_ansi_interval(&from) && is_numeric(to) {
         return interval::to_number(expr, to, mode, schema);
     }
+    if let Some(value) = special(&expr, to, conf)? {
+        return Ok(value);
+    }
     let caster = Caster { mode, zone: Zone::parse(conf.time_zone())? };
     let key = format!("{mode} {} {}", caster.zone.name(), crate::types::simple_name(to));
     let convert = caster.converter(&from, to)?;
     let kernel = Kernel::arrays(CAST, to.clone(), move |args| convert(&args[0]));
     Ok(kernel.key(key).fallible_if(mode == Mode::Ansi && rules::may_fail(&from, to)).call(vec![expr]))
+}
+
+/// A constant text that names a time, cast to a type of times; none for anything else.
+fn special(expr: &Expr, to: &DataType, conf: &Conf) -> Result<Option<Expr>> {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => named_time(text, to, conf),
+        _ => Ok(None),
+    }
 }
 
 /// Name of the kernel that casts.

@@ -42,7 +42,9 @@ fn suggestion(from: &DataType, to: &DataType) -> Option<&'static str> {
 fn exists(from: &DataType, to: &DataType, ansi: bool) -> bool {
     match (from, to) {
         _ if from == to || *from == DataType::Null || *to == DataType::Utf8 => true,
-        (from, to) if is_variant(from) => !is_variant(to) && !matches!(to, DataType::Interval(_)),
+        (from, to) if is_variant(from) => {
+            !is_variant(to) && !matches!(to, DataType::Interval(_) | DataType::Duration(_) | DataType::Null)
+        }
         (from, to) if is_variant(to) => can_become(from, false),
         (DataType::List(a), DataType::List(b)) | (DataType::Map(a, _), DataType::Map(b, _)) => {
             exists(a.data_type(), b.data_type(), ansi)

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
 use super::{Micros, session_zone, unary};
 use crate::clock::{SharedClock, SystemClock};
+use crate::conf::Conf;
+use crate::functions::cast::{Mode, cast};
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::{Result, types};
@@ -166,6 +168,49 @@ pub fn fix(plan: LogicalPlan, time: &BatchTime) -> Result<LogicalPlan> {
     };
     let fixed = plan.transform_up_with_subqueries(|node| node.map_expressions(fix_expr))?;
     Ok(fixed.data)
+}
+
+/// The dates and times that have a name as constants of type `to`: `epoch`, `now`, `today`, `tomorrow`, `yesterday`; none for
+/// other texts and types.
+///
+/// # Errors
+/// An unknown time zone among the settings.
+pub fn named_time(text: &str, to: &DataType, conf: &Conf) -> Result<Option<Expr>> {
+    let days = match text.trim().to_ascii_lowercase().as_str() {
+        "epoch" => return epoch(to),
+        "now" => return now(to, conf),
+        "yesterday" => -1,
+        "today" => 0,
+        "tomorrow" => 1,
+        _ => return Ok(None),
+    };
+    let (schema, zone) = (DFSchema::empty(), session_zone(conf)?);
+    let key = format!("{} {days}", zone.name());
+    let kernel = unary::<Micros, arrow::datatypes::Date32Type>("current_date", DataType::Date32, move |micros| {
+        Ok(i32::try_from(zone.to_local(micros).div_euclid(MICROS_PER_DAY) + days).ok())
+    });
+    let day = kernel.key(key).call(vec![clock()]);
+    match to {
+        DataType::Date32 | DataType::Timestamp(..) => cast(day, to, Mode::of(conf), &schema, conf).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn epoch(to: &DataType) -> Result<Option<Expr>> {
+    Ok(match to {
+        DataType::Date32 => Some(lit(ScalarValue::Date32(Some(0)))),
+        DataType::Timestamp(_, zone) => Some(lit(ScalarValue::TimestampMicrosecond(Some(0), zone.clone()))),
+        _ => None,
+    })
+}
+
+fn now(to: &DataType, conf: &Conf) -> Result<Option<Expr>> {
+    match to {
+        DataType::Date32 | DataType::Timestamp(..) => {
+            cast(clock(), to, Mode::of(conf), &DFSchema::empty(), conf).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn current_date(mut call: Call<'_>) -> Result<Expr> {

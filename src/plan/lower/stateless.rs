@@ -9,6 +9,7 @@ use super::super::dataflow::{Kind, Node, Sort, Step};
 use super::super::nodes::{Generate, MapItems, SessionWindow, TimeWindow};
 use super::late::tap_columns;
 use super::{Consumer, Lowering, arrow_schema, expression};
+use crate::functions::conditional;
 use crate::sinks::OutputMode;
 use crate::{Error, Result};
 
@@ -36,7 +37,8 @@ impl Lowering {
             LogicalPlan::Window(window) => self.window(window, Some(&filter.predicate))?,
             input => self.node(input)?,
         };
-        let step = Step::Filter(expression::physical(&filter.predicate, filter.input.schema())?);
+        let condition = conditional::in_order(filter.predicate.clone());
+        let step = Step::Filter(expression::physical(&condition, filter.input.schema())?);
         Ok(self.step(input, step, filter.input.schema()))
     }
 
