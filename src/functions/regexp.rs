@@ -361,6 +361,5 @@ mod tests {
             (separator(","), separator("."), separator(""), separator("ab"), separator("é")),
             (Some(b','), None, None, None, None)
         );
-        assert_eq!((separator("\\."), separator("[.]")), (Some(b'.'), Some(b'.')));
     }
 }

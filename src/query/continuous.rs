@@ -58,13 +58,16 @@ impl Continuous {
             let idle_timeout = execution.setup.event_time.idle_timeouts[scan];
             let lanes = execution.graph.take_lanes(scan);
             self.counts.push(opened.len());
-            let wait = if execution.sources.len() + opened.len() > 2 { WAIT_TOGETHER } else { WAIT_ALONE };
+            let single = execution.sources.len() == 1 && opened.len() == 1;
+            let wait = if single { WAIT_ALONE } else { WAIT_TOGETHER };
             self.readers.push(Vec::new());
             for (n, (reader, lanes)) in opened.into_iter().zip(deal(lanes, self.counts[scan])).enumerate() {
                 let clock = execution.setup.clock.clone();
                 let waiting = Waiting { clock, wait, idle_timeout };
                 let (signals, sender) = (self.signals.clone(), sender.clone());
-                let running = Running::start(Pump::new(reader, (scan, n), lanes, signals, sender, waiting))?;
+                let boards = reader.is_light() && execution.setup.workers == 1 && single;
+                let pump = Pump::new(reader, (scan, n), lanes, signals, sender, waiting);
+                let running = if boards { Running::board(pump, &execution.graph) } else { Running::start(pump)? };
                 self.readers[scan].push(running);
             }
         }

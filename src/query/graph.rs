@@ -19,6 +19,7 @@ use timely::communication::WorkerGuards;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker as TimelyWorker;
 
+use super::ingest::Guest;
 use crate::checkpoint::EpochState;
 use crate::render::{Event, EventObserver, Gauge, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane};
 use crate::sinks::{Prepared, Writer};
@@ -38,6 +39,7 @@ pub(crate) struct Graph {
     writers: usize,
     abort: Arc<AtomicBool>,
     wakers: Arc<Mutex<Vec<SyncActivator>>>,
+    gangway: Sender<Guest>,
     guards: Option<WorkerGuards<()>>,
 }
 
@@ -59,9 +61,12 @@ pub(crate) struct EpochResult {
 }
 
 /// What a worker thread takes with it.
+#[derive(Default)]
 struct Parcel {
     lanes: HashMap<u32, Lane>,
     writers: Vec<Box<dyn Writer>>,
+    /// Readers to pump; `None` if there are other workers.
+    guests: Option<Receiver<Guest>>,
 }
 
 /// A sink as the graph needs it.
@@ -83,8 +88,7 @@ impl Graph {
     ) -> Result<Graph> {
         let schemas: Vec<SchemaRef> = outlets.iter().map(|outlet| outlet.schema.clone()).collect();
         let writers = outlets.iter().map(|outlet| outlet.writers.len()).sum();
-        let mut parcels: Vec<Parcel> =
-            (0..workers).map(|_| Parcel { lanes: HashMap::new(), writers: Vec::new() }).collect();
+        let mut parcels: Vec<Parcel> = (0..workers).map(|_| Parcel::default()).collect();
         for outlet in outlets {
             parcels.iter_mut().zip(outlet.writers).for_each(|(parcel, writer)| parcel.writers.push(writer));
         }
@@ -95,6 +99,10 @@ impl Graph {
         }
         let shared = Arc::new(shared);
         let (sender, events) = unbounded();
+        let (gangway, guests) = unbounded();
+        if let [only] = parcels.as_mut_slice() {
+            only.guests = Some(guests);
+        }
         let abort = Arc::new(AtomicBool::new(false));
         let wakers = Arc::new(Mutex::new(Vec::new()));
         let crew = Crew {
@@ -117,8 +125,23 @@ impl Graph {
             writers,
             abort,
             wakers,
+            gangway,
             guards: Some(guards),
         })
+    }
+
+    /// Hands the only worker a reader to pump beside its work. Without a worker, or with several, the guest is gone at once.
+    pub fn board(&self, guest: Guest) {
+        // A worker that has ended takes nobody.
+        let _ = self.gangway.send(guest);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for waker in self.wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            // A worker that has ended needs no waking.
+            let _ = waker.activate();
+        }
     }
 
     /// What the workers share: plan and clocks.
@@ -200,10 +223,7 @@ impl Graph {
             self.abort.store(true, Ordering::Release);
         }
         self.lanes.clear();
-        for waker in self.wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
-            // A worker that has ended needs no waking.
-            let _ = waker.activate();
-        }
+        self.wake();
         if let Some(guards) = self.guards.take() {
             // Panics of workers have been reported as events.
             guards.join().into_iter().for_each(drop);
@@ -286,19 +306,45 @@ impl Crew {
             wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(waker);
             own.build(scope, sinks)
         })?;
-        self.step(worker);
+        self.step(worker, parcel.guests.as_ref());
         Ok(())
     }
 
-    /// Steps until the graph is done; parks while there is nothing to do.
-    fn step(&self, worker: &mut TimelyWorker) {
+    /// Steps until the graph is done. While there is nothing to do, the guest waits for rows; without a guest the thread parks.
+    fn step(&self, worker: &mut TimelyWorker, guests: Option<&Receiver<Guest>>) {
+        let mut guest = None;
         while worker.has_dataflows() {
             if self.abort.load(Ordering::Acquire) {
                 return drop_all(worker);
             }
-            worker.step_or_park(None);
+            match &mut guest {
+                None => {
+                    worker.step_or_park(None);
+                    guest = guests.and_then(|guests| guests.try_recv().ok());
+                }
+                Some(_) if step_without_parking(worker) => {}
+                Some(aboard) => {
+                    if !aboard.turn(until_alarm(worker)) {
+                        guest = None;
+                    }
+                }
+            }
         }
     }
+}
+
+/// Steps; false if there was nothing to do.
+fn step_without_parking(worker: &mut TimelyWorker) -> bool {
+    // With this token a worker that finds nothing does not sleep.
+    std::thread::current().unpark();
+    worker.step_or_park(None);
+    // What was active stays listed until the next step.
+    until_alarm(worker).is_some_and(|delay| delay.is_zero())
+}
+
+/// How long until an operator wants to be called, if one does; zero if one was called just now.
+fn until_alarm(worker: &TimelyWorker) -> Option<Duration> {
+    worker.activations().borrow().empty_for()
 }
 
 fn drop_all(worker: &mut TimelyWorker) {

@@ -1,15 +1,18 @@
 //! Ingest: moves what readers give into lanes, on the driver's thread or on threads of its own.
 //!
-//! A bounded range is pumped to its end; an unbounded read is pumped until the query stops, and the reader's thread carries
-//! the epochs into its lanes, each with the place it has reached.
+//! A bounded range is pumped to its end; an unbounded read is pumped until the query stops, and whoever pumps carries the epochs
+//! into the lanes, each with the place reached. That is a thread of the reader's own, or the worker's thread if it has nobody
+//! else to wait for: a record then wakes one thread, not two.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::graph::Graph;
 use crate::clock::SharedClock;
 use crate::render::{LaneSender, Message};
 use crate::sources::{Offset, Read, Reader};
@@ -105,21 +108,37 @@ pub(crate) struct Waiting {
     pub idle_timeout: Option<Duration>,
 }
 
-/// A reader that runs on a thread of its own until the query stops.
+/// A reader that is pumped until the query stops.
 pub(crate) struct Running {
-    thread: Option<JoinHandle<()>>,
+    pumped: Pumped,
     interrupt: Option<Arc<dyn Fn() + Send + Sync>>,
     /// How often it found nothing to read.
     pub idle: Arc<AtomicU64>,
 }
 
+/// Who pumps a reader.
+enum Pumped {
+    /// A thread of its own.
+    Alone(Option<JoinHandle<()>>),
+    /// The worker; nothing is ever sent, the other end is gone when it has ended.
+    ByWorker(Receiver<Infallible>),
+}
+
 impl Running {
-    /// Starts pumping.
+    /// Starts pumping on a thread.
     pub fn start(mut pump: Pump) -> Result<Self> {
         let (interrupt, idle) = (pump.reader.interrupt(), pump.idle.clone());
         let name = format!("thalweg-read-{}-{}", pump.number.0, pump.number.1);
         let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
-        Ok(Running { thread: Some(thread), interrupt, idle })
+        Ok(Running { pumped: Pumped::Alone(Some(thread)), interrupt, idle })
+    }
+
+    /// Lets the only worker of `graph` pump.
+    pub fn board(pump: Pump, graph: &Graph) -> Self {
+        let (interrupt, idle) = (pump.reader.interrupt(), pump.idle.clone());
+        let (aboard, left) = bounded(0);
+        graph.board(Guest { pump, _aboard: aboard });
+        Running { pumped: Pumped::ByWorker(left), interrupt, idle }
     }
 
     /// Makes a waiting reader look at its signals.
@@ -129,16 +148,33 @@ impl Running {
         }
     }
 
-    /// Waits for the thread's end.
+    /// Waits for the end of pumping.
     pub fn join(&mut self) {
         self.interrupt();
-        if let Some(thread) = self.thread.take() {
+        match &mut self.pumped {
             // A panic has been reported by the thread's own guard.
-            let _ = thread.join();
+            Pumped::Alone(thread) => drop(thread.take().map(JoinHandle::join)),
+            Pumped::ByWorker(left) => drop(left.recv()),
         }
     }
 }
 
+/// A pump on its way to the worker, or there.
+pub(super) struct Guest {
+    pump: Pump,
+    /// Tells the driver by its end that the pump has ended.
+    _aboard: Sender<Infallible>,
+}
+
+impl Guest {
+    /// Hands over what there is or waits for it, at most so long; false when it has ended.
+    pub fn turn(&mut self, wait: Option<Duration>) -> bool {
+        let wait = wait.map_or(self.pump.wait, |wait| wait.min(self.pump.wait));
+        self.pump.guarded(|pump| pump.turn(wait))
+    }
+}
+
+/// Moves what a reader gives into its lanes.
 pub(super) struct Pump {
     reader: Box<dyn Reader>,
     number: (usize, usize),
@@ -151,6 +187,7 @@ pub(super) struct Pump {
     idle: Arc<AtomicU64>,
     epoch: u64,
     activity: Activity,
+    ended: bool,
 }
 
 /// How long a partition has had nothing, on a clock that runs only while it could have been read: not while the lane is full,
@@ -196,40 +233,51 @@ impl Pump {
         // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
         let epoch = signals.epoch.load(Ordering::Acquire);
         let (idle, activity) = (Arc::default(), Activity::new(idle_timeout));
-        Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle, epoch, activity }
+        Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle, epoch, activity, ended: false }
     }
 
     fn run(&mut self) {
-        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.pump()));
-        let error = match ran {
-            Ok(Ok(())) => return,
+        while self.guarded(|pump| pump.turn(pump.wait)) {}
+    }
+
+    /// Does it; false if that was the last, also because it failed, which the driver hears.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<bool>) -> bool {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(self)));
+        let error = match done {
+            Ok(Ok(more)) => return more,
             Ok(Err(error)) => error,
             Err(_) => Error::internal("a reader panicked"),
         };
         // A driver that is gone hears nothing.
         let _ = self.reports.send(Report::Failed(error));
+        false
     }
 
-    fn pump(&mut self) -> Result<()> {
-        let mut ended = false;
-        while !self.signals.stop.load(Ordering::Acquire) {
-            self.follow_epoch();
-            let before = self.clock.nanos();
-            if ended {
-                std::thread::park_timeout(self.wait);
-                self.rest(before);
-                continue;
-            }
-            match self.reader.next(self.wait)? {
-                Read::Idle => self.rest(before),
-                Read::End => ended = true,
-                read => {
-                    self.activity.found();
-                    self.send(read);
-                }
+    /// Carries a new epoch on, then hands over what there is or waits for it; false once the query stops.
+    fn turn(&mut self, wait: Duration) -> Result<bool> {
+        let stops = self.signals.stop.load(Ordering::Acquire);
+        self.follow_epoch();
+        if !stops {
+            self.read(wait)?;
+        }
+        Ok(!stops)
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<()> {
+        let before = self.clock.nanos();
+        if self.ended {
+            std::thread::park_timeout(wait);
+            self.rest(before);
+            return Ok(());
+        }
+        match self.reader.next(wait)? {
+            Read::Idle => self.rest(before),
+            Read::End => self.ended = true,
+            read => {
+                self.activity.found();
+                self.send(read);
             }
         }
-        self.follow_epoch();
         Ok(())
     }
 

@@ -544,6 +544,10 @@ impl Reader for MemoryReader {
         }
     }
 
+    fn is_light(&self) -> bool {
+        true
+    }
+
     fn offset(&self) -> Offset {
         [(self.partition.to_string(), Offset::from(self.next))].into_iter().collect()
     }

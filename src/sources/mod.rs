@@ -215,6 +215,12 @@ pub trait Reader: Send {
         false
     }
 
+    /// True if `next` costs little and waits on nothing but new rows: the worker may call it between its steps, which saves
+    /// waking the worker for each record. Otherwise the reader gets a thread of its own, so that reading and computing overlap.
+    fn is_light(&self) -> bool {
+        false
+    }
+
     /// Something another thread can call, any time and often, to end one `next` that waits (when an epoch closes, at the
     /// query's stop). Nothing is lost by it.
     fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {

@@ -291,6 +291,10 @@ impl Reader for RateReader {
         Ok(Read::Rows(rows))
     }
 
+    fn is_light(&self) -> bool {
+        true
+    }
+
     fn offset(&self) -> Offset {
         let second = self.speed.second_of(self.next);
         if self.speed.value_at(second) == self.next {

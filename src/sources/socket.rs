@@ -344,6 +344,10 @@ impl Reader for DirectReader {
         Ok(Read::Rows(self.rows.rows(&texts(&frames), self.clock.wall_micros())?))
     }
 
+    fn is_light(&self) -> bool {
+        true
+    }
+
     fn offset(&self) -> Offset {
         write_offset(self.lines)
     }

@@ -162,6 +162,10 @@ impl Reader for TailReader {
         Ok(Read::Rows(self.rows.take()?))
     }
 
+    fn is_light(&self) -> bool {
+        true
+    }
+
     fn offset(&self) -> Offset {
         let positions: Positions = self.tails.iter().map(|tail| (tail.partition.clone(), tail.next)).collect();
         offsets::to_offset(&positions)
