@@ -139,6 +139,16 @@ impl Kernel {
         self.result.data_type()
     }
 
+    /// Whether equal arguments may give different results.
+    pub(super) fn is_volatile(&self) -> bool {
+        self.signature.volatility == Volatility::Volatile
+    }
+
+    /// Computes it for `rows` rows.
+    pub(super) fn run(&self, arguments: &[ColumnarValue], rows: usize) -> Result<ColumnarValue> {
+        (self.run)(arguments, rows)
+    }
+
     /// The kernel behind a function call, if it is one.
     pub fn of(expr: &Expr) -> Option<(&Kernel, &[Expr])> {
         let Expr::ScalarFunction(call) = expr else { return None };
@@ -297,6 +307,6 @@ impl ScalarUDFImpl for Kernel {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
-        Ok((self.run)(&args.args, args.number_rows)?)
+        Ok(self.run(&args.args, args.number_rows)?)
     }
 }

@@ -17,6 +17,7 @@ mod array_edit;
 mod array_make;
 mod array_sets;
 mod bits;
+pub mod call;
 pub mod cast;
 mod charset;
 pub mod coerce;

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::common::DFSchema;
-use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_expr::PhysicalExpr;
 
 use super::generators::GenerateKernel;
 use super::windows::{SessionWindowKernel, TimeWindowKernel};
 use crate::Result;
+use crate::functions::call;
 use crate::plan::nodes::{Generate, ItemFunction, MapItems, SessionWindow, TimeWindow};
 
 /// A stateless kernel that may change the number of rows.
@@ -79,6 +78,5 @@ impl Expand for MapItemsKernel {
 
 /// An expression over the columns of `input`, by index.
 pub(super) fn physical(expr: &Expr, input: &LogicalPlan) -> Result<Arc<dyn PhysicalExpr>> {
-    let schema: &DFSchema = input.schema();
-    Ok(create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())?)
+    call::physical(expr, input.schema())
 }

@@ -6,16 +6,11 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::Result;
-
-/// `expr` over columns of `schema`, by index.
-pub(super) fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    Ok(create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())?)
-}
+pub(super) use crate::functions::call::physical;
 
 /// Several expressions.
 pub(super) fn physical_all(exprs: &[Expr], schema: &DFSchema) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
