@@ -1,8 +1,9 @@
-//! The source operator: hands over whatever its feed has, and carries the feed's epochs into the graph.
+//! The source operator: hands over what the steps behind it make of whatever its feed has, and carries the feed's epochs into the
+//! graph.
 //!
 //! It holds exactly one capability and only ever raises its epoch part; event time is `watermark`'s affair. A feed is polled
 //! until it has nothing more (then the worker may park; the feed's other end wakes it through the [`SyncActivator`]) or until
-//! a budget is used up, so that other operators get their turn.
+//! a budget is used up, so that other operators get their turn. After a failure rows are dropped and the capability stays where it is.
 
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use timely::dataflow::operators::generic::{OutputBuilderSession, operator};
 use timely::scheduling::SyncActivator;
 
 use crate::driver::Observer;
+use crate::stateless::{Step, Steps};
 use crate::time::{NO_WATERMARK, Time};
 use crate::{Chunk, ChunkStream, Result};
 
@@ -37,11 +39,12 @@ pub trait Feed: 'static {
     fn next(&mut self) -> Result<Fed>;
 }
 
-/// Adds a source. `open` gets what wakes the operator from another thread.
+/// Adds a source and the `steps` right behind it. `open` gets what wakes the operator from another thread.
 pub fn source<'scope>(
     scope: Scope<'scope, Time>,
     name: &str,
     observer: Rc<dyn Observer>,
+    steps: Vec<Step>,
     open: impl FnOnce(SyncActivator) -> Box<dyn Feed>,
 ) -> ChunkStream<'scope> {
     let label = name.to_owned();
@@ -49,7 +52,8 @@ pub fn source<'scope>(
         let worker = scope.worker().clone();
         let feed = open(worker.sync_activator_for(info.address.to_vec()));
         let again = worker.activator_for(info.address);
-        let mut source = Source { name: label, observer, feed, capability: Some(capability) };
+        let steps = Steps::new(steps);
+        let mut source = Source { name: label, observer, feed, steps, capability: Some(capability), failed: false };
         move |output| {
             if source.poll(output) {
                 again.activate();
@@ -62,8 +66,10 @@ struct Source {
     name: String,
     observer: Rc<dyn Observer>,
     feed: Box<dyn Feed>,
+    steps: Steps,
     /// `None` once the feed ended.
     capability: Option<Capability<Time>>,
+    failed: bool,
 }
 
 type Session<'a> = OutputBuilderSession<'a, Time, CapacityContainerBuilder<Chunk>>;
@@ -72,15 +78,11 @@ impl Source {
     /// True if there may be more right now.
     fn poll(&mut self, output: &mut Session<'_>) -> bool {
         for _ in 0..BUDGET {
-            match self.feed.next() {
-                Ok(Fed::Rows(mut chunk)) => self.give(output, &mut chunk),
-                Ok(Fed::Epoch(epoch)) => self.raise(epoch),
-                Ok(Fed::Idle) => return false,
-                Ok(Fed::End) => {
-                    self.capability = None;
-                    return false;
-                }
+            match self.step(output) {
+                Ok(true) => {}
+                Ok(false) => return false,
                 Err(error) => {
+                    self.failed = true;
                     self.observer.failed(&self.name, error);
                     return false;
                 }
@@ -89,10 +91,24 @@ impl Source {
         true
     }
 
-    fn give(&self, output: &mut Session<'_>, chunk: &mut Chunk) {
-        if let Some(capability) = &self.capability {
-            output.session(capability).give_container(chunk);
+    /// Takes one thing from the feed; false if there was none.
+    fn step(&mut self, output: &mut Session<'_>) -> Result<bool> {
+        match self.feed.next()? {
+            Fed::Idle => return Ok(false),
+            Fed::End => {
+                self.capability = None;
+                return Ok(false);
+            }
+            _ if self.failed => {}
+            Fed::Rows(chunk) => self.give(output, chunk)?,
+            Fed::Epoch(epoch) => self.raise(epoch),
         }
+        Ok(true)
+    }
+
+    fn give(&mut self, output: &mut Session<'_>, chunk: Chunk) -> Result<()> {
+        let Some(capability) = &self.capability else { return Ok(()) };
+        self.steps.run(chunk, |mut piece| output.session(capability).give_container(&mut piece))
     }
 
     fn raise(&mut self, epoch: u64) {

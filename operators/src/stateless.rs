@@ -1,7 +1,8 @@
 //! The stateless operator: adjacent decode, filter, project, explode and window-assignment steps fused into one.
 //!
-//! Rows cross an operator border only where there is state, an exchange or a fan-out. A step is a function from rows to rows;
-//! results of more than [`MAX_ROWS`] rows leave as several chunks.
+//! Rows cross an operator border only where there is state, an exchange or a fan-out: steps that stand right behind a source or right
+//! before a sink run in that operator. A step is a function from rows to rows; results of more than [`MAX_ROWS`] rows leave as
+//! several chunks.
 
 use std::rc::Rc;
 
@@ -19,31 +20,50 @@ use crate::{Chunk, Result};
 /// One fused step: rows in, rows out (maybe none).
 pub type Step = Box<dyn FnMut(RecordBatch) -> Result<RecordBatch>>;
 
+/// Steps that run one after the other on every chunk.
+#[derive(Default)]
+pub struct Steps(Vec<Step>);
+
+impl Steps {
+    /// These steps in this order; none leave a chunk as it is.
+    pub fn new(steps: Vec<Step>) -> Self {
+        Steps(steps)
+    }
+
+    /// Sends what becomes of the chunk; a chunk without rows that says something else goes on as it is.
+    ///
+    /// # Errors
+    /// The first failure of a step; nothing is sent then.
+    pub fn run(&mut self, chunk: Chunk, mut send: impl FnMut(Chunk)) -> Result<()> {
+        if chunk.quiet || self.0.is_empty() {
+            send(chunk);
+            return Ok(());
+        }
+        give(run(&mut self.0, chunk)?, send);
+        Ok(())
+    }
+}
+
 /// Runs all steps, one after the other, on every chunk.
 pub fn stateless<'scope, T: Timestamp>(
     stream: Stream<'scope, T, Chunk>,
     name: &str,
     observer: Rc<dyn Observer>,
-    mut steps: Vec<Step>,
+    steps: Vec<Step>,
 ) -> Stream<'scope, T, Chunk> {
     let label = name.to_owned();
+    let mut steps = Steps::new(steps);
     let mut failed = false;
     stream.unary::<CapacityContainerBuilder<Chunk>, _, _, _>(Pipeline, name, move |_, _| {
         move |input, output| {
             input.for_each(|time, chunk| {
-                let mut chunk = std::mem::take(chunk);
+                let chunk = std::mem::take(chunk);
                 if failed {
                     return;
                 }
-                if chunk.quiet {
-                    return output.session(&time).give_container(&mut chunk);
-                }
-                match run(&mut steps, chunk) {
-                    Ok(chunk) => give(chunk, |mut piece| output.session(&time).give_container(&mut piece)),
-                    Err(error) => {
-                        failed = true;
-                        observer.failed(&label, error);
-                    }
+                if let Err(error) = steps.run(chunk, |mut piece| output.session(&time).give_container(&mut piece)) {
+                    failed = true;
+                    observer.failed(&label, error);
                 }
             });
         }

@@ -21,7 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arrow::array::RecordBatch;
 use thalweg_operators::driver::{Observer, Place, drive, drive_late};
 use thalweg_operators::source::source;
-use thalweg_operators::stateless::stateless;
+use thalweg_operators::stateless::{self, stateless};
 use thalweg_operators::watermark::{EventClock, Untimed, Watermark, WatermarkSpec};
 use thalweg_operators::{ChunkStream, Output, Pace, Time};
 use timely::dataflow::Scope;
@@ -29,7 +29,7 @@ use timely::dataflow::operators::Concatenate;
 
 use crate::clock::SharedClock;
 use crate::functions::datetime::now::BatchTime;
-use crate::plan::dataflow::{DataflowPlan, Kind, Node};
+use crate::plan::dataflow::{DataflowPlan, Kind, Node, Step};
 use crate::{Error, Result};
 use late::LateStreams;
 
@@ -107,9 +107,10 @@ impl Worker {
         let late_root = shared.plan.late.as_ref().map(|late| &late.root);
         let mut late = LateStreams::default();
         for ((n, sink), root) in sinks.into_iter().enumerate().zip([&shared.plan.root].into_iter().chain(late_root)) {
+            let (root, last) = last_steps(root)?;
             let rows = self.node(scope, root, &mut late)?;
             let name = if n == 0 { "sink" } else { "late-sink" };
-            drive(self.place(name, 1), vec![(rows, None)], sink);
+            drive(self.place(name, 1), vec![(rows, None)], sink.after(last));
         }
         Ok(())
     }
@@ -121,22 +122,22 @@ impl Worker {
         late: &mut LateStreams<'scope>,
     ) -> Result<ChunkStream<'scope>> {
         match node.kind {
-            Kind::Scan(scan) => return self.scan(scope, node, scan),
+            Kind::Scan(scan) => return self.scan(scope, node, scan, &[]),
             Kind::Late => return Ok(late.take(scope)),
             _ => {}
         }
         if node.is_differential() {
             return self.region(scope, node, late);
         }
+        if let (Kind::Map(steps), [Node { kind: Kind::Scan(scan), .. }]) = (&node.kind, node.inputs.as_slice()) {
+            return self.scan(scope, node, *scan, steps);
+        }
         let mut inputs = Vec::new();
         for input in &node.inputs {
             inputs.push(self.node(scope, input, late)?);
         }
         match &node.kind {
-            Kind::Map(steps) => {
-                let steps = steps.iter().map(steps::step).collect::<Result<_>>()?;
-                Ok(stateless(first(inputs)?, &node.id, self.observer(), steps))
-            }
+            Kind::Map(steps) => Ok(stateless(first(inputs)?, &node.id, self.observer(), steps::all(steps)?)),
             Kind::StaticJoin(join) => {
                 let step = join::static_join(join, &self.shared.statics)?;
                 let step = if node.changelog { region::signed(step) } else { step };
@@ -151,13 +152,21 @@ impl Worker {
         }
     }
 
-    fn scan<'scope>(&mut self, scope: Scope<'scope, Time>, node: &Node, scan: usize) -> Result<ChunkStream<'scope>> {
+    /// The lanes of a scan, each with the steps right behind it.
+    fn scan<'scope>(
+        &mut self,
+        scope: Scope<'scope, Time>,
+        node: &Node,
+        scan: usize,
+        behind: &[Step],
+    ) -> Result<ChunkStream<'scope>> {
         let shared = Arc::clone(&self.shared);
-        let streams = shared.lanes[scan].iter().map(|(lane, _)| {
+        let mut streams = Vec::new();
+        for (lane, _) in &shared.lanes[scan] {
             let feed = self.lanes.remove(lane).unwrap_or_else(Lane::absent);
-            source(scope, &node.id, self.observer(), move |activator| feed.open(activator))
-        });
-        let streams: Vec<_> = streams.collect();
+            let steps = steps::all(behind)?;
+            streams.push(source(scope, &node.id, self.observer(), steps, move |activator| feed.open(activator)));
+        }
         Ok(scope.concatenate(streams))
     }
 
@@ -237,6 +246,16 @@ impl Worker {
 
     fn observer(&self) -> Rc<dyn Observer> {
         self.observer.clone()
+    }
+}
+
+/// Steps that stand right before a sink run in it; those behind a source run there.
+fn last_steps(root: &Node) -> Result<(&Node, Vec<stateless::Step>)> {
+    match (&root.kind, root.inputs.as_slice()) {
+        (Kind::Map(steps), [input]) if !root.is_differential() && !matches!(input.kind, Kind::Scan(_)) => {
+            Ok((input, steps::all(steps)?))
+        }
+        _ => Ok((root, Vec::new())),
     }
 }
 

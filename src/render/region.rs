@@ -106,7 +106,7 @@ impl<'scope> Inside<'_, 'scope> {
             Kind::Rank(rank) => self.rank(node, rank, first),
             Kind::TableJoin(join) => self.join(node, join, first, inputs.next().ok_or_else(no_input)?),
             Kind::Map(steps) => {
-                let steps = steps.iter().map(steps::step).collect::<Result<_>>()?;
+                let steps = steps::all(steps)?;
                 Ok(stateless(first, &node.id, self.place.observer.clone(), steps))
             }
             Kind::StaticJoin(join) => {

@@ -1,10 +1,11 @@
-//! The last operator: hands rows to the worker's writer and tells the driver when an epoch is all there.
+//! The last operator: runs the steps right before it, hands rows to the worker's writer and tells the driver when an epoch is all there.
 
 use std::rc::Rc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use hdrhistogram::Histogram;
+use thalweg_operators::stateless::{Step, Steps};
 use thalweg_operators::{Chunk, Error as OperatorError, Logic, Output, Result};
 
 use super::observer::{Event, EventObserver, Outcome};
@@ -18,6 +19,7 @@ pub(crate) struct SinkLogic {
     schema: SchemaRef,
     observer: Rc<EventObserver>,
     clock: SharedClock,
+    steps: Steps,
     rows: u64,
     latency: Histogram<u64>,
 }
@@ -38,7 +40,12 @@ impl SinkLogic {
         observer: Rc<EventObserver>,
         clock: SharedClock,
     ) -> Self {
-        SinkLogic { number, writer, schema, observer, clock, rows: 0, latency: histogram() }
+        SinkLogic { number, writer, schema, observer, clock, steps: Steps::default(), rows: 0, latency: histogram() }
+    }
+
+    /// The same sink, which runs these steps on its rows first.
+    pub fn after(self, steps: Vec<Step>) -> Self {
+        SinkLogic { steps: Steps::new(steps), ..self }
     }
 
     fn write(&mut self, chunk: Chunk) -> crate::Result<()> {
@@ -57,7 +64,9 @@ impl SinkLogic {
 
 impl Logic for SinkLogic {
     fn on_rows(&mut self, _: usize, chunk: Chunk, _: &mut Output) -> Result<()> {
-        self.write(chunk).map_err(OperatorError::outside)
+        let mut pieces = Vec::new();
+        self.steps.run(chunk, |piece| pieces.push(piece))?;
+        pieces.into_iter().try_for_each(|piece| self.write(piece)).map_err(OperatorError::outside)
     }
 
     fn on_watermark(&mut self, _: &[i64], _: &mut Output) -> Result<()> {

@@ -12,8 +12,13 @@ use thalweg_operators::stateless::Step;
 use crate::plan::dataflow;
 use crate::{Error, Result};
 
+/// The running form of steps.
+pub(super) fn all(steps: &[dataflow::Step]) -> Result<Vec<Step>> {
+    steps.iter().map(step).collect()
+}
+
 /// The running form of a step.
-pub(super) fn step(step: &dataflow::Step) -> Result<Step> {
+fn step(step: &dataflow::Step) -> Result<Step> {
     Ok(match step {
         dataflow::Step::Filter(condition) => outside(filter(condition.clone())),
         dataflow::Step::Project(exprs, schema) => outside(project(exprs.clone(), schema.clone())),
