@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
+use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::conf::Conf;
@@ -98,6 +99,14 @@ impl Catalog {
             Entry::Table(source) => {
                 Some(SinkSpec { format: source.format, options: source.options, ..SinkSpec::default() })
             }
+            Entry::View(_) => None,
+        }
+    }
+
+    /// The columns that a table was declared with, if it was.
+    pub fn declared(&self, name: &str) -> Option<SchemaRef> {
+        match self.entry(name)? {
+            Entry::Table(source) => source.schema,
             Entry::View(_) => None,
         }
     }

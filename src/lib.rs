@@ -9,6 +9,7 @@ mod cassandra;
 pub mod catalog;
 pub mod checkpoint;
 pub mod clock;
+pub(crate) mod cold;
 pub mod conf;
 #[cfg(test)]
 pub(crate) mod conformance;

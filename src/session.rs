@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::catalog::{Catalog, Lookup};
 use crate::conf::Conf;
-use crate::frame::DataFrame;
+use crate::frame::{Column, DataFrame};
 use crate::functions::aggregate::{Aggregator, aggregator};
 use crate::functions::user::{Registered, UserFunction, UserFunctions};
 use crate::io::{DataFrameReader, DataStreamReader};
@@ -20,6 +20,7 @@ use crate::query::StreamingQueryManager;
 use crate::sinks::SinkSpec;
 use crate::sinks::memory::MemoryTables;
 use crate::sql::binder::{Binder, Tables};
+use crate::sql::parameters::Parameters;
 use crate::sql::relation::{not_found, qualified};
 use crate::{Error, Result, sql};
 
@@ -151,7 +152,28 @@ impl Session {
     /// # Errors
     /// `PARSE_SYNTAX_ERROR` with its place, and Spark's analysis errors.
     pub fn sql(&self, text: &str) -> Result<DataFrame> {
-        sql::statement::run(self, text)
+        sql::statement::run(self, text, &Parameters::default())
+    }
+
+    /// As [`Session::sql`], with values for the markers `:name` of the text. A value is a constant, never SQL:
+    /// `session.sql_with_args("SELECT * FROM t WHERE k = :key", [("key", lit("a"))])`.
+    ///
+    /// # Errors
+    /// `UNBOUND_SQL_PARAMETER` for a marker without value, `INVALID_SQL_ARG` for a value that is no constant.
+    pub fn sql_with_args<'a>(
+        &self,
+        text: &str,
+        values: impl IntoIterator<Item = (&'a str, Column)>,
+    ) -> Result<DataFrame> {
+        sql::statement::run(self, text, &Parameters::named(values)?)
+    }
+
+    /// As [`Session::sql_with_args`], with values for each `?` of the text in turn.
+    ///
+    /// # Errors
+    /// As [`Session::sql_with_args`].
+    pub fn sql_with_positions(&self, text: &str, values: impl IntoIterator<Item = Column>) -> Result<DataFrame> {
+        sql::statement::run(self, text, &Parameters::positional(values)?)
     }
 
     /// Registers a scalar function over whole columns under a name, for SQL and [`crate::frame::functions::call_udf`];

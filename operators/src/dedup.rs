@@ -12,6 +12,8 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 
+use crate::cold::Cold;
+use crate::cold::rows::{ColdRows, Cursor, Part, in_pieces};
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::{EventTime, column};
 use crate::expiry::Expiry;
@@ -65,8 +67,13 @@ pub struct Dedup {
     /// Keys that a checkpoint does not have yet, and those that it may have and are forgotten.
     marks: Marks,
     gone: Vec<RecordBatch>,
+    /// The keys for which there is no memory.
+    cold: Option<ColdRows>,
     metrics: StateMetrics,
 }
+
+/// The one bucket of cold keys.
+const BUCKET: i64 = 0;
 
 /// Columns with their fields.
 type Columns = Vec<(FieldRef, ArrayRef)>;
@@ -90,6 +97,7 @@ impl Dedup {
             groups: Vec::new(),
             marks: Marks::default(),
             gone: Vec::new(),
+            cold: None,
             metrics: StateMetrics::default(),
         })
     }
@@ -104,6 +112,7 @@ impl Dedup {
     /// Marks the rows whose key is new, and remembers the keys.
     fn note(&mut self, rows: &RecordBatch) -> Result<BooleanBuffer> {
         let keys: Vec<ArrayRef> = self.columns.iter().map(|key| rows.column(*key).clone()).collect();
+        self.warm(&keys, rows.num_rows())?;
         self.table.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
         self.expires.resize(self.table.group_count(), UNSEEN);
         let until = self.until(rows)?;
@@ -116,6 +125,9 @@ impl Dedup {
             first
         });
         self.marks.note(first.set_indices().map(|row| self.groups[row]), DIRTY);
+        if self.cold.is_some() {
+            self.marks.note(self.groups.iter().copied(), 0);
+        }
         if let Some(until) = until {
             let due = first.set_indices().map(|row| (until.value(row), self.groups[row]));
             self.expiry.extend(due.filter(|(time, _)| *time != NEVER));
@@ -134,13 +146,24 @@ impl Dedup {
         self.table.remove(&gone);
         gone.iter().for_each(|group| self.expires[*group as usize] = UNSEEN);
         self.metrics.rows_removed += gone.len() as u64;
+        while let Some(part) = self.take_due()? {
+            self.metrics.rows_removed += part.len() as u64;
+            if self.marks.tracks() {
+                let (columns, cell) = self.identity_of(part.keys)?;
+                self.gone.push(snapshot::gone(columns, &cell)?);
+            }
+        }
         Ok(())
     }
 
     /// Key group and keys of these live groups, and their positions in a snapshot.
     fn identity(&self, groups: &[u32]) -> Result<(Columns, Vec<usize>)> {
-        let keys = self.table.keys(groups)?;
-        let first = snapshot::group_column(snapshot::groups(&keys, groups.len())?);
+        self.identity_of(self.table.keys(groups)?)
+    }
+
+    fn identity_of(&self, keys: Vec<ArrayRef>) -> Result<(Columns, Vec<usize>)> {
+        let rows = keys.first().map_or(0, |column| column.len());
+        let first = snapshot::group_column(snapshot::groups(&keys, rows)?);
         let columns: Columns = std::iter::once(first).chain(self.fields.iter().cloned().zip(keys)).collect();
         let cell = (0..columns.len()).collect();
         Ok((columns, cell))
@@ -148,11 +171,86 @@ impl Dedup {
 
     /// These live groups as rows of a snapshot.
     fn rows(&self, groups: &[u32]) -> Result<RecordBatch> {
-        let (mut columns, _) = self.identity(groups)?;
-        let expires = Int64Array::from_iter_values(groups.iter().map(|g| self.expires[*g as usize]));
+        self.rows_of(self.table.keys(groups)?, groups.iter().map(|group| self.expires[*group as usize]))
+    }
+
+    /// Keys as rows of a snapshot, with the times at which they are forgotten.
+    fn rows_of(&self, keys: Vec<ArrayRef>, expires: impl Iterator<Item = i64>) -> Result<RecordBatch> {
+        let (mut columns, _) = self.identity_of(keys)?;
+        let expires = Int64Array::from_iter_values(expires);
         columns.push((Arc::new(Field::new("_expires", DataType::Int64, false)), Arc::new(expires)));
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    /// Brings back from the store what is known of these keys.
+    fn warm(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
+        let Some(cold) = self.cold.as_mut().filter(|cold| !cold.is_empty()) else { return Ok(()) };
+        let Some(unknown) = self.table.unknown(keys, rows, &mut self.groups)? else { return Ok(()) };
+        match cold.take(BUCKET, &unknown)? {
+            Some(part) => self.admit(&part),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes keys out of the store that the watermark has reached.
+    fn take_due(&mut self) -> Result<Option<Part>> {
+        self.cold.as_mut().map_or(Ok(None), |cold| cold.take_due(BUCKET, self.watermark))
+    }
+
+    /// Adds keys that are not here.
+    fn admit(&mut self, part: &Part) -> Result<()> {
+        self.put_back(&part.keys, &part.dues)?;
+        self.groups.iter().zip(&part.marks).for_each(|(group, marks)| self.marks.put_back(*group, *marks));
+        Ok(())
+    }
+
+    /// Adds keys that are not here, with the times at which they are forgotten; `groups` is left with their ids.
+    fn put_back(&mut self, keys: &[ArrayRef], expires: &[i64]) -> Result<()> {
+        self.table.reserve(expires.len());
+        self.table.lookup_or_insert(keys, expires.len(), &mut self.groups)?;
+        self.expires.resize(self.table.group_count(), UNSEEN);
+        let entries = || expires.iter().copied().zip(self.groups.iter().copied());
+        entries().for_each(|(time, group)| self.expires[group as usize] = time);
+        self.expiry.extend(entries().filter(|(time, _)| *time != NEVER));
+        Ok(())
+    }
+
+    /// Sends keys to the store if those in memory are too many, after `rows` more rows: half of them, which have not been in use for
+    /// longer.
+    fn relieve(&mut self, rows: usize) -> Result<()> {
+        let live = self.table.len();
+        let looks = self.cold.as_mut().is_some_and(|cold| cold.wants_look(rows, live));
+        if !looks || !self.cold.as_ref().is_some_and(|cold| cold.is_exceeded(self.size_bytes())) {
+            return Ok(());
+        }
+        let Dedup { cold: Some(cold), table, marks, .. } = self else { return Ok(()) };
+        let piece = cold.piece();
+        let leaving = marks.coldest(live.div_ceil(2), table.group_count(), |group| table.is_live(group));
+        for leaving in leaving.chunks(piece) {
+            let part = self.part(leaving)?;
+            self.cold.as_mut().map_or(Ok(()), |cold| cold.put(&part))?;
+        }
+        self.table.remove(&leaving);
+        let staying = self.part(&self.table.groups().collect::<Vec<_>>())?;
+        self.table = KeyTable::new(&self.fields)?;
+        (self.expires, self.expiry, self.marks) = (Vec::new(), Expiry::default(), self.marks.renewed());
+        self.admit(&staying)
+    }
+
+    fn part(&self, groups: &[u32]) -> Result<Part> {
+        Ok(Part {
+            bucket: BUCKET,
+            keys: self.table.keys(groups)?,
+            values: Vec::new(),
+            marks: groups.iter().map(|group| self.marks.of(*group)).collect(),
+            dues: groups.iter().map(|group| self.expires[*group as usize]).collect(),
+        })
+    }
+
+    fn size_bytes(&self) -> usize {
+        let times = self.expires.capacity() * size_of::<i64>() + self.expiry.size_bytes();
+        self.table.size_bytes() + times + self.marks.size_bytes()
     }
 
     /// When each row's key would be forgotten; `None` for never.
@@ -186,6 +284,7 @@ impl Logic for Dedup {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
         let rows = self.in_time(rows, out)?;
         let first = self.note(&rows)?;
+        self.relieve(rows.num_rows())?;
         let count = first.count_set_bits();
         self.metrics.rows_updated += count as u64;
         let kept = match count {
@@ -206,12 +305,25 @@ impl Logic for Dedup {
         self.evict()
     }
 
+    fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
+        if !self.columns.is_empty() {
+            self.marks.watch();
+            self.cold = Some(ColdRows::new(cold, self.table.types(), &[], self.event_time.is_some())?);
+        }
+        Ok(self.cold.is_some())
+    }
+
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let groups: Vec<u32> = self.table.groups().collect();
-        if groups.is_empty() {
-            return Ok(Vec::new());
+        let mut state = Vec::new();
+        if !groups.is_empty() {
+            state.push(self.rows(&groups)?);
         }
-        Ok(vec![self.rows(&groups)?])
+        let mut cursor = Cursor::all();
+        while let Some(part) = self.cold.as_mut().map_or(Ok(None), |cold| cold.next(&mut cursor))? {
+            state.push(self.rows_of(part.keys, part.dues.into_iter())?);
+        }
+        Ok(state)
     }
 
     fn tracks_changes(&mut self) -> bool {
@@ -223,34 +335,34 @@ impl Logic for Dedup {
         let mut changes = std::mem::take(&mut self.gone);
         let mut dirty = self.marks.take_dirty();
         dirty.retain(|group| self.table.is_live(*group));
+        let cell: Vec<usize> = (0..=self.fields.len()).collect();
         if !dirty.is_empty() {
-            let cell: Vec<usize> = (0..=self.fields.len()).collect();
             changes.push(snapshot::changed(&self.rows(&dirty)?, &cell)?);
         }
+        let mut cursor = Cursor::all();
+        while let Some(part) = self.cold.as_mut().map_or(Ok(None), |cold| cold.next_marked(DIRTY, &mut cursor))? {
+            changes.push(snapshot::changed(&self.rows_of(part.keys, part.dues.into_iter())?, &cell)?);
+        }
+        self.cold.iter_mut().for_each(|cold| cold.end_marked(DIRTY));
         Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        for batch in &state {
-            let Some((expires, keys)) = snapshot::columns(batch)?.split_last() else { continue };
+        for batch in in_pieces(state, self.cold.as_ref()) {
+            let Some((expires, keys)) = snapshot::columns(&batch)?.split_last() else { continue };
             let expires = expires.as_primitive_opt::<Int64Type>();
             let expires = expires.ok_or_else(|| Error::Internal("the state of a deduplication has no times".into()))?;
-            self.table.reserve(batch.num_rows());
-            self.table.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
-            self.expires.resize(self.table.group_count(), UNSEEN);
-            let entries = || expires.values().iter().copied().zip(self.groups.iter().copied());
-            entries().for_each(|(time, group)| self.expires[group as usize] = time);
-            self.expiry.extend(entries().filter(|(time, _)| *time != NEVER));
+            self.put_back(keys, expires.values())?;
+            self.relieve(batch.num_rows())?;
         }
         Ok(())
     }
 
     fn metrics(&mut self) -> StateMetrics {
-        let times = self.expires.capacity() * size_of::<i64>() + self.expiry.size_bytes();
-        let memory = self.table.size_bytes() + times + self.marks.size_bytes();
-        let held = StateMetrics { rows_total: self.table.len() as u64, memory_bytes: memory as u64, ..self.metrics };
-        self.metrics = StateMetrics::default();
-        held
+        self.metrics.rows_total = self.table.len() as u64;
+        self.metrics.memory_bytes = self.size_bytes() as u64;
+        self.cold.iter().for_each(|cold| cold.report(&mut self.metrics));
+        std::mem::take(&mut self.metrics)
     }
 }
 

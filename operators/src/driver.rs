@@ -1,7 +1,8 @@
 //! The operator driver: the one place that touches capabilities and frontiers.
 //!
 //! Around each stateful [`Logic`] stands one driver. It steps with the *frontier*, not with the rows at hand, so that a
-//! worker without rows still completes and snapshots an epoch.
+//! worker without rows still completes and snapshots an epoch. Logics in a row that nothing separates are one operator of timely's
+//! ([`Chain`]).
 //!
 //! ```text
 //!  rows of the epoch in progress ──► on_rows          rows of later epochs wait in `deferred`
@@ -15,7 +16,7 @@
 //! (a join with a time range, `withWatermark` itself) just says so, and timely holds the next operator's watermark back.
 //!
 //! Rows that a logic judges late leave through a second output, which exists only where somebody asked for them
-//! ([`Place::late`]); it carries epochs but no watermark.
+//! ([`Chain::build_with_late`]); it carries epochs but no watermark.
 //!
 //! No watermark is ahead of the epoch in progress: rows of a later epoch move it only once all operators are through with this one
 //! ([`crate::watermark`]). So rows that wait in `deferred` are not passed, and what was delivered at an epoch's end is the same on all
@@ -24,24 +25,24 @@
 //! Invariants: epochs are absorbed in order; `on_watermark` only rises; nothing is sent below the own capability; after an
 //! error the capability stays where it is, so that no epoch with missing rows can complete anywhere downstream.
 
-use std::collections::VecDeque;
+mod chain;
+mod metrics;
+mod stepper;
+
 use std::rc::Rc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::progress::Antichain;
-use timely::progress::frontier::MutableAntichain;
-use timely::scheduling::{Activator, SyncActivator};
+use timely::scheduling::SyncActivator;
 
+use crate::cold::Cold;
 use crate::event_time::{EventTime, drop_late, split_late};
-use crate::exchange::{Route, pact};
-use crate::time::{NO_WATERMARK, Time};
+use crate::exchange::Route;
+use crate::time::NO_WATERMARK;
 use crate::{Chunk, ChunkStream, Error, Result};
+
+pub use chain::Chain;
+pub use metrics::StateMetrics;
 
 /// When results of an epoch in progress may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,35 +51,6 @@ pub enum Pace {
     Eager,
     /// When the epoch closes, with the watermark that was fixed for it (micro-batch driver).
     Epoch,
-}
-
-/// What a stateful operator keeps, for progress reports. Counts are of this worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StateMetrics {
-    /// Keys (or rows, for joins) held now.
-    pub rows_total: u64,
-    /// Keys touched since the last report.
-    pub rows_updated: u64,
-    /// Keys evicted since the last report.
-    pub rows_removed: u64,
-    /// Rows dropped as late since the last report.
-    pub rows_dropped: u64,
-    /// Bytes of memory held.
-    pub memory_bytes: u64,
-    /// The processing time (microseconds since 1970) at which an epoch is wanted even if no row comes.
-    pub wakes_at: Option<i64>,
-}
-
-impl std::ops::AddAssign for StateMetrics {
-    /// The figures of several workers together; the earliest wish for an epoch.
-    fn add_assign(&mut self, more: StateMetrics) {
-        self.rows_total += more.rows_total;
-        self.rows_updated += more.rows_updated;
-        self.rows_removed += more.rows_removed;
-        self.rows_dropped += more.rows_dropped;
-        self.memory_bytes += more.memory_bytes;
-        self.wakes_at = [self.wakes_at, more.wakes_at].into_iter().flatten().min();
-    }
 }
 
 /// When an operator wants to be called though nothing has come.
@@ -93,8 +65,8 @@ pub struct Wake {
 /// A stateful operator: a pure function of rows, event time and epochs. Knows no capabilities.
 ///
 /// # Order of calls
-/// `restore`?, `tracks_changes`?, after a restart `on_watermark` with the recovered watermark, then per epoch: `on_rows`*,
-/// (`on_watermark` `on_rows`*)*, `on_complete`, `changes`? or `snapshot`?
+/// `goes_cold`?, `on_watermark` with the recovered watermark, `restore`*, `tracks_changes`?, after a restart `on_watermark` once more, then per
+/// epoch: `on_rows`*, (`on_watermark` `on_rows`*)*, `on_complete`, `changes`? or `snapshot`?
 pub trait Logic: 'static {
     /// Rows of the epoch in progress arrived at input `port`.
     fn on_rows(&mut self, port: usize, chunk: Chunk, out: &mut Output) -> Result<()>;
@@ -135,6 +107,15 @@ pub trait Logic: 'static {
     /// to the change.
     fn changes(&mut self) -> Result<Vec<RecordBatch>> {
         Err(Error::Internal("the operator does not track changes".into()))
+    }
+
+    /// Asked before everything else, where state may exceed memory: true if from now on state beyond the budget goes there; false if
+    /// this operator keeps all of it in memory.
+    ///
+    /// # Errors
+    /// State that cannot be written as bytes.
+    fn goes_cold(&mut self, _cold: Cold) -> Result<bool> {
+        Ok(false)
     }
 
     /// Takes back what `snapshot` gave (several workers' snapshots, filtered to this worker's key groups).
@@ -249,7 +230,7 @@ impl Output {
     }
 }
 
-/// What the outside hears from an operator, on the worker's thread.
+/// What the outside hears from an operator, and asks of it, on the worker's thread.
 pub trait Observer {
     /// The operator failed; the query should end.
     fn failed(&self, operator: &str, error: Error);
@@ -259,6 +240,17 @@ pub trait Observer {
 
     /// State of operator `operator` on this worker after `epoch`.
     fn snapshot(&self, operator: &str, epoch: u64, state: State);
+
+    /// Told once how another thread can have an operator see that [`Observer::asked`] has risen.
+    fn listens(&self, _operator: &str, _activator: SyncActivator) {}
+
+    /// The number of the newest request for figures in the midst of an epoch.
+    fn asked(&self) -> u64 {
+        0
+    }
+
+    /// The answer to request `asked`: an operator's figures now; those of changes count since the last [`State`].
+    fn figures(&self, _operator: &str, _asked: u64, _metrics: StateMetrics) {}
 }
 
 /// An operator after an epoch, on one worker.
@@ -289,333 +281,14 @@ pub struct Place {
     pub watermarks: Vec<i64>,
     /// Listens to failures and snapshots.
     pub observer: Rc<dyn Observer>,
-    /// Somebody wants the late rows ([`drive_late`]), in this shape.
-    pub late: Option<LateShape>,
 }
 
-/// Puts `logic` behind its inputs, each with its route (`None`: rows stay on their worker).
+/// Puts `logic` behind its inputs, each with its route (`None`: rows stay on their worker), as an operator of its own.
 pub fn drive<'scope, L: Logic>(
     place: Place,
     inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
     logic: L,
 ) -> ChunkStream<'scope> {
-    drive_boxed(place, inputs, Box::new(logic))
-}
-
-/// [`drive_boxed`], with the stream of late rows beside the results if the place's `late` asks for one.
-pub fn drive_late<'scope>(
-    place: Place,
-    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
-    logic: Box<dyn Logic>,
-) -> (ChunkStream<'scope>, Option<ChunkStream<'scope>>) {
-    build(place, inputs, logic)
-}
-
-type Pull<'a> = Box<dyn FnMut(&mut dyn FnMut(Time, Chunk)) + 'a>;
-
-/// [`drive`] for a logic chosen at run time.
-pub fn drive_boxed<'scope>(
-    place: Place,
-    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
-    logic: Box<dyn Logic>,
-) -> ChunkStream<'scope> {
-    build(place, inputs, logic).0
-}
-
-fn build<'scope>(
-    place: Place,
-    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
-    mut logic: Box<dyn Logic>,
-) -> (ChunkStream<'scope>, Option<ChunkStream<'scope>>) {
-    let scope = inputs[0].0.scope();
-    let mut builder = OperatorBuilder::new(place.name.clone(), scope);
-    logic.wakes_by(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
-    let mut pulls: Vec<Pull<'static>> = Vec::new();
-    for (stream, route) in inputs {
-        pulls.push(match route {
-            Some(route) => input(&mut builder, stream, pact(route)),
-            None => input(&mut builder, stream, Pipeline),
-        });
-    }
-    let (mut output, stream) = output(&mut builder);
-    let (mut late_output, late_stream) = place.late.as_ref().map(|_| self::output(&mut builder)).unzip();
-    let alarm = Alarm { activator: scope.worker().activator_for(builder.operator_info().address), set_for: None };
-    builder.build(move |capabilities| {
-        let mut stepper = Stepper::new(place, logic, capabilities, pulls.len(), alarm);
-        move |frontiers| {
-            for (port, pull) in pulls.iter_mut().enumerate() {
-                pull(&mut |time, chunk| stepper.accept(port, time.epoch, chunk));
-            }
-            stepper.step(frontiers, |way, capability, chunk| match (way, &mut late_output) {
-                (Way::Late, Some(output)) => output.activate().session(capability).give_container(chunk),
-                _ => output.activate().session(capability).give_container(chunk),
-            });
-        }
-    });
-    (stream, late_stream)
-}
-
-type Outputs = OutputBuilder<Time, CapacityContainerBuilder<Chunk>>;
-
-/// An output whose capabilities the driver alone decides on.
-fn output<'scope>(builder: &mut OperatorBuilder<'scope, Time>) -> (Outputs, ChunkStream<'scope>) {
-    let (output, stream) = builder.new_output_connection::<Chunk, _>(Vec::<(usize, Antichain<_>)>::new());
-    (OutputBuilder::from(output), stream)
-}
-
-/// Which output something leaves by.
-enum Way {
-    Results,
-    Late,
-}
-
-fn input<'scope, P: ParallelizationContract<Time, Chunk>>(
-    builder: &mut OperatorBuilder<'scope, Time>,
-    stream: ChunkStream<'scope>,
-    pact: P,
-) -> Pull<'static> {
-    let mut handle = builder.new_input_connection(stream, pact, Vec::<(usize, Antichain<_>)>::new());
-    Box::new(move |accept| handle.for_each(|time, chunk| accept(*time.time(), std::mem::take(chunk))))
-}
-
-/// Wakes an operator at a processing time.
-struct Alarm {
-    activator: Activator,
-    /// The time it is set for; it may have rung already.
-    set_for: Option<i64>,
-}
-
-impl Alarm {
-    /// An alarm that rang a little early, or rings any moment, is set again: the worst is one step too many.
-    const EARLY: Duration = Duration::from_millis(2);
-
-    fn set(&mut self, wake: Option<Wake>) {
-        let Some(Wake { at, after }) = wake else { return };
-        if self.set_for != Some(at) || after <= Self::EARLY {
-            self.set_for = Some(at);
-            self.activator.activate_after(after.max(Duration::from_millis(1)));
-        }
-    }
-}
-
-/// One operator's progress through epochs and watermarks.
-struct Stepper {
-    name: String,
-    observer: Rc<dyn Observer>,
-    logic: Box<dyn Logic>,
-    out: Output,
-    /// `None` after a failure's report or once all inputs ended.
-    capability: Option<Capability<Time>>,
-    late: Option<LatePort>,
-    epoch: u64,
-    /// What `on_watermark` was last called with.
-    delivered: Vec<i64>,
-    /// Whether the logic knows the watermark it starts with.
-    started: bool,
-    /// Whether the logic gives changes.
-    tracks: bool,
-    ready: Vec<(usize, Chunk)>,
-    deferred: VecDeque<(u64, usize, Chunk)>,
-    failed: bool,
-    alarm: Alarm,
-}
-
-/// The output for late rows.
-struct LatePort {
-    shape: LateShape,
-    capability: Capability<Time>,
-}
-
-impl Stepper {
-    /// `capabilities`: that of the results, then that of late rows if somebody wants them.
-    fn new(
-        place: Place,
-        mut logic: Box<dyn Logic>,
-        capabilities: Vec<Capability<Time>>,
-        ports: usize,
-        alarm: Alarm,
-    ) -> Self {
-        let tracks = place.observer.wants_snapshot(place.epoch) && logic.tracks_changes();
-        let mut capabilities = capabilities.into_iter();
-        let capability = capabilities.next();
-        let late = place.late.zip(capabilities.next()).map(|(shape, capability)| LatePort { shape, capability });
-        let out = Output::new(place.pace);
-        let mut delivered = place.watermarks;
-        delivered.resize(ports, NO_WATERMARK);
-        Stepper {
-            name: place.name,
-            observer: place.observer,
-            logic,
-            out: if late.is_some() { out.with_late() } else { out },
-            capability,
-            late,
-            epoch: place.epoch,
-            started: delivered.iter().all(|watermark| *watermark == NO_WATERMARK),
-            tracks,
-            delivered,
-            ready: Vec::new(),
-            deferred: VecDeque::new(),
-            failed: false,
-            alarm,
-        }
-    }
-
-    fn accept(&mut self, port: usize, epoch: u64, chunk: Chunk) {
-        if epoch <= self.epoch {
-            self.ready.push((port, chunk));
-        } else {
-            self.deferred.push_back((epoch, port, chunk));
-        }
-    }
-
-    fn step(&mut self, frontiers: &[MutableAntichain<Time>], mut send: impl FnMut(Way, &Capability<Time>, &mut Chunk)) {
-        if self.failed {
-            self.ready.clear();
-            self.deferred.clear();
-            return;
-        }
-        if let Err(error) = self.advance(frontiers, &mut send) {
-            self.failed = true;
-            self.observer.failed(&self.name, error);
-        }
-    }
-
-    fn advance(
-        &mut self,
-        frontiers: &[MutableAntichain<Time>],
-        send: &mut impl FnMut(Way, &Capability<Time>, &mut Chunk),
-    ) -> Result<()> {
-        self.start()?;
-        self.absorb()?;
-        self.send(send)?;
-        let Some(epoch) = frontiers.iter().flat_map(|f| f.frontier().to_owned()).map(|time| time.epoch).min() else {
-            self.capability = None;
-            self.late = None;
-            return Ok(());
-        };
-        let watermarks = watermarks(frontiers);
-        if self.out.eager() {
-            self.deliver(&watermarks)?;
-            self.send(send)?;
-        }
-        while self.epoch < epoch {
-            self.deliver(&watermarks)?;
-            self.complete()?;
-            self.send(send)?;
-            self.epoch += 1;
-            self.raise();
-            self.undefer();
-            self.absorb()?;
-            self.send(send)?;
-        }
-        if self.out.eager() {
-            self.ring()?;
-            self.send(send)?;
-        }
-        self.raise_to(&watermarks);
-        Ok(())
-    }
-
-    /// Calls the logic if its time has come, and sets the alarm for the next.
-    fn ring(&mut self) -> Result<()> {
-        if self.logic.wake().is_some_and(|wake| wake.after.is_zero()) {
-            self.logic.on_wake(&mut self.out)?;
-        }
-        self.alarm.set(self.logic.wake());
-        Ok(())
-    }
-
-    /// Tells the logic the watermark it starts with, so that rows late before a restart are late after it.
-    fn start(&mut self) -> Result<()> {
-        match std::mem::replace(&mut self.started, true) {
-            true => Ok(()),
-            false => self.logic.on_watermark(&self.delivered, &mut self.out),
-        }
-    }
-
-    fn absorb(&mut self) -> Result<()> {
-        for (port, chunk) in std::mem::take(&mut self.ready) {
-            self.out.note(chunk.ingest);
-            self.logic.on_rows(port, chunk, &mut self.out)?;
-        }
-        Ok(())
-    }
-
-    fn undefer(&mut self) {
-        let epoch = self.epoch;
-        let (now, later) = self.deferred.drain(..).partition(|(at, _, _)| *at <= epoch);
-        self.deferred = later;
-        let now: VecDeque<_> = now;
-        self.ready.extend(now.into_iter().map(|(_, port, chunk)| (port, chunk)));
-    }
-
-    fn deliver(&mut self, watermarks: &[i64]) -> Result<()> {
-        let risen: Vec<i64> = self.delivered.iter().zip(watermarks).map(|(old, new)| *old.max(new)).collect();
-        if risen != self.delivered {
-            self.delivered = risen;
-            self.logic.on_watermark(&self.delivered, &mut self.out)?;
-        }
-        Ok(())
-    }
-
-    fn complete(&mut self) -> Result<()> {
-        self.logic.on_complete(self.epoch, &mut self.out)?;
-        self.out.ingest = 0;
-        let batches = match self.observer.wants_snapshot(self.epoch) {
-            true if self.tracks => self.logic.changes()?,
-            true => self.logic.snapshot()?,
-            false => Vec::new(),
-        };
-        let changes = self.tracks;
-        let state = State { batches, changes, watermarks: self.delivered.clone(), metrics: self.logic.metrics() };
-        self.observer.snapshot(&self.name, self.epoch, state);
-        Ok(())
-    }
-
-    fn send(&mut self, send: &mut impl FnMut(Way, &Capability<Time>, &mut Chunk)) -> Result<()> {
-        let chunks = self.out.take();
-        if let Some(capability) = &self.capability {
-            chunks.into_iter().for_each(|mut chunk| send(Way::Results, capability, &mut chunk));
-        }
-        let Some(late) = &mut self.late else { return Ok(()) };
-        for rows in self.out.take_late() {
-            let mut chunk = Chunk::new((late.shape)(rows)?, self.out.ingest, 0);
-            send(Way::Late, &late.capability, &mut chunk);
-        }
-        Ok(())
-    }
-
-    /// Raises the own capabilities to the epoch in progress.
-    fn raise(&mut self) {
-        let epoch = self.epoch;
-        if let Some(late) = &mut self.late {
-            late.capability.downgrade(&Time::new(epoch, NO_WATERMARK));
-        }
-        if let Some(capability) = &mut self.capability {
-            let watermark = capability.time().watermark;
-            capability.downgrade(&Time::new(epoch, watermark));
-        }
-    }
-
-    /// Raises the own capability's watermark to what the logic promises.
-    fn raise_to(&mut self, watermarks: &[i64]) {
-        let acted: Vec<i64> = if self.out.eager() { self.delivered.clone() } else { watermarks.to_vec() };
-        let promised = self.logic.output_watermark(&acted);
-        let epoch = self.epoch;
-        if let Some(capability) = &mut self.capability {
-            let watermark = promised.max(capability.time().watermark);
-            if Time::new(epoch, watermark) != *capability.time() {
-                capability.downgrade(&Time::new(epoch, watermark));
-            }
-        }
-    }
-}
-
-/// The smallest watermark in each input's frontier. An input that has ended promises nothing new: what was delivered stays,
-/// because inputs end one after the other when a query is stopped, and that may close no window. The same holds when only
-/// workers are left that have no rows of their own to wait for, whose watermark is the end of time.
-fn watermarks(frontiers: &[MutableAntichain<Time>]) -> Vec<i64> {
-    let least = |frontier: &MutableAntichain<Time>| frontier.frontier().iter().map(|time| time.watermark).min();
-    let promised = |frontier| least(frontier).filter(|watermark| *watermark != i64::MAX);
-    frontiers.iter().map(|frontier| promised(frontier).unwrap_or(NO_WATERMARK)).collect()
+    let inputs = inputs.into_iter().map(|(stream, route)| (Chain::from(stream), route)).collect();
+    Chain::behind(inputs, place, Box::new(logic)).build()
 }

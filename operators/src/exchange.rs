@@ -41,7 +41,7 @@ impl Splitter {
         self.rows.iter_mut().for_each(Vec::clear);
         let workers = self.rows.len();
         for (row, hash) in self.hashes.iter().enumerate() {
-            self.rows[keys::key_group(*hash) % workers].push(row as u32);
+            self.rows[keys::owner(keys::key_group(*hash), workers)].push(row as u32);
         }
     }
 

@@ -220,7 +220,7 @@ fn split(rows: &RecordBatch, route: Option<&Route>, instances: usize) -> Result<
     keys::route(&columns, rows.num_rows(), &mut hashes)?;
     let mut parts = Vec::new();
     for instance in 0..instances {
-        let mine = |row: &u32| keys::key_group(hashes[*row as usize]) % instances == instance;
+        let mine = |row: &u32| keys::owner(keys::key_group(hashes[*row as usize]), instances) == instance;
         let mine = UInt32Array::from_iter_values((0..rows.num_rows() as u32).filter(mine));
         parts.push((instance, take_record_batch(rows, &mine)?));
     }

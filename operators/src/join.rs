@@ -19,8 +19,8 @@ mod store;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{prep_null_mask_filter, take};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 
 use crate::{Error, Result};
@@ -55,11 +55,6 @@ pub(crate) fn holds(condition: &Condition, rows: &RecordBatch) -> Result<Boolean
         0 => mask,
         _ => prep_null_mask_filter(&mask),
     })
-}
-
-/// Rows `rows` of the columns.
-fn pick(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
-    columns.iter().map(|column| Ok(take(column, rows, None)?)).collect()
 }
 
 /// Joined rows of one side's columns and the other's; `first_left` says whose come first.

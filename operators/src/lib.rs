@@ -10,6 +10,7 @@ pub mod aggregate;
 pub mod arbitrary;
 pub mod change;
 pub mod chunk;
+pub mod cold;
 pub mod dedup;
 pub mod driver;
 pub mod error;

@@ -8,33 +8,60 @@
 pub(crate) const TOUCHED: u8 = 1;
 /// Not in a checkpoint yet as it is now.
 pub(crate) const DIRTY: u8 = 2;
+/// In use since the marks were last [`Marks::renewed`].
+const USED: u8 = 4;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Marks {
     /// What is true of each id; the lists name an id once.
     marks: Vec<u8>,
     touched: Vec<u32>,
     dirty: Vec<u32>,
-    tracks: bool,
+    /// The marks that are noted.
+    noted: u8,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks { marks: Vec::new(), touched: Vec::new(), dirty: Vec::new(), noted: TOUCHED }
+    }
 }
 
 impl Marks {
     /// Changes are noted for checkpoints from now on.
     pub fn track(&mut self) {
-        self.tracks = true;
+        self.noted |= DIRTY;
     }
 
     /// Whether changes are noted for checkpoints.
     pub fn tracks(&self) -> bool {
-        self.tracks
+        self.noted & DIRTY != 0
     }
 
-    /// These ids are [`TOUCHED`] or [`DIRTY`] or both.
+    /// From now on it is noted which ids are in use, for [`Marks::coldest`].
+    pub fn watch(&mut self) {
+        self.noted |= USED;
+    }
+
+    /// Nothing of any id, and the same things noted.
+    pub fn renewed(&self) -> Marks {
+        Marks { noted: self.noted, ..Marks::default() }
+    }
+
+    /// These ids are [`TOUCHED`] or [`DIRTY`] or both; with neither they are only in use.
     pub fn note(&mut self, ids: impl IntoIterator<Item = u32>, what: u8) {
-        let wanted = if self.tracks { what } else { what & TOUCHED };
+        let wanted = (what | USED) & self.noted;
         if wanted != 0 {
             ids.into_iter().for_each(|id| self.note_one(id, wanted));
+        }
+    }
+
+    /// What was true of an id while it was elsewhere; that does not make it one in use.
+    pub fn put_back(&mut self, id: u32, marks: u8) {
+        let marks = marks & self.noted & !USED;
+        if marks != 0 {
+            self.note_one(id, marks);
         }
     }
 
@@ -76,6 +103,19 @@ impl Marks {
         std::mem::take(&mut self.dirty)
     }
 
+    /// Whether an id is [`TOUCHED`], [`DIRTY`], both or neither.
+    pub fn of(&self, id: u32) -> u8 {
+        self.marks.get(id as usize).map_or(0, |mark| mark & (TOUCHED | DIRTY))
+    }
+
+    /// Up to `wanted` of the ids below `count` that are live: first those that are not in use, then the newest. What has been here for
+    /// longer and is still in use stays.
+    pub fn coldest(&self, wanted: usize, count: usize, is_live: impl Fn(u32) -> bool) -> Vec<u32> {
+        let is_used = |id: &u32| self.marks.get(*id as usize).is_some_and(|mark| mark & USED != 0);
+        let (used, unused): (Vec<u32>, Vec<u32>) = (0..count as u32).filter(|id| is_live(*id)).partition(is_used);
+        unused.into_iter().chain(used.into_iter().rev()).take(wanted).collect()
+    }
+
     /// Memory held, in bytes.
     pub fn size_bytes(&self) -> usize {
         self.marks.capacity() + (self.touched.capacity() + self.dirty.capacity()) * size_of::<u32>()
@@ -98,5 +138,26 @@ mod tests {
         marks.note([3], DIRTY);
         assert_eq!((marks.take_touched(), marks.take_dirty()), (vec![3, 1], vec![3]));
         assert!(marks.take_dirty().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_in_use_leaves_first() {
+        let mut marks = Marks::default();
+        marks.watch();
+        marks.note([0, 2], 0);
+        assert_eq!(marks.coldest(3, 5, |id| id != 3), [1, 4, 2]);
+        assert_eq!(marks.coldest(9, 5, |id| id == 2), [2]);
+        assert!(marks.coldest(9, 5, |_| false).is_empty());
+        assert_eq!(marks.renewed().coldest(2, 5, |_| true), [0, 1], "none is in use any more");
+    }
+
+    #[test]
+    fn what_comes_back_is_marked_as_it_was_and_not_in_use() {
+        let mut marks = Marks::default();
+        marks.watch();
+        marks.put_back(0, TOUCHED | DIRTY | USED);
+        assert_eq!((marks.of(0), marks.touched()), (TOUCHED, &[0][..]), "dirty ids are not tracked");
+        marks.note([1], 0);
+        assert_eq!(marks.coldest(1, 2, |_| true), [0]);
     }
 }

@@ -16,6 +16,7 @@
 //! an open session would take it; rows whose session has no length (a gap of zero or less, a null time) vanish.
 
 mod changes;
+mod cold;
 mod spans;
 mod states;
 #[cfg(test)]
@@ -34,6 +35,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimeUnit
 use crate::change::rows::net;
 use crate::change::{inserted, retracted, without_change};
 use crate::chunk::MAX_ROWS;
+use crate::cold::Cold;
+use crate::cold::rows::in_pieces;
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::times;
 use crate::expiry::Expiry;
@@ -43,6 +46,7 @@ use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
 use changes::Shown;
+use cold::ColdSessions;
 use spans::{Place, Spans};
 use states::States;
 
@@ -82,6 +86,8 @@ pub struct Sessions {
     /// Keys whose sessions a checkpoint does not have as they are, and those that it may have and have no session any more.
     marks: Marks,
     gone: Vec<RecordBatch>,
+    /// The keys for whose sessions there is no memory.
+    cold: Option<ColdSessions>,
     metrics: StateMetrics,
 }
 
@@ -108,6 +114,7 @@ impl Sessions {
             groups: Vec::new(),
             marks: Marks::default(),
             gone: Vec::new(),
+            cold: None,
             metrics: StateMetrics::default(),
             spec,
         })
@@ -156,12 +163,14 @@ impl Sessions {
 
     fn absorb(&mut self, rows: &RecordBatch, starts: &[i64], ends: &[i64]) -> Result<()> {
         let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|key| rows.column(*key).clone()).collect();
+        self.warm(&keys, rows.num_rows())?;
         self.keys.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
         self.marks.note(self.groups.iter().copied(), DIRTY);
         let assigned = self.assign(starts, ends);
         self.remember(&assigned)?;
         self.states.update(&assigned.ids, self.spans.id_count(), rows)?;
         self.states.merge(&assigned.merged, self.spans.id_count())?;
+        self.metrics.rows_updated += assigned.new.len() as u64;
         self.finish(assigned);
         Ok(())
     }
@@ -209,13 +218,11 @@ impl Sessions {
 
     /// Files new sessions for expiry, and lets go of those that went into others.
     fn finish(&mut self, assigned: spans::Assigned) {
-        let updated = assigned.new.len();
         if self.spec.mode.closes() {
             self.expiry.extend(assigned.new.iter().map(|(id, end)| (*end, *id)));
         } else {
             assigned.merged.iter().for_each(|(from, _)| self.spans.free(*from));
         }
-        self.metrics.rows_updated += updated as u64;
     }
 
     /// Sessions that the watermark has reached leave.
@@ -223,6 +230,16 @@ impl Sessions {
         if !self.spec.mode.closes() || self.watermark == NO_WATERMARK {
             return Ok(());
         }
+        self.close_hot(out)?;
+        while self.warm_due()? {
+            let closed = self.metrics.rows_removed;
+            self.close_hot(out)?;
+            self.relieve((self.metrics.rows_removed - closed) as usize, None)?;
+        }
+        Ok(())
+    }
+
+    fn close_hot(&mut self, out: &mut Output) -> Result<()> {
         let (mut due, mut closed, mut grown) = (Vec::new(), Vec::new(), Vec::new());
         self.expiry.expire(self.watermark, &mut due);
         for id in due {
@@ -312,6 +329,36 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// Adds sessions of keys that have none here; all of them have been shown. `groups` is left with the key group of each.
+    fn take_back(
+        &mut self,
+        keys: &[ArrayRef],
+        starts: &Int64Array,
+        ends: &Int64Array,
+        states: &[ArrayRef],
+    ) -> Result<()> {
+        self.keys.reserve(starts.len());
+        self.keys.lookup_or_insert(keys, starts.len(), &mut self.groups)?;
+        let assigned = self.assign(starts.values(), ends.values());
+        self.states.restore(&assigned.ids, self.spans.id_count(), states)?;
+        let (ids, places) = self.spans.places(&assigned.ids);
+        self.shown.show(&ids, &places, self.spans.id_count());
+        self.finish(assigned);
+        Ok(())
+    }
+
+    /// State to restore; the sessions of a key may lie in several pieces.
+    fn pieces(&self, state: Vec<RecordBatch>) -> impl Iterator<Item = RecordBatch> + use<> {
+        in_pieces(state, self.cold.as_ref().map(|cold| &cold.rows))
+    }
+
+    fn size_bytes(&self) -> usize {
+        let tables = self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes();
+        tables + self.shown.size_bytes() + self.states.size_bytes() + self.marks.size_bytes()
+    }
+}
+
 /// A column of a snapshot, `at` of those behind the key group.
 fn state_column(at: usize, column: ArrayRef) -> (FieldRef, ArrayRef) {
     let name = ["_start", "_end"].get(at).map_or_else(|| format!("c{at}"), |name| (*name).to_owned());
@@ -342,7 +389,10 @@ impl Logic for Sessions {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
         let (rows, starts, ends) = self.admit(self.in_time_order(rows)?, out)?;
         self.absorb(&rows, starts.values(), ends.values())?;
-        if out.eager() { self.flush(out) } else { Ok(()) }
+        if out.eager() {
+            self.flush(out)?;
+        }
+        self.relieve(rows.num_rows(), Some(out))
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
@@ -353,7 +403,10 @@ impl Logic for Sessions {
 
     fn on_complete(&mut self, _: u64, out: &mut Output) -> Result<()> {
         match self.spec.mode {
-            Mode::Complete => self.emit(&self.spans.ids(), out),
+            Mode::Complete => {
+                self.emit(&self.spans.ids(), out)?;
+                self.emit_cold(out)
+            }
             Mode::Append | Mode::Update | Mode::Changelog { .. } => {
                 self.flush(out)?;
                 self.close(out)
@@ -361,12 +414,17 @@ impl Logic for Sessions {
         }
     }
 
+    fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
+        self.set_cold(cold)
+    }
+
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let ids = self.spans.ids();
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        let mut state = self.snapshot_cold()?;
+        if !ids.is_empty() {
+            state.push(self.state_of(&ids)?);
         }
-        Ok(vec![self.state_of(&ids)?])
+        Ok(state)
     }
 
     fn tracks_changes(&mut self) -> bool {
@@ -382,35 +440,28 @@ impl Logic for Sessions {
         if !ids.is_empty() {
             changes.push(snapshot::changed(&self.state_of(&ids)?, &self.cell())?);
         }
+        changes.extend(self.changes_cold()?);
         Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        for batch in &state {
+        for batch in self.pieces(state) {
             let foreign = || Error::Internal("the state is not of session windows".into());
-            let [starts, ends, rest @ ..] = snapshot::columns(batch)? else { return Err(foreign()) };
+            let [starts, ends, rest @ ..] = snapshot::columns(&batch)? else { return Err(foreign()) };
             let (keys, states) = rest.split_at_checked(self.spec.keys.len()).ok_or_else(foreign)?;
             let starts = starts.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
             let ends = ends.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
-            self.keys.reserve(batch.num_rows());
-            self.keys.lookup_or_insert(keys, batch.num_rows(), &mut self.groups)?;
-            let assigned = self.assign(starts.values(), ends.values());
-            self.states.restore(&assigned.ids, self.spans.id_count(), states)?;
-            // State is of a closed epoch: all its sessions have been shown.
-            let (ids, places) = self.spans.places(&assigned.ids);
-            self.shown.show(&ids, &places, self.spans.id_count());
-            self.finish(assigned);
+            self.warm(keys, batch.num_rows())?;
+            self.take_back(keys, starts, ends, states)?;
+            self.relieve(batch.num_rows(), None)?;
         }
-        self.metrics = StateMetrics::default();
         Ok(())
     }
 
     fn metrics(&mut self) -> StateMetrics {
-        let tables =
-            self.keys.size_bytes() + self.spans.size_bytes() + self.expiry.size_bytes() + self.shown.size_bytes();
-        let memory_bytes = (tables + self.states.size_bytes() + self.marks.size_bytes()) as u64;
-        let metrics = StateMetrics { rows_total: self.spans.len() as u64, memory_bytes, ..self.metrics };
-        self.metrics = StateMetrics::default();
-        metrics
+        self.metrics.rows_total = self.spans.len() as u64;
+        self.metrics.memory_bytes = self.size_bytes() as u64;
+        self.cold.iter().for_each(|cold| cold.rows.report(&mut self.metrics));
+        std::mem::take(&mut self.metrics)
     }
 }

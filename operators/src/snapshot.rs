@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt8Type};
 
 use crate::{Error, Result, keys};
 
-pub use changes::{changed, coalesced, gone, merged, summed};
+pub use changes::{Merge, adds_up, changed, coalesced, gone, merged, summed};
 
 /// Name of the first column.
 pub const GROUP: &str = "_group";
@@ -76,11 +76,19 @@ pub fn owned(state: &[RecordBatch], worker: usize, workers: usize) -> Result<Vec
     let mut owned = Vec::new();
     for batch in state {
         columns(batch)?;
-        let groups = batch.column(0).as_primitive::<UInt8Type>();
-        let mine = |row| groups.value(row) as usize % workers == worker;
-        let mine = BooleanArray::new(BooleanBuffer::collect_bool(groups.len(), mine), None);
-        owned.push(filter_record_batch(batch, &mine)?);
+        owned.push(of_groups(batch, |group| keys::owner(usize::from(group), workers) == worker)?);
     }
     owned.retain(|batch| batch.num_rows() > 0);
     Ok(owned)
+}
+
+/// The rows of a snapshot, or of changes, that are of key groups for which `keep` holds; all of them if it has no key groups.
+///
+/// # Errors
+/// None that input could cause.
+pub fn of_groups(batch: &RecordBatch, keep: impl Fn(u8) -> bool) -> Result<RecordBatch> {
+    let groups = batch.columns().first().and_then(|groups| groups.as_primitive_opt::<UInt8Type>());
+    let Some(groups) = groups else { return Ok(batch.clone()) };
+    let keep = BooleanBuffer::collect_bool(groups.len(), |row| keep(groups.value(row)));
+    Ok(filter_record_batch(batch, &BooleanArray::new(keep, None))?)
 }

@@ -141,6 +141,7 @@ fn builder(connection: &Connection, keyspace: String) -> SessionBuilder {
         .known_nodes(&connection.nodes)
         .connection_timeout(connection.connect_timeout)
         .compression(connection.compression)
+        .tls_context(connection.tls.clone())
         .keyspaces_to_fetch([keyspace])
         .default_execution_profile_handle(profile.into_handle());
     if let Some(connections) = NonZeroUsize::new(connection.connections) {

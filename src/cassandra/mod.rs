@@ -13,6 +13,7 @@ pub(crate) mod errors;
 pub(crate) mod numbers;
 pub(crate) mod options;
 pub(crate) mod table;
+pub(crate) mod tls;
 pub(crate) mod types;
 
 #[cfg(test)]

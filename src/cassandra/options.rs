@@ -6,9 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use scylla::client::session::TlsContext;
 use scylla::frame::Compression;
 use scylla::frame::types::Consistency;
 
+use super::tls;
 use crate::conf::Conf;
 use crate::options::{OptionSpec, Options, option, parse_time};
 use crate::{Error, Result};
@@ -23,7 +25,6 @@ const CONNECT_TIMEOUT: &str = "spark.cassandra.connection.timeoutMS";
 const READ_TIMEOUT: &str = "spark.cassandra.read.timeoutMS";
 const RETRY_COUNT: &str = "spark.cassandra.query.retry.count";
 const MAX_RETRY_TIME: &str = "maxRetryTime";
-const SSL: &str = "spark.cassandra.connection.ssl.enabled";
 
 /// What says where a table is and how to get there; the same for source and sink.
 pub(crate) const CONNECTION: &[OptionSpec] = &[
@@ -44,7 +45,6 @@ pub(crate) const CONNECTION: &[OptionSpec] = &[
         "how often a statement is tried again when nodes are away; -1: as often as maxRetryTime allows",
     ),
     option(MAX_RETRY_TIME, "15m", "not in Spark: how long nodes may be away before the query fails"),
-    option(SSL, "false", "encrypted connections; not in this version"),
     option("spark.cassandra.connection.keepAliveMS", "", "accepted without effect"),
     option("spark.cassandra.connection.localConnectionsPerExecutor", "1", "connections to each node"),
     option("spark.cassandra.connection.remoteConnectionsPerExecutor", "", "accepted without effect"),
@@ -155,6 +155,8 @@ pub(crate) struct Connection {
     /// Connections to each node.
     pub connections: usize,
     pub retries: Retries,
+    /// What connections are encrypted with, if they are.
+    pub tls: Option<TlsContext>,
 }
 
 /// How long a statement is tried again.
@@ -172,10 +174,6 @@ impl Connection {
     /// # Errors
     /// A value that does not fit, a user without a password.
     pub(crate) fn of(given: &Given<'_>) -> Result<Connection> {
-        if given.flag(SSL, false)? {
-            return Err(Error::unsupported("connections to Cassandra are not encrypted in this version")
-                .hint(format!("Leave out '{SSL}', or reach the cluster through a tunnel.")));
-        }
         let port: u16 = given.number(PORT, 9042)?;
         let millis = |name, default| Ok::<_, Error>(Duration::from_millis(given.number(name, default)?));
         Ok(Connection {
@@ -187,6 +185,7 @@ impl Connection {
             read_timeout: millis(READ_TIMEOUT, 120_000)?,
             connections: given.number("spark.cassandra.connection.localConnectionsPerExecutor", 1)?,
             retries: retries(given)?,
+            tls: tls::context(given)?,
         })
     }
 }
@@ -277,7 +276,7 @@ mod tests {
 
     #[test]
     fn values_that_do_not_fit_are_refused() {
-        for (name, value) in [(PORT, "99999"), (COMPRESSION, "zip"), (MAX_RETRY_TIME, "soon"), (SSL, "true")] {
+        for (name, value) in [(PORT, "99999"), (COMPRESSION, "zip"), (MAX_RETRY_TIME, "soon")] {
             assert!(connection(&[(name, value)]).is_err(), "{name}");
         }
         let (options, conf) = (Options::default(), Conf::default());

@@ -39,7 +39,7 @@ use crate::{Error, Result};
 pub(crate) use self::lease::Applicant;
 pub(crate) use self::operators::StatefulOperator;
 pub(crate) use self::record::{CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, StateRef};
-pub(crate) use self::state::{EpochState, Rules, StateWriter, States};
+pub(crate) use self::state::{EpochState, Rules, StateChain, StateWriter, States};
 pub(crate) use self::table::{PARTITIONS, Place, StateColumn, StateReader, StateTable};
 pub use self::tools::{EpochReport, Finding, Removal, Report, repair, rewind, show, verify};
 
@@ -191,9 +191,18 @@ impl Checkpoint {
         StateWriter::start(self.state.clone(), self.names.clone(), from, rules)
     }
 
-    /// Reads a state that a commit named.
-    pub fn read_state(&self, state: &StateRef) -> Result<States> {
-        let mut named = self.state.read(state)?;
+    /// The files of an operator's state that a commit named; `None` if it had none.
+    pub fn state_chain(&self, state: &StateRef, operator: &str) -> Option<StateChain> {
+        StateChain::of(&self.state, state, self.names.get(operator).map_or(operator, String::as_str))
+    }
+
+    /// Reads a state that a commit named, but for some operators.
+    pub fn read_state(&self, state: &StateRef, but: &[String]) -> Result<States> {
+        let mut state = state.clone();
+        for operator in but {
+            state.chains.remove(self.names.get(operator).unwrap_or(operator));
+        }
+        let mut named = self.state.read(&state)?;
         let own = |(operator, name): (&String, &String)| Some((operator.clone(), named.remove(name)?));
         let mut states: States = self.names.iter().filter_map(own).collect();
         states.extend(named);

@@ -58,7 +58,7 @@ pub(crate) struct CommitRecord {
 pub(crate) struct StateRef {
     /// The folder below `state/` in which this epoch's files are: epoch and run.
     pub folder: String,
-    /// Per operator that has state, its files, oldest first: a whole snapshot or changes, then changes alone.
+    /// Per operator that has state, its files, oldest first: a whole snapshot in one or several files or changes, then changes alone.
     #[serde(default)]
     pub chains: BTreeMap<String, Vec<StateFile>>,
     /// Watermarks of operators that differ from that of the epoch.

@@ -12,7 +12,7 @@ use std::io::{IsTerminal, Write as _};
 
 use thalweg::clock::{SharedClock, SystemClock};
 use thalweg::query::progress::Progress;
-use thalweg::query::{QueryStarted, QueryTerminated};
+use thalweg::query::{QueryStarted, QueryTerminated, StreamingQuery};
 
 use super::output::Style;
 use super::table::{self, bytes, grouped, micros};
@@ -108,14 +108,20 @@ impl Display {
         self.drawn = 0;
     }
 
-    /// Draws the table if it is time.
-    pub(super) fn refresh(&mut self) {
+    /// Draws the table if it is time; `running` finds the query of a run.
+    pub(super) fn refresh(&mut self, running: impl Fn(&str) -> Option<StreamingQuery>) {
         let now = self.clock.nanos();
         if self.form != Form::Live || now < self.drawn + SECOND || self.lines.is_empty() {
             return;
         }
         let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
-        rows.extend(self.lines.values_mut().map(|line| line.cells(now).to_vec()));
+        for (run, line) in &mut self.lines {
+            // Epochs may be long: what is kept is asked for.
+            if let (Some(query), Some(last)) = (running(run), &mut line.last) {
+                last.state_operators = query.state_operators();
+            }
+            rows.push(line.cells(now).to_vec());
+        }
         let mut text = self.erase();
         text.push_str("\x1b[?7l");
         table::push(&rows, super::colours(), &mut text);

@@ -127,7 +127,8 @@ impl Job {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.display.refresh();
+            let queries = self.session.streams();
+            self.display.refresh(|run| queries.active().into_iter().find(|query| query.run_id() == run));
         }
         self.display.finish();
     }

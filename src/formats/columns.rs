@@ -189,19 +189,15 @@ impl Bytes {
         let offsets = OffsetBuffer::new(hand_over(&mut self.offsets).into());
         self.offsets.push(0);
         let values = Buffer::from_vec(hand_over(&mut self.bytes));
-        if *data_type == DataType::Binary {
-            return Ok(Arc::new(BinaryArray::try_new(offsets, values, nulls)?));
-        }
-        Ok(match StringArray::try_new(offsets.clone(), values.clone(), nulls.clone()) {
-            Ok(array) => Arc::new(array),
-            Err(_) => Arc::new(lossy_strings(&BinaryArray::try_new(offsets, values, nulls)?)),
-        })
+        let bytes = BinaryArray::try_new(offsets, values, nulls)?;
+        Ok(if *data_type == DataType::Binary { Arc::new(bytes) } else { Arc::new(strings(&bytes)) })
     }
 }
 
-/// Strings with U+FFFD in place of what is not UTF-8.
-fn lossy_strings(values: &BinaryArray) -> StringArray {
-    values.iter().map(|value| value.map(String::from_utf8_lossy)).collect()
+/// Bytes as strings, with U+FFFD in place of what is not UTF-8. Copies nothing where all is.
+pub(crate) fn strings(values: &BinaryArray) -> StringArray {
+    let lossy = |_| values.iter().map(|value| value.map(String::from_utf8_lossy)).collect();
+    StringArray::try_from_binary(values.clone()).unwrap_or_else(lossy)
 }
 
 fn cut_ends(ends: &mut Ends, rows: usize) -> usize {

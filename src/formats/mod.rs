@@ -8,7 +8,7 @@ mod adapt;
 mod columnar;
 #[cfg(test)]
 mod columnar_tests;
-mod columns;
+pub(crate) mod columns;
 pub mod compression;
 pub mod csv;
 pub mod encoding;

@@ -181,7 +181,11 @@ fn element(list: &ListArray, index: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
         }
         picked.push(inside.then(|| (offsets[row] + at) as u32));
     }
-    Ok(take(list.values(), &UInt32Array::from(picked), None)?)
+    match picked[..] {
+        // Of one row nothing needs to be copied.
+        [Some(at)] => Ok(list.values().slice(at as usize, 1)),
+        _ => Ok(take(list.values(), &UInt32Array::from(picked), None)?),
+    }
 }
 
 fn invalid_index(at: i32, length: i32) -> Error {

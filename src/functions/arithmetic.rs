@@ -10,12 +10,13 @@ use arrow::array::{Array, ArrayRef, AsArray, Datum, Scalar};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::*;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, Operator as PlanOperator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator as PlanOperator};
 
-use super::cast::Mode;
+use super::cast::{self, Mode};
 use super::coerce::{self, is_ansi_interval, is_datetime, is_decimal, is_floating, is_integral, is_numeric, type_name};
-use super::kernel::{Kernel, each, zip};
-use super::{Call, Context, Function, decimals, function, interval};
+use super::comparison::{self, Comparison};
+use super::kernel::{Argument, Kernel, each, zip};
+use super::{Call, Context, Function, conditional, decimals, function, interval};
 use crate::sql::literal;
 use crate::{Error, Result};
 
@@ -126,17 +127,17 @@ pub fn binary(operator: Operator, left: Expr, right: Expr, context: Context<'_>)
 
 fn in_mode(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Context<'_>) -> Result<Expr> {
     let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
-    if is_temporal(&left_type) || is_temporal(&right_type) {
-        return temporal(operator, left, right, context);
-    }
     if operator.is_shift() {
         return shift(operator, left, right, context);
+    }
+    if is_temporal(&left_type) || is_temporal(&right_type) {
+        return temporal(operator, left, right, mode, context);
     }
     if context.conf.ansi() {
         check_operands(operator, &left_type, &right_type)?;
     }
     let (left, right) = typed_nulls(operator, left, right, context)?;
-    let (left, right) = (promote(left, &right_type, context)?, promote(right, &left_type, context)?);
+    let (left, right) = (promote(left, &right_type, mode, context)?, promote(right, &left_type, mode, context)?);
     let wrong = || wrong_types(operator, &left_type, &right_type);
     let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
     if is_decimal(&left_type) != is_decimal(&right_type) && !is_floating(&left_type) && !is_floating(&right_type) {
@@ -195,14 +196,14 @@ fn is_temporal(data_type: &DataType) -> bool {
 }
 
 /// Dates, timestamps and intervals have their own arithmetic.
-fn temporal(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
+fn temporal(operator: Operator, left: Expr, right: Expr, mode: Mode, context: Context<'_>) -> Result<Expr> {
     let types = (context.type_of(&left)?, context.type_of(&right)?);
     let Context { schema, conf } = context;
     let result = match operator {
         Operator::Add => interval::plus(left, right, schema, conf)?,
         Operator::Subtract => interval::minus(left, right, schema, conf)?,
         Operator::Multiply => interval::times(left, right, schema, conf)?,
-        Operator::Divide => interval::divided_by(left, right, schema, conf)?,
+        Operator::Divide => interval::divided_by(left, nonzero(right, mode, context)?, schema, conf)?,
         Operator::IntegralDivide => interval::whole_quotient(left, right, schema, conf)?,
         _ => None,
     };
@@ -210,6 +211,16 @@ fn temporal(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -
         let (left, right) = if conf.ansi() { coerce::promoted(&types.0, &types.1) } else { types };
         wrong_types(operator, &left, &right)
     })
+}
+
+/// The divisor, null instead of zero if that is what the mode makes of it.
+fn nonzero(divisor: Expr, mode: Mode, context: Context<'_>) -> Result<Expr> {
+    if mode != Mode::Try || !is_numeric(&context.type_of(&divisor)?) {
+        return Ok(divisor);
+    }
+    let zero = literal::constant(ScalarValue::Int32(Some(0)));
+    let is_zero = comparison::compare(Comparison::Equal, divisor.clone(), zero, context)?;
+    conditional::case(vec![(is_zero, literal::constant(ScalarValue::Null))], Some(divisor), context)
 }
 
 fn wrong_types(operator: Operator, left: &DataType, right: &DataType) -> Error {
@@ -231,16 +242,17 @@ fn wrong_types(operator: Operator, left: &DataType, right: &DataType) -> Error {
 }
 
 /// A string operand beside a number becomes a number: BIGINT or DOUBLE under ANSI, DOUBLE otherwise.
-fn promote(operand: Expr, other: &DataType, context: Context<'_>) -> Result<Expr> {
+fn promote(operand: Expr, other: &DataType, mode: Mode, context: Context<'_>) -> Result<Expr> {
     if !coerce::is_string(&context.type_of(&operand)?) {
         return Ok(operand);
     }
-    match other {
-        other if context.conf.ansi() && is_integral(other) => context.cast(operand, &DataType::Int64),
-        DataType::Utf8 if context.conf.ansi() => Ok(operand),
-        other if is_numeric(other) || !context.conf.ansi() => context.cast(operand, &DataType::Float64),
-        _ => Ok(operand),
-    }
+    let number = match other {
+        other if context.conf.ansi() && is_integral(other) => DataType::Int64,
+        DataType::Utf8 if context.conf.ansi() => return Ok(operand),
+        other if is_numeric(other) || !context.conf.ansi() => DataType::Float64,
+        _ => return Ok(operand),
+    };
+    cast::cast(operand, &number, mode, context.schema, context.conf)
 }
 
 /// Both operands are numbers of type `common`, not decimals.
@@ -299,45 +311,41 @@ fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType
         return plain(plan, left, right);
     }
     let small = matches!(common, DataType::Int8 | DataType::Int16);
-    let run = move |args: &[ColumnarValue], rows: usize| checked(operator, args, rows, mode, small);
+    let run = move |args: &[Argument], rows: usize| checked(operator, args, rows, mode, small);
     let name = if mode == Mode::Try { "try_arithmetic" } else { CHECKED };
-    Kernel::values(name, common.clone(), run)
+    Kernel::columns(name, common.clone(), run)
         .key(operator.symbol())
         .fallible_if(mode == Mode::Ansi)
         .call(vec![left, right])
 }
 
-fn checked(operator: Operator, args: &[ColumnarValue], rows: usize, mode: Mode, small: bool) -> Result<ColumnarValue> {
-    let constant = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-    let rows = if constant { 1 } else { rows };
+fn checked(operator: Operator, args: &[Argument], rows: usize, mode: Mode, small: bool) -> Result<ArrayRef> {
     let [left, right] = args else { return Err(Error::internal("an operator has two operands")) };
-    let (left, right) = (if constant { column(left, rows)? } else { datum(left)? }, datum(right)?);
-    let result = match operator {
-        Operator::Add => numeric::add(left.as_ref(), right.as_ref()),
-        Operator::Subtract => numeric::sub(left.as_ref(), right.as_ref()),
-        _ => numeric::mul(left.as_ref(), right.as_ref()),
-    };
-    let result = match result {
-        Ok(result) => result,
-        Err(_) if mode == Mode::Try => null_on_overflow(operator, args, rows)?,
-        Err(_) => return Err(overflow(operator, small)),
-    };
-    if constant {
-        Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
-    } else {
-        Ok(ColumnarValue::Array(result))
+    // Of two constants, too, a column comes out.
+    let (first, second) = (datum(left, right.constant || !left.constant), datum(right, !right.constant));
+    match operate(operator, first.as_ref(), second.as_ref()) {
+        Ok(result) => Ok(result),
+        Err(_) if mode == Mode::Try => null_on_overflow(operator, args, rows),
+        Err(_) => Err(overflow(operator, small)),
     }
 }
 
-fn column(value: &ColumnarValue, rows: usize) -> Result<Box<dyn Datum>> {
-    Ok(Box::new(value.to_array(rows)?))
+fn operate(
+    operator: Operator,
+    left: &dyn Datum,
+    right: &dyn Datum,
+) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+    match operator {
+        Operator::Add => numeric::add(left, right),
+        Operator::Subtract => numeric::sub(left, right),
+        _ => numeric::mul(left, right),
+    }
 }
 
-fn datum(value: &ColumnarValue) -> Result<Box<dyn Datum>> {
-    match value {
-        ColumnarValue::Array(array) => Ok(Box::new(Arc::clone(array))),
-        ColumnarValue::Scalar(scalar) => Ok(Box::new(Scalar::new(scalar.to_array()?))),
-    }
+/// An operand as a column, or as a constant for all rows.
+fn datum(argument: &Argument, as_column: bool) -> Box<dyn Datum> {
+    let array = Arc::clone(&argument.array);
+    if as_column { Box::new(array) } else { Box::new(Scalar::new(array)) }
 }
 
 fn overflow(operator: Operator, small: bool) -> Error {
@@ -351,8 +359,8 @@ fn overflow(operator: Operator, small: bool) -> Error {
         .hint(format!("Use '{name}' to get null instead, or set spark.sql.ansi.enabled to false."))
 }
 
-fn null_on_overflow(operator: Operator, args: &[ColumnarValue], rows: usize) -> Result<ArrayRef> {
-    let (left, right) = (args[0].to_array(rows)?, args[1].to_array(rows)?);
+fn null_on_overflow(operator: Operator, args: &[Argument], rows: usize) -> Result<ArrayRef> {
+    let (left, right) = (args[0].of_each(rows)?, args[1].of_each(rows)?);
     fn each_pair<T: ArrowPrimitiveType>(operator: Operator, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef>
     where
         T::Native: ArrowNativeTypeOp,
@@ -438,6 +446,7 @@ where
 fn shift(operator: Operator, left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
     let data_type = match context.type_of(&left)? {
         DataType::Int64 => DataType::Int64,
+        time if is_temporal(&time) => return Err(coerce::unexpected(&left, &time, "(\"INT\" or \"BIGINT\")")),
         _ => DataType::Int32,
     };
     let (left, right) = (context.implicit(left, &data_type)?, context.implicit(right, &DataType::Int32)?);
@@ -475,7 +484,8 @@ fn shift_long(operator: Operator, value: i64, by: i32) -> i64 {
 /// # Errors
 /// `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE` for what is no number or interval.
 pub fn positive(value: Expr, context: Context<'_>) -> Result<Expr> {
-    if is_temporal(&context.type_of(&value)?) {
+    let given = context.type_of(&value)?;
+    if is_ansi_interval(&given) || matches!(given, DataType::Interval(_)) {
         return Ok(value);
     }
     coerce::implicit_number(value, context.schema, context.conf)
@@ -515,9 +525,10 @@ fn sign_change(name: &'static str, value: Expr, context: Context<'_>, applies: f
         DataType::Int64 => flip::<Int64Type>(&args[0], mode, applies, &data_type),
         DataType::Float32 => flip::<Float32Type>(&args[0], mode, applies, &data_type),
         DataType::Float64 => flip::<Float64Type>(&args[0], mode, applies, &data_type),
-        _ => flip::<Decimal128Type>(&args[0], mode, applies, &data_type),
+        _ => decimals::flip(&args[0], applies),
     };
-    Ok(Kernel::arrays(name, result, run).key(mode).fallible_if(mode == Mode::Ansi).call(vec![value]))
+    let fails = mode == Mode::Ansi || is_decimal(&result);
+    Ok(Kernel::arrays(name, result, run).key(mode).fallible_if(fails).call(vec![value]))
 }
 
 fn flip<T: ArrowPrimitiveType>(

@@ -109,6 +109,7 @@ fn element_at(mut call: Call<'_>, lenient: bool) -> Result<Expr> {
 fn get(mut call: Call<'_>) -> Result<Expr> {
     let [source, index] = fixed(call.values(2..=2)?)?;
     let (list, element) = array_argument(&call, source)?;
+    let index = call.implicit(index, &DataType::Int32)?;
     by_index(&call, list, index, element, 0, Outside::Null)
 }
 

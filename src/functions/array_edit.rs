@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::row::Rows;
 use datafusion::logical_expr::{Expr, lit};
 
-use super::arguments::fixed;
+use super::arguments::{constant, fixed, not_foldable};
 use super::array::int_at;
 use super::kernel::{Kernel, downcast};
 use super::lists::{Picks, array, array_and_value, array_argument, is_null, item_of, keys, list, pool, range};
@@ -227,6 +227,9 @@ fn sort(mut call: Call<'_>) -> Result<Expr> {
     let [source, ascending] = fixed(args)?;
     let (source, _) = array_argument(&call, source)?;
     let ascending = call.implicit(ascending, &DataType::Boolean)?;
+    if constant(&ascending)?.is_none() {
+        return Err(not_foldable(&call, "ascendingOrder"));
+    }
     let kernel = Kernel::arrays("sort_array", call.type_of(&source)?, |args| {
         let ascending: &arrow::array::BooleanArray = downcast(array(args, 1)?.as_ref())?;
         sorted(list(args, 0)?, |row| {

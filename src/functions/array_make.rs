@@ -15,7 +15,7 @@ use datafusion::logical_expr::Expr;
 use super::coerce::{self, is_datetime, is_integral};
 use super::datetime::shift::plus;
 use super::datetime::{overflow, primitive, session_zone};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, columns_of};
 use super::lists::{Picks, array, array_argument, as_list, list, range, too_many};
 use super::struct_::name_of;
 use super::{Call, Function, function};
@@ -116,9 +116,8 @@ fn zip(mut call: Call<'_>) -> Result<Expr> {
     }
     let fields = Fields::from(fields);
     let result = types::list(DataType::Struct(fields.clone()));
-    let kernel = Kernel::values("arrays_zip", result, move |values, rows| {
-        let arrays = values.iter().map(|value| Ok(value.to_array(rows)?)).collect::<Result<Vec<_>>>()?;
-        Ok(datafusion::logical_expr::ColumnarValue::Array(zipped(&arrays, rows, &fields)?))
+    let kernel = Kernel::columns("arrays_zip", result, move |arguments, rows| {
+        zipped(&columns_of(arguments, rows)?, rows, &fields)
     });
     Ok(kernel.call(args))
 }
@@ -163,7 +162,8 @@ struct Step {
 fn sequence(mut call: Call<'_>) -> Result<Expr> {
     let mut args = call.values(2..=3)?;
     let step = if args.len() == 3 { args.pop() } else { None };
-    let (bounds, common) = coerce::to_common(args, call.schema, call.conf)?;
+    let different = |cause: Error| cause.with_condition("DATATYPE_MISMATCH.SEQUENCE_WRONG_INPUT_TYPES");
+    let (bounds, common) = coerce::to_common(args, call.schema, call.conf).map_err(different)?;
     if is_datetime(&common) {
         return sequence_of_times(&call, bounds, common, step);
     }
@@ -177,7 +177,10 @@ fn sequence(mut call: Call<'_>) -> Result<Expr> {
     if let Some(step) = step {
         all.push(step);
     }
-    let (args, common) = coerce::to_common(all, call.schema, call.conf)?;
+    let (args, common) = coerce::to_common(all, call.schema, call.conf).map_err(different)?;
+    if !is_integral(&common) {
+        return Err(Error::query("DATATYPE_MISMATCH.SEQUENCE_WRONG_INPUT_TYPES", "the step should be a whole number"));
+    }
     let made = common.clone();
     let kernel = Kernel::arrays("sequence", types::list(common), move |args| {
         let numbers = args.iter().map(|array| Ok(convert(array, &DataType::Int64)?)).collect::<Result<Vec<_>>>()?;
@@ -256,8 +259,9 @@ fn sequence_of_times(call: &Call<'_>, bounds: Vec<Expr>, common: DataType, step:
     };
     let calendar = DataType::Interval(IntervalUnit::MonthDayNano);
     let step_type = call.type_of(&step)?;
-    if !matches!(step_type, DataType::Duration(_) | DataType::Interval(_) | DataType::Null) {
-        return Err(coerce::unexpected(&step, &step_type, "\"INTERVAL\""));
+    if !matches!(step_type, DataType::Duration(_) | DataType::Interval(_)) {
+        return Err(coerce::unexpected(&step, &step_type, "\"INTERVAL\"")
+            .with_condition("DATATYPE_MISMATCH.SEQUENCE_WRONG_INPUT_TYPES"));
     }
     let zone = if common == types::timestamp() { session_zone(call.conf)? } else { Zone::utc() };
     let key = zone.name().to_owned();

@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{ColumnarValue, Expr};
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, create_physical_expr};
 
-use super::kernel::Kernel;
+use super::kernel::{Argument, Kernel};
 use crate::{Error, Result};
 
 /// `expr` over columns of `schema`, by index.
@@ -34,11 +35,23 @@ pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>>
     Ok(made.data)
 }
 
+/// Whether an expression is a call of a kernel that may be computed once for all who need it, also for rows that need it not: nothing
+/// in it fails, and equal arguments give equal results.
+pub fn is_shareable(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let harmless = |part: &Arc<dyn PhysicalExpr>| match part.downcast_ref::<KernelCall>() {
+        Some(call) => call.kernel.is_harmless(),
+        None => part.downcast_ref::<Column>().is_some() || part.downcast_ref::<Literal>().is_some(),
+    };
+    expr.downcast_ref::<KernelCall>().is_some() && !expr.exists(|part| Ok(!harmless(part))).unwrap_or(true)
+}
+
 /// A call of a kernel.
 #[derive(Debug, Clone)]
 struct KernelCall {
     kernel: Kernel,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
+    /// Arguments that are constants, made once.
+    constants: Vec<Option<Argument>>,
     result: FieldRef,
 }
 
@@ -46,21 +59,47 @@ impl KernelCall {
     fn of(call: &ScalarFunctionExpr) -> Option<Self> {
         let kernel = (call.fun().inner().as_ref() as &dyn std::any::Any).downcast_ref::<Kernel>()?.clone();
         let result = call.return_field(&Schema::empty()).ok()?;
-        Some(KernelCall { kernel, arguments: call.args().to_vec(), result })
+        Some(KernelCall::new(kernel, call.args().to_vec(), result))
     }
 
-    /// A function of constants may give one row for all.
-    fn fitting(&self, value: ColumnarValue, rows: usize, constant: bool) -> PlanResult<ColumnarValue> {
+    fn new(kernel: Kernel, arguments: Vec<Arc<dyn PhysicalExpr>>, result: FieldRef) -> Self {
+        let constant = |argument: &Arc<dyn PhysicalExpr>| {
+            let literal = argument.downcast_ref::<Literal>()?;
+            Argument::of(ColumnarValue::Scalar(literal.value().clone())).ok()
+        };
+        let constants = arguments.iter().map(constant).collect();
+        KernelCall { kernel, arguments, constants, result }
+    }
+
+    fn value(&self, batch: &RecordBatch) -> PlanResult<ColumnarValue> {
+        let arguments = self.arguments.iter().zip(&self.constants).map(|(argument, constant)| match constant {
+            Some(constant) => Ok(constant.clone()),
+            None => Argument::of(argument.evaluate(batch)?),
+        });
+        self.kernel.run(&arguments.collect::<PlanResult<Vec<_>>>()?, batch.num_rows())
+    }
+
+    fn written(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        argument: impl Fn(&dyn PhysicalExpr, &mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        write!(f, "{}(", self.kernel.function_name())?;
+        for (i, part) in self.arguments.iter().enumerate() {
+            f.write_str(if i > 0 { ", " } else { "" })?;
+            argument(part.as_ref(), f)?;
+        }
+        f.write_str(")")
+    }
+
+    /// What a kernel gives has a row for each of its rows.
+    fn fitting(&self, value: ColumnarValue, rows: usize) -> PlanResult<ColumnarValue> {
         match value {
-            ColumnarValue::Array(array) if array.len() == rows => Ok(ColumnarValue::Array(array)),
-            ColumnarValue::Array(array) if array.len() == 1 && constant => {
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
-            }
-            ColumnarValue::Array(array) => {
+            ColumnarValue::Array(array) if array.len() != rows => {
                 let (name, given) = (self.kernel.function_name(), array.len());
                 Err(Error::internal(format!("function {name} gave {given} rows for {rows}")).into())
             }
-            scalar => Ok(scalar),
+            value => Ok(value),
         }
     }
 }
@@ -79,10 +118,7 @@ impl PhysicalExpr for KernelCall {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> PlanResult<ColumnarValue> {
-        let values = self.arguments.iter().map(|argument| argument.evaluate(batch)).collect::<PlanResult<Vec<_>>>()?;
-        let constant = !values.is_empty() && values.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
-        let value = self.kernel.run(&values, batch.num_rows())?;
-        self.fitting(value, batch.num_rows(), constant)
+        self.fitting(self.value(batch)?, batch.num_rows())
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -90,16 +126,11 @@ impl PhysicalExpr for KernelCall {
     }
 
     fn with_new_children(self: Arc<Self>, arguments: Vec<Arc<dyn PhysicalExpr>>) -> PlanResult<Arc<dyn PhysicalExpr>> {
-        Ok(Arc::new(KernelCall { kernel: self.kernel.clone(), arguments, result: self.result.clone() }))
+        Ok(Arc::new(KernelCall::new(self.kernel.clone(), arguments, self.result.clone())))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.kernel.function_name())?;
-        for (i, argument) in self.arguments.iter().enumerate() {
-            f.write_str(if i > 0 { ", " } else { "" })?;
-            argument.fmt_sql(f)?;
-        }
-        f.write_str(")")
+        self.written(f, |argument, f| argument.fmt_sql(f))
     }
 
     fn is_volatile_node(&self) -> bool {
@@ -109,11 +140,7 @@ impl PhysicalExpr for KernelCall {
 
 impl fmt::Display for KernelCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.kernel.function_name())?;
-        for (i, argument) in self.arguments.iter().enumerate() {
-            write!(f, "{}{argument}", if i > 0 { ", " } else { "" })?;
-        }
-        f.write_str(")")
+        self.written(f, |argument, f| write!(f, "{argument}"))
     }
 }
 

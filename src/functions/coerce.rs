@@ -132,6 +132,29 @@ fn numbers(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType> {
     }
 }
 
+/// The type that holds both as they are, by the rules without ANSI: what functions of arrays and maps bring elements to.
+pub fn exact_common(left: &DataType, right: &DataType) -> Option<DataType> {
+    if left == right || *right == DataType::Null {
+        return Some(left.clone());
+    }
+    if *left == DataType::Null {
+        return Some(right.clone());
+    }
+    let holds = |decimal: &DataType, whole: &DataType| match (decimal_for(decimal), decimal_for(whole)) {
+        (Some((p, s)), Some((digits, _))) => i32::from(p) - i32::from(s) >= i32::from(digits),
+        _ => false,
+    };
+    match (left, right) {
+        (decimal, whole) if is_decimal(decimal) && is_integral(whole) => holds(decimal, whole).then(|| left.clone()),
+        (whole, decimal) if is_decimal(decimal) && is_integral(whole) => holds(decimal, whole).then(|| right.clone()),
+        (a, b) if is_decimal(a) || is_decimal(b) => None,
+        _ => numbers(left, right, false)
+            .or_else(|| datetimes(left, right))
+            .or_else(|| intervals(left, right))
+            .or_else(|| nested(left, right, &exact_common)),
+    }
+}
+
 fn datetimes(left: &DataType, right: &DataType) -> Option<DataType> {
     match (left, right) {
         (DataType::Date32, DataType::Timestamp(..)) => Some(right.clone()),
@@ -263,7 +286,9 @@ pub fn passes(from: &DataType, to: &DataType, ansi: bool) -> bool {
         _ if from == to || *from == DataType::Null => true,
         (from, to) if is_numeric(from) && is_numeric(to) => true,
         (from, to) if is_datetime(from) && is_datetime(to) => true,
-        (from, DataType::Utf8) => is_atomic(from) || matches!(from, DataType::Interval(_)),
+        (from, DataType::Utf8) => {
+            is_atomic(from) || types::is_variant(from) || (ansi && matches!(from, DataType::Interval(_)))
+        }
         (DataType::Utf8, to) if ansi => is_atomic(to),
         (DataType::Utf8, to) => is_atomic(to) && !matches!(to, DataType::Boolean),
         (DataType::Duration(_), DataType::Duration(_)) => true,

@@ -51,6 +51,10 @@ impl Comparison {
         }
     }
 
+    fn is_equality(self) -> bool {
+        matches!(self, Comparison::Equal | Comparison::NullSafeEqual)
+    }
+
     fn operator(self) -> Operator {
         match self {
             Comparison::Equal => Operator::Eq,
@@ -83,6 +87,7 @@ fn equal_null(mut call: Call<'_>) -> Result<Expr> {
 /// # Errors
 /// `DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES` if there is none, `DATATYPE_MISMATCH.INVALID_ORDERING_TYPE` for maps.
 pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context<'_>) -> Result<Expr> {
+    let (left, right) = if comparison.is_equality() { as_numbers(left, right, context)? } else { (left, right) };
     let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
     let common = comparable(&left_type, &right_type, context.conf.ansi()).ok_or_else(|| {
         Error::query(
@@ -97,6 +102,17 @@ pub fn compare(comparison: Comparison, left: Expr, right: Expr, context: Context
     })?;
     check_ordered(comparison.symbol(), &common)?;
     of_one_type(comparison, context.cast(left, &common)?, context.cast(right, &common)?, &common)
+}
+
+/// Without ANSI a boolean equals a number as 1 or 0 does.
+fn as_numbers(left: Expr, right: Expr, context: Context<'_>) -> Result<(Expr, Expr)> {
+    let (left_type, right_type) = (context.type_of(&left)?, context.type_of(&right)?);
+    Ok(match (&left_type, &right_type) {
+        _ if context.conf.ansi() => (left, right),
+        (DataType::Boolean, number) if coerce::is_numeric(number) => (context.cast(left, number)?, right),
+        (number, DataType::Boolean) if coerce::is_numeric(number) => (left, context.cast(right, number)?),
+        _ => (left, right),
+    })
 }
 
 /// Calendar intervals: a month is no number of days.
@@ -122,6 +138,9 @@ pub fn check_ordered(what: &str, data_type: &DataType) -> Result<()> {
 fn comparable(left: &DataType, right: &DataType, ansi: bool) -> Option<DataType> {
     if let (DataType::Struct(a), DataType::Struct(b), false) = (left, right, left == right) {
         return comparable_structs(a, b, ansi);
+    }
+    if matches!((left, right), (DataType::List(_), DataType::List(_)) | (DataType::Map(..), DataType::Map(..))) {
+        return coerce::exact_common(left, right).or_else(|| coerce::wider_without_strings(left, right, ansi));
     }
     if ansi || left == right {
         return coerce::wider(left, right, ansi);
@@ -254,27 +273,28 @@ pub fn matches(kind: Pattern, value: Expr, pattern: Expr, escape: Option<&str>, 
         return (function.bind)(Call { name: "rlike", args, schema: context.schema, conf: context.conf });
     }
     let value = context.implicit(value, &DataType::Utf8)?;
-    let pattern = escaped(context.implicit(pattern, &DataType::Utf8)?, escape)?;
+    let pattern = context.implicit(pattern, &DataType::Utf8)?;
     if kind == Pattern::RLike {
         return Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(value), Operator::RegexMatch, Box::new(pattern))));
     }
+    let name = if kind == Pattern::ILike { "ilike" } else { "like" };
+    let pattern = match pattern {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => constant_pattern(&text, escape.unwrap_or("\\"))?,
+        pattern => {
+            let function = super::lookup(name).ok_or_else(|| Error::internal("LIKE is a function"))?;
+            let args = [value, pattern, literal::string(escape.unwrap_or("\\"))].map(super::Arg::Value).into();
+            return (function.bind)(Call { name, args, schema: context.schema, conf: context.conf });
+        }
+    };
     Ok(Expr::Like(Like::new(false, Box::new(value), Box::new(pattern), None, kind == Pattern::ILike)))
 }
 
-/// The pattern with the backslash as its escape character.
-fn escaped(pattern: Expr, escape: Option<&str>) -> Result<Expr> {
-    let Some(escape) = escape.filter(|escape| *escape != "\\") else { return Ok(pattern) };
-    let mut characters = escape.chars();
-    let (Some(escape), None) = (characters.next(), characters.next()) else {
-        return Err(Error::query(
-            "INVALID_ESC",
-            format!("the escape character must be one character but is '{escape}'"),
-        ));
-    };
-    match &pattern {
-        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Ok(literal::string(with_backslash(text, escape))),
-        Expr::Literal(..) => Ok(pattern),
-        _ => Err(Error::unsupported("ESCAPE needs a constant pattern")),
+/// A constant pattern, checked, with the backslash as its escape character.
+fn constant_pattern(text: &str, escape: &str) -> Result<Expr> {
+    super::like::Pattern::new(text, escape, false)?;
+    match escape.chars().next() {
+        Some(escape) if escape != '\\' => Ok(literal::string(with_backslash(text, escape))),
+        _ => Ok(literal::string(text)),
     }
 }
 

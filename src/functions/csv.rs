@@ -42,6 +42,14 @@ fn to_csv(mut call: Call<'_>) -> Result<Expr> {
     let args = call.values(1..=2)?;
     let options = options(&args, 1)?;
     let value = args.into_iter().next().ok_or_else(|| Error::internal("to_csv has no value"))?;
+    match call.type_of(&value)? {
+        DataType::Null => return call.cast(value, &STRING),
+        given if !matches!(given, DataType::Struct(_)) || types::is_variant(&given) => {
+            let message = format!("'to_csv' takes a struct, not {}", coerce::type_name(&given));
+            return Err(Error::query("DATATYPE_MISMATCH.UNSUPPORTED_INPUT_TYPE", message));
+        }
+        _ => {}
+    }
     let writer = ToCsv::new(&call.type_of(&value)?, &options, call.conf)?;
     let key = format!("{writer:?}");
     let kernel = over_rows("to_csv", STRING, move |rows| Ok(Arc::new(writer.convert(&rows.array(0)?)?)));

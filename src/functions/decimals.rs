@@ -16,6 +16,7 @@ use super::cast::Mode;
 use super::cast::decimal::{self, divide_wide, fits, power, rescale};
 use super::coerce;
 use super::kernel::{Kernel, zip};
+use super::rounding::{Direction, directed};
 use crate::{Error, Result};
 
 type Decimal = (u8, i8);
@@ -49,6 +50,37 @@ pub(super) fn binary(operator: Operator, left: Expr, right: Expr, mode: Mode, co
         Kernel::arrays("decimal_arithmetic", data_type, move |args| results(operator, args, a, b, result, mode))
     };
     Ok(kernel.key(key).fallible_if(mode == Mode::Ansi).call(vec![left, right]))
+}
+
+/// Decimals with the other sign where `applies`, given whether they are negative.
+///
+/// As in Spark, a number whose sign changes is rounded to 34 digits.
+///
+/// # Errors
+/// `NUMERIC_VALUE_OUT_OF_RANGE.WITHOUT_SUGGESTION` if the rounded number has more digits than its type.
+pub(super) fn flip(array: &ArrayRef, applies: fn(bool) -> bool) -> Result<ArrayRef> {
+    let DataType::Decimal128(precision, scale) = *array.data_type() else {
+        return Err(Error::internal("a decimal is expected"));
+    };
+    let change = |value: i128| match applies(value < 0) {
+        false => Ok(Some(value)),
+        true => match -rounded(value) {
+            negated if fits(negated, precision) => Ok(Some(negated)),
+            _ => {
+                let message = format!("a negated number does not fit decimal({precision},{scale})");
+                Err(Error::data("NUMERIC_VALUE_OUT_OF_RANGE.WITHOUT_SUGGESTION", message))
+            }
+        },
+    };
+    let flipped = super::kernel::each::<Decimal128Type, Decimal128Type>(array, change)?;
+    Ok(Arc::new(flipped.with_precision_and_scale(precision, scale)?))
+}
+
+/// The number with at most 34 digits that are not zero, half to even.
+fn rounded(value: i128) -> i128 {
+    let over = decimal::digits(value).saturating_sub(34) as i32;
+    let digits = directed(value, over, 0, Direction::HalfEven);
+    digits.zip(decimal::power(over)).map_or(value, |(digits, factor)| digits * factor)
 }
 
 fn as_decimal(expr: Expr, context: Context<'_>) -> Result<(Expr, Decimal)> {
@@ -185,4 +217,28 @@ fn integral_quotients(args: &[ArrayRef], (_, s1): Decimal, (_, s2): Decimal, mod
         }
     };
     Ok(Arc::new(zip::<Decimal128Type, Decimal128Type, Int64Type>(&args[0], &args[1], apply)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_34_digits_are_rounded_half_to_even() {
+        const UNIT: i128 = 10i128.pow(33);
+        let cases = [
+            (UNIT * 10 - 1, UNIT * 10 - 1),
+            (UNIT * 10 + 4, UNIT * 10),
+            (UNIT * 10 + 5, UNIT * 10),
+            (UNIT * 10 + 15, UNIT * 10 + 20),
+            (UNIT * 10 + 6, UNIT * 10 + 10),
+            (UNIT * 100 - 5, UNIT * 100),
+            (UNIT * 10_000 + 5001, UNIT * 10_000 + 10_000),
+            (UNIT * 100_000 - 1, UNIT * 100_000),
+            (0, 0),
+        ];
+        for (value, expected) in cases {
+            assert_eq!((rounded(value), rounded(-value)), (expected, -expected), "{value}");
+        }
+    }
 }

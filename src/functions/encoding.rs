@@ -6,12 +6,15 @@ use arrow::array::BinaryBuilder;
 use arrow::datatypes::{DataType, Int64Type};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
-use super::arguments::{argument_type, coerced};
+use super::arguments::{argument_type, coerced, constant};
 use super::charset::Charset;
+use super::coerce::is_numeric;
+use super::comparison::{Comparison, compare};
 use super::rows::{over_rows, put, put_bytes, put_char};
-use super::{Call, Function, coerce, function};
+use super::{Call, Function, conditional, function};
 use crate::{Error, Result};
 
 const BINARY: DataType = DataType::Binary;
@@ -140,8 +143,10 @@ fn utf8(text: &str, out: &mut Vec<u8>) -> bool {
 
 fn hex(mut call: Call<'_>) -> Result<Expr> {
     match argument_type(&call, 0)? {
-        Some(DataType::Utf8 | DataType::Binary) => {
-            let args = coerced(&mut call, 1..=1, &[BINARY])?;
+        Some(given) if !is_numeric(&given) && given != DataType::Null => {
+            let bytes = if given == DataType::Binary { BINARY } else { STRING };
+            let args = coerced(&mut call, 1..=1, &[bytes])?;
+            let args = args.into_iter().map(|arg| call.cast(arg, &BINARY)).collect::<Result<Vec<_>>>()?;
             Ok(over_rows("hex", STRING, |rows| {
                 let bytes = rows.binaries(0)?;
                 rows.give_strings(|row, out| Some(put_hex(out, bytes.get(row)?)))
@@ -209,50 +214,36 @@ fn decode(mut call: Call<'_>) -> Result<Expr> {
 fn choose(mut call: Call<'_>) -> Result<Expr> {
     let mut args = call.values(3..=usize::MAX)?.into_iter();
     let value = args.next().ok_or_else(|| Error::internal("decode has no value"))?;
-    let mut searches = vec![value];
-    let mut results = Vec::new();
+    let mut branches = Vec::new();
+    let mut otherwise = Expr::Literal(ScalarValue::Utf8(None), None);
     while let Some(search) = args.next() {
         match args.next() {
             Some(result) => {
-                searches.push(search);
-                results.push(result);
+                let same = compare(Comparison::NullSafeEqual, value.clone(), search, call.context())?;
+                branches.push((same, result));
             }
-            None => results.push(search),
+            None => otherwise = search,
         }
     }
-    let (searches, _) = coerce::to_common(searches, call.schema, call.conf)?;
-    let (mut results, result) = coerce::to_common(results, call.schema, call.conf)?;
-    let otherwise = if results.len() == searches.len() { results.pop() } else { None };
-    let otherwise = match otherwise {
-        Some(otherwise) => otherwise,
-        None => Expr::Literal(datafusion::common::ScalarValue::try_from(&result)?, None),
-    };
-    let mut searches = searches.into_iter();
-    let value = searches.next().ok_or_else(|| Error::internal("decode has no value"))?;
-    let branches = searches.zip(results).map(|(search, result)| {
-        let same = datafusion::logical_expr::binary_expr(
-            value.clone(),
-            datafusion::logical_expr::Operator::IsNotDistinctFrom,
-            search,
-        );
-        (Box::new(same), Box::new(result))
-    });
-    Ok(Expr::Case(datafusion::logical_expr::Case {
-        expr: None,
-        when_then_expr: branches.collect(),
-        else_expr: Some(Box::new(otherwise)),
-    }))
+    conditional::case(branches, Some(otherwise), call.context())
 }
 
 fn to_binary(mut call: Call<'_>, null_if_bad: bool) -> Result<Expr> {
-    let mut args = coerced(&mut call, 1..=2, &[STRING, STRING])?;
+    let mut args = call.values(1..=2)?;
+    let text = call.implicit(args.remove(0), &STRING)?;
+    args.insert(0, text);
     let format = match args.get(1) {
         None => Some("hex".to_string()),
-        Some(format) => super::arguments::constant_text(&call, format, "fmt")?,
+        Some(format) => match constant(format)? {
+            Some(ScalarValue::Null) => None,
+            Some(ScalarValue::Utf8(format)) => format,
+            Some(other) => Some(other.to_string()),
+            None => return Err(super::arguments::not_foldable(&call, "fmt")),
+        },
     };
     args.truncate(1);
     let Some(format) = format else {
-        return Ok(Expr::Literal(datafusion::common::ScalarValue::Binary(None), None));
+        return Ok(Expr::Literal(ScalarValue::Binary(None), None));
     };
     let (name, parse): (_, Parse) = match format.to_ascii_lowercase().as_str() {
         "hex" => ("to_binary_hex", unhex),
@@ -260,7 +251,10 @@ fn to_binary(mut call: Call<'_>, null_if_bad: bool) -> Result<Expr> {
         "utf-8" | "utf8" => ("to_binary_utf8", utf8),
         _ => {
             let message = format!("the format should be 'hex', 'base64', 'utf-8' or 'utf8' but is '{format}'");
-            return Err(Error::query("INVALID_PARAMETER_VALUE.BINARY_FORMAT", message));
+            if null_if_bad {
+                return Ok(Expr::Literal(ScalarValue::Binary(None), None));
+            }
+            return Err(Error::query("DATATYPE_MISMATCH.INVALID_ARG_VALUE", message));
         }
     };
     Ok(parse_kernel(name, null_if_bad, parse).call(args))

@@ -7,15 +7,15 @@ use std::fmt::Write;
 
 use arrow::array::{ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Date32Type, Decimal128Type, DecimalType, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType,
 };
 use datafusion::logical_expr::Expr;
 
 use super::arguments::Compiled;
 use super::rows::{Rows, over_rows, put, put_char};
 use super::{Call, Function, coerce, function};
-use crate::types::number_text::{push_double, push_float};
+use crate::types::number_text::{push_decimal_scientific, push_double, push_float};
 use crate::{Error, Result};
 
 /// The functions of this file.
@@ -230,7 +230,7 @@ impl Value<'_> {
             Value::Double(value) => push_double(*value, out),
             Value::Float(value) => push_float(*value, out),
             Value::Decimal(value, scale) => {
-                out.push_str(&Decimal128Type::format_decimal(*value, DECIMAL128_MAX_PRECISION, *scale));
+                push_decimal_scientific(*value, *scale, out);
             }
         }
     }

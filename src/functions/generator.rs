@@ -117,9 +117,9 @@ fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
     };
     match columns.as_slice() {
         [column] if column.name() == COLUMN => {
-            Kernel::values(name, column.data_type().clone(), run).fallible().call(args)
+            Kernel::columns(name, column.data_type().clone(), run).fallible().call(args)
         }
-        _ => Kernel::values(name, DataType::Struct(columns.into()), run).key(ROWS).fallible().call(args),
+        _ => Kernel::columns(name, DataType::Struct(columns.into()), run).key(ROWS).fallible().call(args),
     }
 }
 

@@ -120,6 +120,9 @@ fn refuse_maps(data_type: &DataType, name: &str) -> Result<()> {
             "DATATYPE_MISMATCH.HASH_MAP_TYPE",
             format!("function '{name}' cannot hash a MAP, whose entries have no order"),
         )),
+        variant if crate::types::is_variant(variant) => {
+            Err(Error::query("DATATYPE_MISMATCH.HASH_VARIANT_TYPE", format!("function '{name}' cannot hash a VARIANT")))
+        }
         DataType::List(item) => refuse_maps(item.data_type(), name),
         DataType::Struct(fields) => fields.iter().try_for_each(|field| refuse_maps(field.data_type(), name)),
         _ => Ok(()),

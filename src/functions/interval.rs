@@ -8,13 +8,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, FieldRef, Float64Type,
     Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
 };
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 
 use super::cast::{self, Mode};
 use super::coerce::{self, is_datetime, is_decimal, is_integral};
@@ -223,10 +223,8 @@ pub fn with_fields_of(value: Expr, parts: &[Expr], schema: &DFSchema) -> Result<
         }
     }
     let Some(fields) = fields else { return Ok(value) };
-    let one = |values: &[ColumnarValue], _| {
-        values.first().cloned().ok_or_else(|| Error::internal("a value has one argument"))
-    };
-    let kernel = Kernel::values("interval_fields", data_type.clone(), one).field(interval_field(data_type, fields));
+    let one = |values: &[ArrayRef]| values.first().cloned().ok_or_else(|| Error::internal("a value has one argument"));
+    let kernel = Kernel::arrays("interval_fields", data_type.clone(), one).field(interval_field(data_type, fields));
     Ok(kernel.key(format!("{fields:?}")).call(vec![value]))
 }
 
@@ -693,6 +691,20 @@ fn scaler<T: ArrowPrimitiveType>(
         }),
     };
     kernel.key(format!("{scale:?},{number}")).field(result)
+}
+
+/// An interval as the number of its microseconds or months, BIGINT.
+pub fn count(interval: Expr) -> Expr {
+    let kernel = Kernel::arrays("interval_count", DataType::Int64, |args| {
+        let array = args.first().ok_or_else(|| Error::internal("the interval is missing"))?;
+        if let Some(months) = array.as_primitive_opt::<IntervalYearMonthType>() {
+            return Ok(Arc::new(months.unary::<_, Int64Type>(i64::from)) as ArrayRef);
+        }
+        let micros = array.as_primitive_opt::<DurationMicrosecondType>();
+        let micros = micros.ok_or_else(|| Error::internal("an interval is expected"))?;
+        Ok(Arc::new(micros.unary::<_, Int64Type>(|micros| micros)) as ArrayRef)
+    });
+    kernel.call(vec![interval])
 }
 
 #[cfg(test)]

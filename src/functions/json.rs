@@ -53,9 +53,13 @@ pub fn schema(args: &[Expr], i: usize) -> Result<DataType> {
         Some(ScalarValue::Utf8(Some(text))) => text,
         _ => return Err(Error::query("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a constant text")),
     };
+    if text.trim().is_empty() {
+        return Err(Error::query("PARSE_EMPTY_STATEMENT", "the schema is empty"));
+    }
+    let is_word = text.trim().chars().all(|c| c.is_alphanumeric() || c == '_');
     // Spark reads it as a schema last, where an unknown type is an error of syntax.
     types::parse_type_or_schema(&text).map_err(|error| match error.condition() {
-        Some("UNSUPPORTED_DATATYPE") => error.with_condition("PARSE_SYNTAX_ERROR"),
+        Some("UNSUPPORTED_DATATYPE") if !is_word => error.with_condition("PARSE_SYNTAX_ERROR"),
         _ => error,
     })
 }
@@ -106,6 +110,9 @@ fn to_json(mut call: Call<'_>) -> Result<Expr> {
     let args = call.values(1..=2)?;
     let options = options(&args, 1)?;
     let value = args.into_iter().next().ok_or_else(|| Error::internal("to_json has no value"))?;
+    if call.type_of(&value)? == DataType::Null {
+        return call.cast(value, &STRING);
+    }
     let writer = ToJson::new(&call.type_of(&value)?, &options, call.conf)?;
     let key = format!("{writer:?}");
     let kernel = over_rows("to_json", STRING, move |rows| Ok(Arc::new(writer.convert(&rows.array(0)?)?)));

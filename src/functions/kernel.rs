@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 use super::user::UserFunction;
 use crate::{Error, Result};
 
-type Run = dyn Fn(&[ColumnarValue], usize) -> Result<ColumnarValue> + Send + Sync;
+type Run = dyn Fn(&[Argument], usize) -> Result<ArrayRef> + Send + Sync;
 type Part = dyn Fn(&str) -> Option<Kernel> + Send + Sync;
 
 /// A scalar function under construction; [`Kernel::call`] makes the expression.
@@ -40,19 +40,53 @@ pub struct Kernel {
     part: Option<Arc<Part>>,
 }
 
+/// An argument of one invocation: a value for each row, or one row that stands for all.
+#[derive(Debug, Clone)]
+pub struct Argument {
+    /// The values.
+    pub array: ArrayRef,
+    /// Whether there is one for all rows.
+    pub constant: bool,
+}
+
+impl Argument {
+    /// A value that DataFusion has computed.
+    ///
+    /// # Errors
+    /// A constant that has no array.
+    pub fn of(value: ColumnarValue) -> PlanResult<Self> {
+        Ok(match value {
+            ColumnarValue::Array(array) => Argument { array, constant: false },
+            ColumnarValue::Scalar(value) => Argument { array: value.to_array()?, constant: true },
+        })
+    }
+
+    /// A value for each of `rows` rows.
+    ///
+    /// # Errors
+    /// A constant that cannot be repeated.
+    pub fn of_each(&self, rows: usize) -> Result<ArrayRef> {
+        match self.constant && rows != 1 {
+            true => Ok(ScalarValue::try_from_array(&self.array, 0)?.to_array_of_size(rows)?),
+            false => Ok(self.array.clone()),
+        }
+    }
+}
+
 impl Kernel {
     /// A function over whole arrays, all of the same length. If every argument is a constant it runs once over one row.
     pub fn arrays<F>(name: &'static str, result: DataType, run: F) -> Self
     where
         F: Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
     {
-        Self::values(name, result, move |values, rows| over_arrays(values, rows, &run))
+        Self::columns(name, result, move |arguments, rows| run(&columns_of(arguments, rows)?))
     }
 
-    /// A function that tells constants from columns; it gets the number of rows too.
-    pub fn values<F>(name: &'static str, result: DataType, run: F) -> Self
+    /// A function that tells constants from columns; it gets the number of rows too. If every argument is a constant it runs once over
+    /// one row.
+    pub fn columns<F>(name: &'static str, result: DataType, run: F) -> Self
     where
-        F: Fn(&[ColumnarValue], usize) -> Result<ColumnarValue> + Send + Sync + 'static,
+        F: Fn(&[Argument], usize) -> Result<ArrayRef> + Send + Sync + 'static,
     {
         Kernel {
             name,
@@ -144,9 +178,17 @@ impl Kernel {
         self.signature.volatility == Volatility::Volatile
     }
 
+    /// Whether it may be computed where its value is not needed, and once for all who need it.
+    pub(super) fn is_harmless(&self) -> bool {
+        !self.lazy && !self.fallible && !self.is_volatile()
+    }
+
     /// Computes it for `rows` rows.
-    pub(super) fn run(&self, arguments: &[ColumnarValue], rows: usize) -> Result<ColumnarValue> {
-        (self.run)(arguments, rows)
+    pub(super) fn run(&self, arguments: &[Argument], rows: usize) -> PlanResult<ColumnarValue> {
+        match !arguments.is_empty() && arguments.iter().all(|argument| argument.constant) {
+            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&(self.run)(arguments, 1)?, 0)?)),
+            false => Ok(ColumnarValue::Array((self.run)(arguments, rows)?)),
+        }
     }
 
     /// The kernel behind a function call, if it is one.
@@ -179,19 +221,12 @@ fn shortened(text: String) -> String {
     format!("{}… #{:016x}", text.chars().take(LONG / 8).collect::<String>(), hasher.finish())
 }
 
-fn over_arrays(
-    values: &[ColumnarValue],
-    rows: usize,
-    run: &impl Fn(&[ArrayRef]) -> Result<ArrayRef>,
-) -> Result<ColumnarValue> {
-    let constant = !values.is_empty() && values.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
-    let rows = if constant { 1 } else { rows };
-    let arrays = values.iter().map(|value| Ok(value.to_array(rows)?)).collect::<Result<Vec<_>>>()?;
-    let result = run(&arrays)?;
-    if !constant {
-        return Ok(ColumnarValue::Array(result));
-    }
-    Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+/// The arguments with a value for each of `rows` rows.
+///
+/// # Errors
+/// A constant that cannot be repeated.
+pub fn columns_of(arguments: &[Argument], rows: usize) -> Result<Vec<ArrayRef>> {
+    arguments.iter().map(|argument| argument.of_each(rows)).collect()
 }
 
 /// Applies `operation` to the pairs of values that are both present; null where it gives none.
@@ -236,11 +271,6 @@ where
         builder.append_option(if array.is_valid(row) { operation(*value)? } else { None });
     }
     Ok(builder.finish())
-}
-
-/// The value as an array of `rows` rows.
-pub fn array_of(value: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
-    Ok(value.to_array(rows)?)
 }
 
 /// The array as its concrete type.
@@ -307,6 +337,7 @@ impl ScalarUDFImpl for Kernel {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
-        Ok(self.run(&args.args, args.number_rows)?)
+        let arguments = args.args.into_iter().map(Argument::of).collect::<PlanResult<Vec<_>>>()?;
+        self.run(&arguments, args.number_rows)
     }
 }

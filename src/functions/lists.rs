@@ -182,29 +182,43 @@ pub(super) fn array_argument(call: &Call<'_>, expr: Expr) -> Result<(Expr, DataT
 }
 
 /// An array and a value brought to a common element type.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.ARRAY_FUNCTION_DIFF_TYPES` if there is none, or the first is no array.
 pub(super) fn array_and_value(call: &Call<'_>, list: Expr, value: Expr) -> Result<(Expr, Expr, DataType)> {
-    let (list, element) = array_argument(call, list)?;
-    let common = common(call, &list, &[element, call.type_of(&value)?])?;
+    let given = call.type_of(&value)?;
+    let common = match call.type_of(&list)? {
+        DataType::List(item) => coerce::exact_common(item.data_type(), &given),
+        DataType::Null => Some(given),
+        other if !matches!(call.name.to_ascii_lowercase().as_str(), "array_remove" | "array_insert") => {
+            return Err(coerce::unexpected(&list, &other, "\"ARRAY\""));
+        }
+        _ => None,
+    };
+    let common = common.ok_or_else(|| different(&list, "ARRAY_FUNCTION_DIFF_TYPES"))?;
+    let (list, _) = array_argument(call, list)?;
     Ok((call.cast(list, &types::list(common.clone()))?, call.cast(value, &common)?, common))
 }
 
-/// Arrays brought to a common element type.
+/// Two arrays brought to a common element type.
+///
+/// # Errors
+/// `DATATYPE_MISMATCH.BINARY_ARRAY_DIFF_TYPES` if there is none, or one is no array.
 pub(super) fn arrays_alike(call: &Call<'_>, lists: Vec<Expr>) -> Result<(Vec<Expr>, DataType)> {
-    let typed = lists.into_iter().map(|list| array_argument(call, list)).collect::<Result<Vec<_>>>()?;
-    let elements: Vec<DataType> = typed.iter().map(|(_, element)| element.clone()).collect();
-    let first = typed.first().map(|(list, _)| list.clone());
-    let common = match first {
-        Some(first) => common(call, &first, &elements)?,
-        None => DataType::Null,
-    };
+    let mut common = DataType::Null;
+    for list in &lists {
+        let met = match call.type_of(list)? {
+            DataType::List(item) => coerce::exact_common(&common, item.data_type()),
+            _ => None,
+        };
+        common = met.ok_or_else(|| different(list, "BINARY_ARRAY_DIFF_TYPES"))?;
+    }
     let result = types::list(common.clone());
-    let lists = typed.into_iter().map(|(list, _)| call.cast(list, &result)).collect::<Result<Vec<_>>>()?;
+    let lists = lists.into_iter().map(|list| call.cast(list, &result)).collect::<Result<Vec<_>>>()?;
     Ok((lists, common))
 }
 
-fn common(call: &Call<'_>, first: &Expr, elements: &[DataType]) -> Result<DataType> {
-    coerce::common_type(elements, call.conf).map_err(|cause| {
-        let message = format!("the elements of '{}' and the other arguments differ in type", first.human_display());
-        Error::query("DATATYPE_MISMATCH.ARRAY_FUNCTION_DIFF_TYPES", message).caused_by(cause)
-    })
+fn different(list: &Expr, condition: &str) -> Error {
+    let message = format!("the elements of '{}' and the other arguments differ in type", list.human_display());
+    Error::query(format!("DATATYPE_MISMATCH.{condition}"), message)
 }

@@ -20,7 +20,7 @@ use regex::Regex;
 
 use super::arguments::fixed;
 use super::datetime::strings;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, columns_of};
 use super::lists::{array, array_argument, is_null, keys, list, pool, range};
 use super::{Call, Function, arguments, coerce, function};
 use crate::conf::Conf;
@@ -190,12 +190,14 @@ fn make_map(mut call: Call<'_>) -> Result<Expr> {
     let different = |cause: Error| cause.with_condition("DATATYPE_MISMATCH.CREATE_MAP_VALUE_DIFF_TYPES");
     let (values, value) = values.map_err(different)?;
     args.extend(values);
+    if matches!(key, DataType::Map(..)) || types::is_variant(&key) {
+        let message = format!("the key of a map cannot be {}", coerce::type_name(&key));
+        return Err(Error::query("DATATYPE_MISMATCH.INVALID_MAP_KEY_TYPE", message));
+    }
     let (twice, entries) = (Twice::of(call.conf), types::map_entries(key.clone(), value.clone()));
     let (key_type, value_type) = (key.clone(), value.clone());
-    let kernel = Kernel::values("map", types::map(key, value), move |values, rows| {
-        let arrays = values.iter().map(|value| Ok(value.to_array(rows)?)).collect::<Result<Vec<_>>>()?;
-        let made = interleaved(&arrays, rows, twice, entries.clone(), (&key_type, &value_type))?;
-        Ok(datafusion::logical_expr::ColumnarValue::Array(made))
+    let kernel = Kernel::columns("map", types::map(key, value), move |arguments, rows| {
+        interleaved(&columns_of(arguments, rows)?, rows, twice, entries.clone(), (&key_type, &value_type))
     });
     Ok(kernel.key(format!("{twice:?}")).fallible().call(args))
 }
@@ -288,6 +290,10 @@ enum Part {
 
 fn part(mut call: Call<'_>, name: &'static str, part: Part) -> Result<Expr> {
     let [source] = fixed(call.values(1..=1)?)?;
+    let source = match call.type_of(&source)? {
+        DataType::Null => call.cast(source, &types::map(DataType::Null, DataType::Null))?,
+        _ => source,
+    };
     let (source, key, value) = map_argument(&call, source)?;
     let element = match part {
         Part::Keys => key,
@@ -316,10 +322,15 @@ fn entry_structs(map: &MapArray, element: &DataType) -> Result<ArrayRef> {
 fn concat(mut call: Call<'_>) -> Result<Expr> {
     let args = call.values(0..=usize::MAX)?;
     if args.is_empty() {
-        return make_map(Call { name: "map", args: vec![], schema: call.schema, conf: call.conf });
+        let empty = make_map(Call { name: "map", args: vec![], schema: call.schema, conf: call.conf })?;
+        return call.cast(empty, &types::map(DataType::Utf8, DataType::Utf8));
     }
     for arg in &args {
-        map_argument(&call, arg.clone())?;
+        let given = call.type_of(arg)?;
+        if types::map_types(&given).is_none() {
+            let message = format!("'map_concat' takes maps, not {}", coerce::type_name(&given));
+            return Err(Error::query("DATATYPE_MISMATCH.MAP_CONCAT_DIFF_TYPES", message));
+        }
     }
     let (args, result) = coerce::to_common(args, call.schema, call.conf)?;
     let DataType::Map(entries, _) = result.clone() else { return Err(Error::internal("maps met in no map")) };
@@ -402,10 +413,27 @@ fn check_key(call: &Call<'_>, source: &Expr, key: &Expr) -> Result<()> {
     Err(Error::query("DATATYPE_MISMATCH.MAP_FUNCTION_DIFF_TYPES", message))
 }
 
+/// A map and a key brought to a common type of keys.
+fn keys_alike(call: &Call<'_>, source: Expr, key: Expr) -> Result<Vec<Expr>> {
+    let (given, wanted) = (call.type_of(&source)?, call.type_of(&key)?);
+    let common = types::map_types(&given).and_then(|(known, value)| {
+        let key = coerce::exact_common(known.data_type(), &wanted)?;
+        Some((types::map(key.clone(), value.data_type().clone()), key))
+    });
+    match common {
+        Some((map, common)) if wanted != DataType::Null => Ok(vec![call.cast(source, &map)?, call.cast(key, &common)?]),
+        _ if wanted == DataType::Null || given == DataType::Null => Ok(map_and_key(call, source, key)?.0),
+        _ => {
+            let names = (coerce::type_name(&wanted), coerce::type_name(&given));
+            let message = format!("the key of '{}' is {} but the map is {}", call.name, names.0, names.1);
+            Err(Error::query("DATATYPE_MISMATCH.MAP_FUNCTION_DIFF_TYPES", message))
+        }
+    }
+}
+
 fn contains_key(mut call: Call<'_>) -> Result<Expr> {
     let [source, key] = fixed(call.values(2..=2)?)?;
-    check_key(&call, &source, &key)?;
-    let (args, _) = map_and_key(&call, source, key)?;
+    let args = keys_alike(&call, source, key)?;
     let kernel = Kernel::arrays("map_contains_key", DataType::Boolean, |args| {
         let (map, wanted) = (array(args, 0)?, array(args, 1)?);
         let places = found(args)?.into_iter().enumerate();

@@ -12,7 +12,7 @@ use datafusion::logical_expr::Expr;
 
 use super::comparison::{self, Comparison};
 use super::kernel::{Kernel, each, zip};
-use super::{Call, Function, bits, conditional, function, rounding};
+use super::{Arg, Call, Function, bits, coerce, conditional, function, rounding};
 use crate::sql::literal;
 use crate::{Error, Result};
 
@@ -39,15 +39,15 @@ pub const FUNCTIONS: &[Function] = &[
     function(&["sinh"], |call| double(call, "sinh", f64::sinh)),
     function(&["cosh"], |call| double(call, "cosh", f64::cosh)),
     function(&["tanh"], |call| double(call, "tanh", f64::tanh)),
-    function(&["asinh"], |call| double(call, "asinh", f64::asinh)),
-    function(&["acosh"], |call| double(call, "acosh", f64::acosh)),
+    function(&["asinh"], |call| double(call, "asinh", asinh)),
+    function(&["acosh"], |call| double(call, "acosh", acosh)),
     function(&["atanh"], |call| double(call, "atanh", f64::atanh)),
     function(&["degrees"], |call| double(call, "degrees", f64::to_degrees)),
     function(&["radians"], |call| double(call, "radians", f64::to_radians)),
     function(&["rint"], |call| double(call, "rint", f64::round_ties_even)),
-    function(&["sign", "signum"], |call| double(call, "signum", sign)),
+    function(&["sign", "signum"], signum),
     function(&["power", "pow"], |call| doubles(call, "power", f64::powf)),
-    function(&["atan2"], |call| doubles(call, "atan2", f64::atan2)),
+    function(&["atan2"], |call| doubles(call, "atan2", |y, x| (y + 0.0).atan2(x + 0.0))),
     function(&["hypot"], |call| doubles(call, "hypot", f64::hypot)),
     function(&["pi"], |call| constant(call, std::f64::consts::PI)),
     function(&["e"], |call| constant(call, std::f64::consts::E)),
@@ -116,11 +116,35 @@ fn log(call: Call<'_>) -> Result<Expr> {
     let mut call = call;
     let [base, value] = call.exactly()?;
     let args = vec![as_double(&call, base)?, as_double(&call, value)?];
-    let apply = |base: f64, x: f64| Ok((base > 0.0 && x > 0.0).then(|| x.ln() / base.ln()));
+    let apply =
+        |base: f64, x: f64| Ok([base, x].into_iter().all(|x| x.is_nan() || x > 0.0).then(|| x.ln() / base.ln()));
     let run = move |args: &[ArrayRef]| {
         Ok(Arc::new(zip::<Float64Type, Float64Type, Float64Type>(&args[0], &args[1], apply)?) as ArrayRef)
     };
     Ok(Kernel::arrays("log", DataType::Float64, run).call(args))
+}
+
+/// The inverse of the hyperbolic sine, also where the square of the number does not fit.
+fn asinh(x: f64) -> f64 {
+    const LARGE: f64 = 268_435_456.0;
+    if x.abs() > LARGE { (x.abs().ln() + std::f64::consts::LN_2).copysign(x) } else { x.asinh() }
+}
+
+/// The inverse of the hyperbolic cosine, also where the square of the number does not fit.
+fn acosh(x: f64) -> f64 {
+    const LARGE: f64 = 268_435_456.0;
+    if x > LARGE { x.ln() + std::f64::consts::LN_2 } else { x.acosh() }
+}
+
+/// `signum(value)` of a number or an interval.
+fn signum(mut call: Call<'_>) -> Result<Expr> {
+    if let Some(Arg::Value(value)) = call.args.first() {
+        let value = value.clone();
+        if coerce::is_ansi_interval(&call.type_of(&value)?) {
+            call.args = vec![Arg::Value(super::interval::count(value))];
+        }
+    }
+    double(call, "signum", sign)
 }
 
 fn constant(mut call: Call<'_>, value: f64) -> Result<Expr> {
@@ -160,7 +184,7 @@ fn nanvl(mut call: Call<'_>) -> Result<Expr> {
 /// Number of the bucket, from 1, in which a value falls; 0 below and `count + 1` above; null if the bounds make no sense.
 fn width_bucket(mut call: Call<'_>) -> Result<Expr> {
     let [value, low, high, count] = call.exactly()?;
-    let mut args = [value, low, high].into_iter().map(|arg| as_double(&call, arg)).collect::<Result<Vec<_>>>()?;
+    let mut args = bounds([value, low, high], &call)?;
     args.push(call.implicit(count, &DataType::Int64)?);
     let run = |args: &[ArrayRef]| {
         let doubles = |at: usize| args[at].as_primitive::<Float64Type>();
@@ -171,6 +195,18 @@ fn width_bucket(mut call: Call<'_>) -> Result<Expr> {
         Ok(Arc::new(buckets) as ArrayRef)
     };
     Ok(Kernel::arrays("width_bucket", DataType::Int64, run).call(args))
+}
+
+/// Value and bounds as DOUBLE; they may be intervals of one kind.
+fn bounds(args: [Expr; 3], call: &Call<'_>) -> Result<Vec<Expr>> {
+    let types = args.iter().map(|arg| call.type_of(arg)).collect::<Result<Vec<_>>>()?;
+    let intervals = types.iter().filter(|given| coerce::is_ansi_interval(given)).count();
+    if intervals > 0 && types.iter().any(|given| *given != types[0]) {
+        let message = "value and bounds of 'width_bucket' must be numbers, or intervals of one kind";
+        return Err(Error::query("DATATYPE_MISMATCH.DATA_DIFF_TYPES", message));
+    }
+    let number = |arg| if intervals > 0 { super::interval::count(arg) } else { arg };
+    args.into_iter().map(|arg| as_double(call, number(arg))).collect()
 }
 
 fn bucket(value: f64, low: f64, high: f64, count: i64) -> Option<i64> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::Int64Array;
 use arrow::datatypes::DataType;
-use datafusion::logical_expr::{ColumnarValue, Expr, lit};
+use datafusion::logical_expr::{Expr, lit};
 
 use super::kernel::Kernel;
 use super::{Call, Function, function};
@@ -44,11 +44,11 @@ fn current_user(call: Call<'_>) -> Result<Expr> {
 /// Random texts of the same length (`uuid`) or of a given length.
 fn uuid(mut call: Call<'_>) -> Result<Expr> {
     call.values(0..=0)?;
-    let kernel = Kernel::values("uuid", DataType::Utf8, |_, rows| {
+    let kernel = Kernel::columns("uuid", DataType::Utf8, |_, rows| {
         let mut buffer = uuid::Uuid::encode_buffer();
         let mut out = arrow::array::StringBuilder::with_capacity(rows, rows * 36);
         (0..rows).for_each(|_| out.append_value(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer)));
-        Ok(ColumnarValue::Array(Arc::new(out.finish())))
+        Ok(Arc::new(out.finish()))
     });
     Ok(kernel.volatile().call(Vec::new()))
 }
@@ -57,9 +57,9 @@ fn uuid(mut call: Call<'_>) -> Result<Expr> {
 fn monotonically_increasing_id(mut call: Call<'_>) -> Result<Expr> {
     call.values(0..=0)?;
     let next = AtomicI64::new(0);
-    let kernel = Kernel::values("monotonically_increasing_id", DataType::Int64, move |_, rows| {
+    let kernel = Kernel::columns("monotonically_increasing_id", DataType::Int64, move |_, rows| {
         let first = next.fetch_add(rows as i64, Ordering::Relaxed);
-        Ok(ColumnarValue::Array(Arc::new(Int64Array::from_iter_values(first..first + rows as i64))))
+        Ok(Arc::new(Int64Array::from_iter_values(first..first + rows as i64)))
     });
     Ok(kernel.volatile().call(Vec::new()))
 }

@@ -27,6 +27,7 @@ mod csv;
 pub mod datetime;
 mod decimals;
 mod encoding;
+mod exact;
 mod format_string;
 pub mod generator;
 mod hash;
@@ -73,6 +74,18 @@ pub struct Function {
     pub names: &'static [&'static str],
     /// Checks and coerces the arguments and builds the expression.
     pub bind: fn(Call<'_>) -> Result<Expr>,
+}
+
+impl Function {
+    /// Binds a call of this function as it was written.
+    ///
+    /// # Errors
+    /// Those of [`Function::bind`]; `DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE` for arguments that would have to be cast where the
+    /// function casts none.
+    pub fn call(&self, call: Call<'_>) -> Result<Expr> {
+        exact::check(&call)?;
+        (self.bind)(call)
+    }
 }
 
 /// Shorthand for a line of a `FUNCTIONS` list.

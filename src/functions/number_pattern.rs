@@ -97,6 +97,10 @@ impl NumberPattern {
     }
 
     fn unexpected(&self, rest: &str, text: &str) -> Error {
+        if !text.contains(['0', '9']) {
+            let kind = if text.contains([',', 'G', 'g']) { "CONT_THOUSANDS_SEPS" } else { "WRONG_NUM_DIGIT" };
+            return invalid(kind, format!("the number format '{text}' needs at least one digit"));
+        }
         match rest.as_bytes().first() {
             Some(b',') if self.decimals.is_some() => {
                 invalid("THOUSANDS_SEPS_MUST_BEFORE_DEC", format!("a group separator follows the point in '{text}'"))
@@ -192,10 +196,7 @@ impl NumberPattern {
 
     /// Writes a number whose plain digits are `whole` and `decimals`; `#` for each digit if it does not fit.
     pub fn write(&self, negative: bool, whole: &str, decimals: &str, out: &mut String) {
-        let whole = match whole.trim_start_matches('0') {
-            "" if self.whole_digits() > 0 => "0",
-            whole => whole,
-        };
+        let whole = whole.trim_start_matches('0');
         let decimals = decimals.trim_end_matches('0');
         let fits = whole.len() <= self.whole_digits() && decimals.len() <= self.scale();
         let (before, after) = self.signs(negative);
@@ -219,13 +220,17 @@ impl NumberPattern {
                 }
             });
         }
-        // The sign and the currency stand right before the first digit.
+        if self.decimals.is_some() && body.ends_with(' ') {
+            body.pop();
+            body.push('0');
+        }
+        if self.currency {
+            // The currency stands before the blanks, the sign right before the first digit.
+            out.push('$');
+        }
         let blanks = body.len() - body.trim_start_matches(' ').len();
         out.push_str(&body[..blanks]);
         out.push_str(before);
-        if self.currency {
-            out.push('$');
-        }
         out.push_str(&body[blanks..]);
         if let Some(count) = self.decimals {
             out.push('.');
@@ -239,8 +244,7 @@ impl NumberPattern {
 
     fn signs(&self, negative: bool) -> (&'static str, &'static str) {
         match (self.sign, negative) {
-            (Sign::None, true) => ("-", ""),
-            (Sign::None, false) => ("", ""),
+            (Sign::None, _) => ("", ""),
             (Sign::PlusMinus(Side::Front), _) => (if negative { "-" } else { "+" }, ""),
             (Sign::PlusMinus(Side::Behind), _) => ("", if negative { "-" } else { "+" }),
             (Sign::Minus(Side::Front), _) => (if negative { "-" } else { " " }, ""),
@@ -282,7 +286,7 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(write("9,999.99", false, "1234", "5"), "1,234.50");
-        assert_eq!((write("S999", true, "12", ""), write("$999", false, "12", "")), (" -12".into(), " $12".into()));
+        assert_eq!((write("S999", true, "12", ""), write("$999", false, "12", "")), (" -12".into(), "$ 12".into()));
         assert_eq!((write("999", false, "1234", ""), write("0,000", false, "12", "")), ("###".into(), "0,012".into()));
         assert!(["", "a", "9,", "S9S", "9.9,9"].iter().all(|text| NumberPattern::parse(text).is_err()));
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::{Float64Array, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{ColumnarValue, Expr, Operator, binary_expr, lit};
+use datafusion::logical_expr::{Expr, Operator, binary_expr, lit};
 
 use super::arguments::{constant, not_foldable};
 use super::coerce::{is_integral, unexpected};
@@ -125,9 +125,9 @@ fn numbers(mut call: Call<'_>, name: &'static str, draw: fn(&mut Generator) -> f
 
 fn drawn(name: &'static str, seed: u64, draw: fn(&mut Generator) -> f64) -> Expr {
     let sequence = Sequence::new(seed);
-    let kernel = Kernel::values(name, DataType::Float64, move |_, rows| {
+    let kernel = Kernel::columns(name, DataType::Float64, move |_, rows| {
         let numbers = sequence.next(|generator| Float64Array::from_iter_values((0..rows).map(|_| draw(generator))));
-        Ok(ColumnarValue::Array(Arc::new(numbers)))
+        Ok(Arc::new(numbers))
     });
     kernel.key(seed).volatile().call(Vec::new())
 }
@@ -142,10 +142,10 @@ fn randstr(mut call: Call<'_>) -> Result<Expr> {
     };
     let seed = seed(&call, &args, 1)?;
     let sequence = Sequence::new(seed);
-    let kernel = Kernel::values("randstr", DataType::Utf8, move |_, rows| {
+    let kernel = Kernel::columns("randstr", DataType::Utf8, move |_, rows| {
         let text = |generator: &mut Generator| (0..length).map(|_| generator.character()).collect::<String>();
         let texts = sequence.next(|generator| StringArray::from_iter_values((0..rows).map(|_| text(generator))));
-        Ok(ColumnarValue::Array(Arc::new(texts)))
+        Ok(Arc::new(texts))
     });
     Ok(kernel.key(format!("{length} {seed}")).volatile().call(Vec::new()))
 }

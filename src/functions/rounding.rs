@@ -12,6 +12,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
 use super::Call;
+use super::arguments::{constant, not_foldable};
 use super::cast::decimal::{self, power};
 use super::cast::{Mode, cast_array};
 use super::coerce::{self, is_decimal, is_floating, is_integral};
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 
 /// Which of two neighbours a number goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     HalfUp,
     HalfEven,
     Up,
@@ -49,32 +50,47 @@ pub(super) fn floor(call: Call<'_>) -> Result<Expr> {
     to_bound(call, "floor", Direction::Down)
 }
 
-/// The number and the constant scale, if one was given.
-fn arguments(call: &mut Call<'_>) -> Result<(Expr, Option<i32>)> {
+/// The value and the scale, if one was given.
+fn arguments(call: &mut Call<'_>) -> Result<(Expr, Option<Expr>)> {
     let mut values = call.values(1..=2)?.into_iter();
     let value = values.next().ok_or_else(|| Error::internal("the number of arguments was checked"))?;
-    let value = coerce::implicit_number(value, call.schema, call.conf)?;
-    let scale = values.next().map(|scale| constant_scale(&scale)).transpose()?;
-    Ok((value, scale))
+    Ok((value, values.next()))
 }
 
-fn constant_scale(scale: &Expr) -> Result<i32> {
-    match scale {
-        Expr::Literal(ScalarValue::Int32(Some(scale)), _) => Ok(*scale),
-        _ => Err(Error::query("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the scale must be a constant INT")),
+/// The scale of `round`: any constant that passes for INT; `None` for null.
+fn cast_scale(call: &Call<'_>, scale: Expr) -> Result<Option<i32>> {
+    match constant(&call.implicit(scale, &DataType::Int32)?)? {
+        Some(ScalarValue::Int32(scale)) => Ok(scale),
+        _ => Err(not_foldable(call, "scale")),
+    }
+}
+
+/// The scale of `ceil` and `floor`: a constant INT.
+fn exact_scale(call: &Call<'_>, scale: &Expr) -> Result<i32> {
+    match constant(scale)? {
+        Some(ScalarValue::Int32(Some(scale))) => Ok(scale),
+        _ => {
+            let message = format!("the scale of function '{}' must be a constant INT", call.name);
+            Err(Error::query("NON_FOLDABLE_ARGUMENT", message))
+        }
     }
 }
 
 fn to_scale(mut call: Call<'_>, name: &'static str, direction: Direction) -> Result<Expr> {
     let (value, scale) = arguments(&mut call)?;
-    let scale = scale.unwrap_or(0);
-    let data_type = call.type_of(&value)?;
-    match data_type {
+    let value = coerce::implicit_number(value, call.schema, call.conf)?;
+    let given = scale.map(|scale| cast_scale(&call, scale)).transpose()?;
+    let scale = given.flatten().unwrap_or(0);
+    let rounded = match call.type_of(&value)? {
         DataType::Decimal128(precision, old) => {
-            Ok(decimals(name, value, (precision, old), scale, direction, Mode::of(call.conf)))
+            decimals(name, value, (precision, old), scale, direction, Mode::of(call.conf))
         }
-        data_type if is_floating(&data_type) => Ok(doubles(name, value, data_type, scale, direction)),
-        data_type => Ok(whole(name, value, data_type, scale, direction, Mode::of(call.conf))),
+        data_type if is_floating(&data_type) => doubles(name, value, data_type, scale, direction),
+        data_type => whole(name, value, data_type, scale, direction, Mode::of(call.conf)),
+    };
+    match given {
+        Some(None) => Ok(Expr::Literal(ScalarValue::try_from(&call.type_of(&rounded)?)?, None)),
+        _ => Ok(rounded),
     }
 }
 
@@ -82,7 +98,7 @@ fn to_scale(mut call: Call<'_>, name: &'static str, direction: Direction) -> Res
 fn rounded_type((precision, old): (u8, i8), scale: i32) -> (u8, i8) {
     let before = i32::from(precision) - i32::from(old) + 1;
     let (precision, scale) = if scale < 0 {
-        (before.max(1 - scale), 0)
+        (before.max(1_i32.saturating_sub(scale)), 0)
     } else {
         let scale = scale.min(i32::from(old));
         (before + scale, scale)
@@ -109,12 +125,12 @@ fn decimals(name: &'static str, value: Expr, old: (u8, i8), scale: i32, directio
         .call(vec![value])
 }
 
-/// Digits at scale `from` as digits at scale `to`, or unchanged if they have no more.
-fn directed(value: i128, from: i32, to: i32, direction: Direction) -> Option<i128> {
+/// Digits at scale `from` as digits at scale `to`, or unchanged if they have no more; `None` if they do not fit.
+pub(super) fn directed(value: i128, from: i32, to: i32, direction: Direction) -> Option<i128> {
     if to >= from {
         return Some(value);
     }
-    let Some(divisor) = power(from - to) else {
+    let Some(divisor) = power(from.saturating_sub(to)) else {
         return Some(match direction {
             Direction::Up => i128::from(value > 0),
             Direction::Down => -i128::from(value < 0),
@@ -155,7 +171,7 @@ fn rounded_double(value: f64, single: bool, scale: i32, direction: Direction) ->
     let text = if single { format!("{:e}", value as f32) } else { format!("{value:e}") };
     let Some(number) = decimal::parse(&text).filter(|number| number.scale > scale) else { return value };
     match directed(number.unscaled, number.scale, scale, direction) {
-        Some(digits) => format!("{digits}e{}", -scale).parse().unwrap_or(value),
+        Some(digits) => format!("{digits}e{}", -i64::from(scale)).parse().unwrap_or(value),
         None => value,
     }
 }
@@ -178,17 +194,22 @@ fn whole(name: &'static str, value: Expr, data_type: DataType, scale: i32, direc
             }
         };
         let rounded: ArrayRef = Arc::new(each::<Int64Type, Int64Type>(&wide, apply)?);
-        cast_array(&rounded, &data_type, mode, &Zone::utc())
+        cast_array(&rounded, &data_type, mode, &Zone::utc()).map_err(|cause| {
+            Error::data("ARITHMETIC_OVERFLOW", "the rounded number does not fit its type").caused_by(cause)
+        })
     };
     Kernel::arrays(name, result, run).key(format!("{scale} {mode}")).fallible_if(mode == Mode::Ansi).call(vec![value])
 }
 
 fn to_bound(mut call: Call<'_>, name: &'static str, direction: Direction) -> Result<Expr> {
-    let (mut value, scale) = arguments(&mut call)?;
+    let (value, scale) = arguments(&mut call)?;
+    let scale = scale.map(|scale| exact_scale(&call, &scale)).transpose()?;
+    let given = call.type_of(&value)?;
+    let mut value = coerce::implicit_number(value, call.schema, call.conf)?;
     let mut data_type = call.type_of(&value)?;
     if scale.is_some() && !is_decimal(&data_type) {
-        // With a scale Spark computes in decimals.
-        data_type = wide_decimal(&data_type);
+        // With a scale Spark computes in decimals; a text is one of the default precision.
+        data_type = if coerce::is_numeric(&given) { wide_decimal(&data_type) } else { DataType::Decimal128(38, 18) };
         value = call.cast(value, &data_type)?;
     }
     match data_type {
@@ -196,7 +217,7 @@ fn to_bound(mut call: Call<'_>, name: &'static str, direction: Direction) -> Res
             Ok(decimals(name, value, (precision, old), scale.unwrap_or(0), direction, Mode::of(call.conf)))
         }
         data_type if is_integral(&data_type) => call.cast(value, &DataType::Int64),
-        _ => Ok(bound_of_double(name, call.cast(value, &DataType::Float64)?, direction)),
+        _ => Ok(bound_of_double(name, call.cast(value, &DataType::Float64)?, direction, Mode::of(call.conf))),
     }
 }
 
@@ -209,11 +230,19 @@ fn wide_decimal(data_type: &DataType) -> DataType {
     }
 }
 
-/// A BIGINT, which stops at its limits.
-fn bound_of_double(name: &'static str, value: Expr, direction: Direction) -> Expr {
+/// A BIGINT; of NaN it is 0. Without ANSI it stops at its limits.
+fn bound_of_double(name: &'static str, value: Expr, direction: Direction, mode: Mode) -> Expr {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     let run = move |args: &[ArrayRef]| {
-        let apply = |value: f64| if direction == Direction::Up { value.ceil() as i64 } else { value.floor() as i64 };
-        Ok(Arc::new(args[0].as_primitive::<Float64Type>().unary::<_, Int64Type>(apply)) as ArrayRef)
+        let apply = |value: f64| {
+            let bound = if direction == Direction::Up { value.ceil() } else { value.floor() };
+            let fits = bound.is_nan() || (-LIMIT..LIMIT).contains(&bound);
+            if mode == Mode::Ansi && !fits {
+                return Err(Error::data("ARITHMETIC_OVERFLOW", format!("{bound} does not fit BIGINT")));
+            }
+            Ok(Some(bound as i64))
+        };
+        Ok(Arc::new(each::<Float64Type, Int64Type>(&args[0], apply)?) as ArrayRef)
     };
-    Kernel::arrays(name, DataType::Int64, run).call(vec![value])
+    Kernel::arrays(name, DataType::Int64, run).key(mode).fallible_if(mode == Mode::Ansi).call(vec![value])
 }

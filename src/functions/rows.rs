@@ -13,10 +13,8 @@ use arrow::array::{
     PrimitiveArray, StringArray, StringBuilder,
 };
 use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::ColumnarValue;
 
-use super::kernel::Kernel;
+use super::kernel::{Argument, Kernel};
 use crate::types::list_item;
 use crate::{Error, Result};
 
@@ -25,19 +23,12 @@ pub fn over_rows<F>(name: &'static str, result: DataType, run: F) -> Kernel
 where
     F: Fn(&Rows<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
 {
-    Kernel::values(name, result, move |args, rows| {
-        let constant = !args.is_empty() && args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let result = run(&Rows { args, len: if constant { 1 } else { rows } })?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?),
-            false => ColumnarValue::Array(result),
-        })
-    })
+    Kernel::columns(name, result, move |args, len| run(&Rows { args, len }))
 }
 
 /// The arguments of one invocation and the number of rows to give.
 pub struct Rows<'a> {
-    args: &'a [ColumnarValue],
+    args: &'a [Argument],
     len: usize,
 }
 
@@ -85,41 +76,34 @@ impl Rows<'_> {
 
     /// The type of argument `i`.
     pub fn data_type(&self, i: usize) -> DataType {
-        self.args[i].data_type()
+        self.args[i].array.data_type().clone()
     }
 
     /// Argument `i` with one value for each row.
     pub fn array(&self, i: usize) -> Result<ArrayRef> {
-        Ok(self.args[i].to_array(self.len)?)
-    }
-
-    fn column(&self, i: usize) -> Result<(ArrayRef, bool)> {
-        Ok(match &self.args[i] {
-            ColumnarValue::Array(array) => (Arc::clone(array), false),
-            ColumnarValue::Scalar(value) => (value.to_array()?, true),
-        })
+        self.args[i].of_each(self.len)
     }
 
     /// Argument `i` as STRING.
     pub fn strings(&self, i: usize) -> Result<Column<StringArray>> {
-        let (array, constant) = self.column(i)?;
+        let Argument { array, constant } = &self.args[i];
         let array = array.as_string_opt::<i32>().ok_or_else(|| mismatch(i, "STRING", array.data_type()))?.clone();
-        Ok(Column { array, constant })
+        Ok(Column { array, constant: *constant })
     }
 
     /// Argument `i` as BINARY.
     pub fn binaries(&self, i: usize) -> Result<Column<BinaryArray>> {
-        let (array, constant) = self.column(i)?;
+        let Argument { array, constant } = &self.args[i];
         let array = array.as_binary_opt::<i32>().ok_or_else(|| mismatch(i, "BINARY", array.data_type()))?.clone();
-        Ok(Column { array, constant })
+        Ok(Column { array, constant: *constant })
     }
 
     /// Argument `i` as a number, date or time of type `T`.
     pub fn numbers<T: ArrowPrimitiveType>(&self, i: usize) -> Result<Column<PrimitiveArray<T>>> {
-        let (array, constant) = self.column(i)?;
+        let Argument { array, constant } = &self.args[i];
         let array = array.as_primitive_opt::<T>();
-        let array = array.ok_or_else(|| mismatch(i, "a number", &self.args[i].data_type()))?.clone();
-        Ok(Column { array, constant })
+        let array = array.ok_or_else(|| mismatch(i, "a number", self.args[i].array.data_type()))?.clone();
+        Ok(Column { array, constant: *constant })
     }
 
     /// A column of numbers; `None` is null.
@@ -185,7 +169,7 @@ impl Rows<'_> {
     /// Bytes of the first argument, if it is a column of strings: about what comes out when it is cut into pieces.
     fn text_bytes(&self) -> usize {
         match self.args.first() {
-            Some(ColumnarValue::Array(array)) => array.as_string_opt().map_or(0, |text| all_bytes(text).len()),
+            Some(Argument { array, constant: false }) => array.as_string_opt().map_or(0, |text| all_bytes(text).len()),
             _ => 0,
         }
     }

@@ -10,7 +10,7 @@ use super::arguments::{Compiled, coerced, is_binary, reuse};
 use super::like;
 use super::rows::over_rows;
 use super::{Call, Function, function};
-use crate::Result;
+use crate::{Error, Result};
 
 const BINARY: DataType = DataType::Binary;
 const INT: DataType = DataType::Int32;
@@ -19,7 +19,7 @@ const STRING: DataType = DataType::Utf8;
 /// The functions of this file.
 pub const FUNCTIONS: &[Function] = &[
     function(&["instr"], instr),
-    function(&["locate", "position", "charindex"], locate),
+    function(&["locate", "position"], locate),
     function(&["contains"], |call| {
         test(call, "contains", |a, b| b.is_empty() || a.windows(b.len()).any(|window| window == b))
     }),
@@ -44,18 +44,26 @@ fn instr(mut call: Call<'_>) -> Result<Expr> {
     Ok(over_rows("instr_from", INT, |rows| {
         let (text, search) = (rows.strings(0)?, rows.strings(1)?);
         let (start, occurrence) = (rows.numbers::<Int32Type>(2)?, rows.numbers::<Int32Type>(3)?);
-        rows.give::<Int32Type>(|row| {
+        rows.try_give::<Int32Type>(|row| {
             Some(nth_position(text.get(row)?, search.get(row)?, start.get(row)?, occurrence.get(row)?))
         })
     })
+    .fallible()
     .call(args))
 }
 
 /// Where `search` is found the `occurrence`-th time at or after character `start`; a negative start counts from the end and
 /// searches backwards.
-fn nth_position(text: &str, search: &str, start: i32, occurrence: i32) -> i32 {
-    if start == 0 || occurrence < 1 {
-        return 0;
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE.OCCURRENCE` for one that is not positive.
+fn nth_position(text: &str, search: &str, start: i32, occurrence: i32) -> Result<i32> {
+    if occurrence < 1 {
+        let message = format!("the parameter 'occurrence' of 'instr' must be positive but is {occurrence}");
+        return Err(Error::data("INVALID_PARAMETER_VALUE.OCCURRENCE", message));
+    }
+    if start == 0 {
+        return Ok(0);
     }
     let nth = occurrence as usize - 1;
     let starts = |byte: usize| text[byte..].starts_with(search);
@@ -67,7 +75,7 @@ fn nth_position(text: &str, search: &str, start: i32, occurrence: i32) -> i32 {
         let before = text.char_indices().rev().skip(distance);
         before.filter(|(byte, _)| starts(*byte)).nth(nth).map(|(byte, _)| text[..byte].chars().count())
     };
-    found.map_or(0, |at| at as i32 + 1)
+    Ok(found.map_or(0, |at| at as i32 + 1))
 }
 
 /// Where `search` is found at or after character `skip`, counted from 1; 0 if it is not found.
@@ -89,9 +97,10 @@ fn locate(mut call: Call<'_>) -> Result<Expr> {
         let (search, text) = (rows.strings(0)?, rows.strings(1)?);
         let from = (rows.arity() > 2).then(|| rows.numbers::<Int32Type>(2)).transpose()?;
         rows.give::<Int32Type>(|row| {
-            let from = from.as_ref().map_or(1, |from| from.get(row).unwrap_or(0));
-            let Some(skip) = from.checked_sub(1).filter(|_| from != 0) else { return Some(0) };
-            Some(position(text.get(row)?, search.get(row)?, usize::try_from(skip).unwrap_or(0)))
+            let Some(from) = from.as_ref().map_or(Some(1), |from| from.get(row)) else { return Some(0) };
+            let (text, search) = (text.get(row)?, search.get(row)?);
+            let skip = from.checked_sub(1).and_then(|skip| usize::try_from(skip).ok());
+            Some(skip.map_or(0, |skip| position(text, search, skip)))
         })
     })
     .call(args))
@@ -133,7 +142,7 @@ fn levenshtein(mut call: Call<'_>) -> Result<Expr> {
         let limit = (rows.arity() > 2).then(|| rows.numbers::<Int32Type>(2)).transpose()?;
         let mut distance = Levenshtein::default();
         rows.give::<Int32Type>(|row| {
-            let limit = limit.as_ref().map_or(Some(i32::MAX), |limit| limit.get(row))?;
+            let limit = limit.as_ref().map_or(i32::MAX, |limit| limit.get(row).unwrap_or(0));
             let distance = distance.between(left.get(row)?, right.get(row)?);
             Some(if distance <= limit { distance } else { -1 })
         })

@@ -29,6 +29,10 @@ fn sentences(mut call: Call<'_>) -> Result<Expr> {
         for row in 0..rows.len() {
             let text = text.get(row);
             put_sentences(text.unwrap_or_default(), out.values());
+            if text.is_some_and(|text| !text.is_empty() && !text.contains(char::is_alphanumeric)) {
+                // A text without words still is a sentence.
+                out.values().append(true);
+            }
             out.append(text.is_some());
         }
         Ok(Arc::new(out.finish()))
@@ -37,7 +41,7 @@ fn sentences(mut call: Call<'_>) -> Result<Expr> {
 }
 
 fn put_sentences(text: &str, out: &mut ListBuilder<StringBuilder>) {
-    for sentence in text.split_sentence_bounds().filter(|sentence| !sentence.trim().is_empty()) {
+    for sentence in text.split_sentence_bounds().filter(|sentence| sentence.contains(char::is_alphanumeric)) {
         let words = sentence.split_word_bounds().filter(|word| word.starts_with(char::is_alphanumeric));
         words.for_each(|word| out.values().append_value(word));
         out.append(true);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::StructArray;
 use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, columns_of};
 use super::{Call, Function, arguments, function};
 use crate::{Error, Result};
 
@@ -53,8 +53,9 @@ fn named(mut call: Call<'_>) -> Result<Expr> {
                 format!("the name of a struct's field must be a constant text, not '{}'", name.human_display()),
             ));
         }
-        let name = arguments::constant_text(&call, &name, "name")?.ok_or_else(|| {
-            Error::query("DATATYPE_MISMATCH.UNEXPECTED_NULL", "the name of a struct's field must not be null")
+        let name = arguments::constant_text(&call, &name, "name").ok().flatten().ok_or_else(|| {
+            let message = "the name of a struct's field must be a constant text";
+            Error::query("DATATYPE_MISMATCH.CREATE_NAMED_STRUCT_WITHOUT_FOLDABLE_STRING", message)
         })?;
         pairs.push((name, value.unalias()));
     }
@@ -71,13 +72,13 @@ fn build(call: &Call<'_>, named: Vec<(String, Expr)>) -> Result<Expr> {
     }
     let fields = Fields::from(fields);
     let made = fields.clone();
-    let kernel = Kernel::values("named_struct", DataType::Struct(fields), move |values, rows| {
-        let columns = values.iter().map(|value| Ok(value.to_array(rows)?)).collect::<Result<Vec<_>>>()?;
+    let kernel = Kernel::columns("named_struct", DataType::Struct(fields), move |arguments, rows| {
+        let columns = columns_of(arguments, rows)?;
         let structs = match columns.is_empty() {
             true => StructArray::new_empty_fields(rows, None),
             false => StructArray::try_new(made.clone(), columns, None)?,
         };
-        Ok(ColumnarValue::Array(Arc::new(structs)))
+        Ok(Arc::new(structs))
     });
     Ok(kernel.call(args))
 }

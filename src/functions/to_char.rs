@@ -33,6 +33,7 @@ fn split(call: &mut Call<'_>) -> Result<(Expr, Expr)> {
 fn to_number(mut call: Call<'_>, name: &'static str, null_if_bad: bool) -> Result<Expr> {
     let (text, format) = split(&mut call)?;
     let text = coerce::implicit(text, &STRING, call.schema, call.conf)?;
+    let format = call.implicit(format, &STRING)?;
     let Some(format) = constant_text(&call, &format, "fmt")? else {
         return Ok(Expr::Literal(ScalarValue::Decimal128(None, DECIMAL128_MAX_PRECISION, 0), None));
     };
@@ -97,6 +98,7 @@ fn binary_to_char(mut call: Call<'_>) -> Result<Expr> {
 }
 
 fn number_to_char(call: Call<'_>, value: Expr, format: Expr) -> Result<Expr> {
+    let format = call.implicit(format, &STRING)?;
     let Some(format) = constant_text(&call, &format, "format")? else {
         return Ok(Expr::Literal(ScalarValue::Utf8(None), None));
     };

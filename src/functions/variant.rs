@@ -10,7 +10,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Fields};
 use datafusion::logical_expr::Expr;
 
-use super::arguments::{Compiled, coerced, constant_text, not_foldable};
+use super::arguments::{Compiled, coerced, constant_text};
 use super::coerce::{implicit, unexpected};
 use super::rows::{Rows, over_rows, put};
 use super::{Call, Function, function, generator};
@@ -72,21 +72,32 @@ fn variant_argument(call: &Call<'_>, arg: &Expr) -> Result<()> {
     if types::is_variant(&data_type) { Ok(()) } else { Err(unexpected(arg, &data_type, "\"VARIANT\"")) }
 }
 
+/// An argument as VARIANT; an untyped null passes for one.
+fn as_variant(call: &Call<'_>, arg: Expr) -> Result<Expr> {
+    match call.type_of(&arg)? {
+        arrow::datatypes::DataType::Null => call.cast(arg, &types::variant()),
+        _ => variant_argument(call, &arg).map(|()| arg),
+    }
+}
+
 /// The only argument, a VARIANT.
 fn only_variant(call: &mut Call<'_>) -> Result<Vec<Expr>> {
     let args = call.values(1..=1)?;
-    args.iter().try_for_each(|arg| variant_argument(call, arg))?;
-    Ok(args)
+    args.into_iter().map(|arg| as_variant(call, arg)).collect()
 }
 
 /// `variant_get(variant, path[, type])`.
 fn variant_get(mut call: Call<'_>, name: &'static str, null_if_bad: bool) -> Result<Expr> {
     let mut args = call.values(2..=3)?;
-    variant_argument(&call, &args[0])?;
+    if let Some(first) = args.first_mut() {
+        *first = as_variant(&call, first.clone())?;
+    }
     let data_type = match args.get(2) {
         None => types::variant(),
         Some(arg) => {
-            let text = constant_text(&call, arg, "type")?.ok_or_else(|| not_foldable(&call, "type"))?;
+            let text = constant_text(&call, arg, "type").ok().flatten();
+            let text = text
+                .ok_or_else(|| Error::query("INVALID_SCHEMA.NON_STRING_LITERAL", "the type must be a constant text"))?;
             types::parse_type(&text)?
         }
     };

@@ -86,7 +86,7 @@ fn marker(name: &'static str, time: &DataType, args: Vec<Expr>) -> Expr {
     let run = move |_: &[_], _| {
         Err(Error::unsupported(format!("'{name}' can only stand in a SELECT list or among grouping keys")))
     };
-    Kernel::values(name, window_type(time), run).fallible().call(args)
+    Kernel::columns(name, window_type(time), run).fallible().call(args)
 }
 
 /// The time of a window: a TIMESTAMP, something that passes for one, or the window of an earlier one.
@@ -164,7 +164,11 @@ fn session_window(mut call: Call<'_>) -> Result<Expr> {
             literal::constant(ScalarValue::DurationMicrosecond(Some(duration(&gap)?)))
         }
         _ => match call.type_of(&gap)? {
-            DataType::Duration(_) | DataType::Interval(_) => gap,
+            DataType::Duration(_) | DataType::Interval(arrow::datatypes::IntervalUnit::YearMonth) => {
+                let message = "the gap of a session window must be a text or a calendar interval";
+                return Err(Error::query("_LEGACY_ERROR_TEMP_1040", message).hint("Write it as '5 minutes'."));
+            }
+            DataType::Interval(_) => gap,
             from => {
                 let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
                 match is_string(&from) {

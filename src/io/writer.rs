@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::LogicalPlan;
 use futures::TryStreamExt;
 
 use crate::blocking::block_on;
@@ -12,8 +14,12 @@ use crate::clock::SystemClock;
 use crate::frame::DataFrame;
 use crate::options::Options;
 use crate::plan::batch;
+use crate::plan::scan::scanned;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkSpec};
-use crate::{Error, Result};
+use crate::sources::SourceSpec;
+use crate::sources::file::existing;
+use crate::sql::insert;
+use crate::{Error, Result, filepath};
 
 /// What happens if there is something already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,22 +145,32 @@ impl DataFrameWriter {
         self.format("orc").save_path(path)
     }
 
-    /// Appends to a table of the session.
+    /// Appends to a table of the session, or replaces its rows in the mode `overwrite`. If the table was declared with columns, the
+    /// first column of the rows is the first of the table, and so on, whatever their names are.
     ///
     /// # Errors
-    /// `TABLE_OR_VIEW_NOT_FOUND`, and as [`DataFrameWriter::save`].
+    /// `TABLE_OR_VIEW_NOT_FOUND`, `INSERT_COLUMN_ARITY_MISMATCH.*`, `INCOMPATIBLE_DATA_FOR_TABLE.*`, and as [`DataFrameWriter::save`].
     pub fn insert_into(mut self, table: &str) -> Result<()> {
         let found = self.frame.session().catalog().sink(table);
-        self.spec = found.ok_or_else(|| crate::sql::relation::not_found(&[table.to_string()]))?;
-        self.mode = Ok(SaveMode::Append);
-        self.save()
+        let found = found.ok_or_else(|| crate::sql::relation::not_found(&[table.to_string()]))?;
+        self.spec = SinkSpec { batch: true, ..found };
+        self.frame = insert::fitted_frame(&self.frame, table)?;
+        // As in Spark, a table is there already, so any other mode means to append.
+        self.mode = Ok(if self.mode? == SaveMode::Overwrite { SaveMode::Overwrite } else { SaveMode::Append });
+        self.save_as("UNSUPPORTED_OVERWRITE.TABLE", &format!("the table `{table}`"))
     }
 
     /// Runs the query and writes its rows.
     ///
     /// # Errors
     /// `PATH_ALREADY_EXISTS`, `UNSUPPORTED_...` for a stream, wrong options, and whatever fails while it runs.
-    pub fn save(mut self) -> Result<()> {
+    pub fn save(self) -> Result<()> {
+        let target = format!("the path '{}'", self.spec.options.get("path").unwrap_or_default());
+        self.save_as("UNSUPPORTED_OVERWRITE.PATH", &target)
+    }
+
+    /// `condition`, `target`: what is said if the query reads what it would overwrite.
+    fn save_as(mut self, condition: &str, target: &str) -> Result<()> {
         if self.frame.is_streaming() {
             let error = Error::query("_LEGACY_ERROR_TEMP_1160", "'write' can not be called on a streaming DataFrame");
             return Err(error.hint("Use write_stream()."));
@@ -164,6 +180,10 @@ impl DataFrameWriter {
             self.spec.format = conf.get("spark.sql.sources.default").unwrap_or("parquet").to_string();
         }
         let mode = self.mode?;
+        if mode == SaveMode::Overwrite && reads(&self.frame, self.spec.options.get("path"))? {
+            let message = format!("{target} cannot be overwritten by a query that reads it");
+            return Err(Error::query(condition, message).hint("Write to another place first."));
+        }
         let settled = sinks::lookup(&self.spec.format)?.settle(&self.spec, mode, &self.frame.session().conf())?;
         if settled.map_or_else(|| settle(mode, &self.spec.options), Ok)? {
             write(&self.frame, &self.spec)?;
@@ -172,9 +192,30 @@ impl DataFrameWriter {
     }
 }
 
+/// Whether a query reads files at or below this path, or the path lies in what it reads.
+fn reads(frame: &DataFrame, path: Option<&str>) -> Result<bool> {
+    let Some(path) = path.and_then(local) else { return Ok(false) };
+    let path = filepath::resolved(&path);
+    let found = frame.plan().exists(|node| match node {
+        LogicalPlan::TableScan(scan) => {
+            let read = scanned(scan).map_or_else(|| Ok(Vec::new()), |table| read_by(&table.source))?;
+            Ok(read.iter().any(|read| read.starts_with(&path) || path.starts_with(read)))
+        }
+        _ => Ok(false),
+    })?;
+    Ok(found)
+}
+
+/// The files and folders that a source reads, under the names that they have without symbolic links.
+fn read_by(source: &SourceSpec) -> Result<Vec<PathBuf>> {
+    let texts = source.paths.iter().map(String::as_str).chain(source.options.get("path"));
+    let read = texts.filter_map(local).map(|path| existing(&path)).collect::<Result<Vec<_>>>()?;
+    Ok(read.iter().flatten().map(|path| filepath::resolved(path)).collect())
+}
+
 /// Makes room by the mode; false if nothing is to be written.
 fn settle(mode: SaveMode, options: &Options) -> Result<bool> {
-    let Some(path) = options.get("path").map(local) else { return Ok(true) };
+    let Some(path) = options.get("path").and_then(local) else { return Ok(true) };
     let taken = path.exists() && (!path.is_dir() || path.read_dir()?.next().is_some());
     match mode {
         SaveMode::Ignore => Ok(!taken),
@@ -187,11 +228,9 @@ fn settle(mode: SaveMode, options: &Options) -> Result<bool> {
     }
 }
 
-fn local(path: &str) -> PathBuf {
-    match path.strip_prefix("file:") {
-        Some(rest) => PathBuf::from(format!("/{}", rest.trim_start_matches('/'))),
-        None => PathBuf::from(path),
-    }
+/// The local path of a text; none if it means something else, about which its source or sink complains.
+fn local(path: &str) -> Option<PathBuf> {
+    filepath::parse(path).ok()
 }
 
 fn clear(path: &Path) -> Result<()> {

@@ -103,12 +103,19 @@ pub(crate) struct Reading {
     figures: Mutex<Figures>,
     /// Whether some partition is not reachable.
     holes: AtomicBool,
+    /// How often statistics have come.
+    news: AtomicU64,
 }
 
 impl Reading {
     /// A context that keeps `health`.
     pub(crate) fn new(health: Arc<Health>) -> Reading {
-        Reading { health, figures: Mutex::default(), holes: AtomicBool::new(false) }
+        Reading { health, figures: Mutex::default(), holes: AtomicBool::new(false), news: AtomicU64::new(0) }
+    }
+
+    /// How often there were statistics.
+    pub(crate) fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
     }
 
     /// The newest statistics.
@@ -149,6 +156,7 @@ impl ClientContext for Reading {
             }
             self.holes.store(figures.values().any(|figure| !figure.reachable), Ordering::Relaxed);
             *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+            self.news.fetch_add(1, Ordering::Release);
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct DataflowPlan {
     pub scans: Vec<Scan>,
     /// The `withWatermark`s, by the number that [`Kind::Watermark`] carries: delays in microseconds.
     pub watermarks: Vec<i64>,
+    /// For each of them, which call of `withWatermark` it is: those of one call have one watermark together.
+    pub watermark_calls: Vec<u64>,
     /// Static sides of joins, by the number that [`Kind::StaticJoin`] carries; run as batch queries when the query starts.
     pub statics: Vec<LogicalPlan>,
     /// The last operator.
@@ -273,6 +275,8 @@ pub struct Join {
     pub kind: JoinType,
     /// Equal columns: (left, right).
     pub on: Vec<(usize, usize)>,
+    /// Null equals null (`<=>`).
+    pub null_safe: bool,
     /// The rest of the condition, over left then right columns.
     pub condition: Option<Arc<dyn PhysicalExpr>>,
     /// Left then right columns, for the condition.

@@ -64,7 +64,7 @@ fn needed(join: &Join) -> Vec<Column> {
     };
     let keys = pairs.iter().flat_map(|(left, right)| [left, right]);
     let conditions = join.filter.iter().flat_map(split_conjunction).flat_map(operands);
-    keys.chain(conditions).filter_map(strict_column).collect()
+    keys.chain(conditions).flat_map(strict_columns).collect()
 }
 
 /// The sides of a comparison that is never true for null.
@@ -76,13 +76,43 @@ fn operands(condition: &Expr) -> Vec<&Expr> {
     }
 }
 
-/// The column without which the expression is null.
-fn strict_column(expr: &Expr) -> Option<Column> {
+/// Functions that are null if one of their arguments is.
+const STRICT: [&str; 16] = [
+    "cast",
+    "upper",
+    "lower",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "substring",
+    "substr",
+    "checked_arithmetic",
+    "decimal_arithmetic",
+    "remainder",
+    "abs",
+    "negate",
+    "character_length",
+    "length",
+    "date_trunc",
+];
+
+/// The columns without each of which the expression is null.
+fn strict_columns(expr: &Expr) -> Vec<Column> {
     match expr {
-        Expr::Column(column) => Some(column.clone()),
-        Expr::Cast(cast) => strict_column(&cast.expr),
-        _ => None,
+        Expr::Column(column) => vec![column.clone()],
+        Expr::Cast(cast) => strict_columns(&cast.expr),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_arithmetic(op) => {
+            [strict_columns(left), strict_columns(right)].concat()
+        }
+        Expr::ScalarFunction(call) if STRICT.contains(&call.func.name()) => {
+            call.args.iter().flat_map(strict_columns).collect()
+        }
+        _ => Vec::new(),
     }
+}
+
+fn is_arithmetic(operator: &Operator) -> bool {
+    matches!(operator, Operator::Plus | Operator::Minus | Operator::Multiply)
 }
 
 fn side(plan: &Arc<LogicalPlan>, filtered: bool, needed: &[Column]) -> Result<Arc<LogicalPlan>> {

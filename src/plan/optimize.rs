@@ -9,10 +9,12 @@ use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
@@ -145,12 +147,28 @@ impl OptimizerRule for NotInTable {
             return Ok(Transformed::no(LogicalPlan::Join(join)));
         }
         let Join { left, right, on, filter, join_type, join_constraint, schema, null_equality, .. } = join;
-        let equal =
-            on.into_iter().map(|(left, right)| left.clone().eq(right.clone()).or(left.is_null()).or(right.is_null()));
-        let filter = equal.chain(filter).reduce(Expr::and);
+        // The comparison that IN makes stands first, conditions of a correlated subquery behind it.
+        let mut parts = on
+            .into_iter()
+            .map(|(left, right)| left.eq(right))
+            .chain(filter.into_iter().flat_map(split_conjunction_owned));
+        let compared = parts.next().map(or_null);
+        let filter = compared.into_iter().chain(parts).reduce(Expr::and);
         let (on, null_aware) = (Vec::new(), false);
         let join = Join { left, right, on, filter, join_type, join_constraint, schema, null_equality, null_aware };
         Ok(Transformed::yes(LogicalPlan::Join(join)))
+    }
+}
+
+/// An equality that also holds where a side is null.
+fn or_null(equality: Expr) -> Expr {
+    match equality {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            let (left, right) = (*left, *right);
+            let nulls = left.clone().is_null().or(right.clone().is_null());
+            left.eq(right).or(nulls)
+        }
+        other => other,
     }
 }
 
@@ -182,6 +200,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(NotInTable),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),

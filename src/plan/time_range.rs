@@ -6,6 +6,10 @@
 //! `left time + most right lead > watermark`; Spark counts in milliseconds and takes one off where the comparison is inclusive, so
 //! do we. The stored row's own time needs no watermark, that of the other side does. Where several comparisons bound a side,
 //! the one that keeps rows longest counts, as in Spark: by it rows without match come when they come there.
+//!
+//! Spark takes a number for a time where it stands alone: of `left number > 2` it concludes that left rows are of use while their time
+//! is after the second second of 1970, so it never evicts them and never prints those without match. That is done only where
+//! everything has to be as in Spark ([`JoinTimes::of`]).
 
 use arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType};
@@ -21,6 +25,8 @@ use crate::functions::interval::as_moved;
 
 /// One millisecond in microseconds.
 const MILLI: i64 = 1000;
+/// So far behind that no watermark comes out.
+const FOR_EVER: i64 = i64::MAX;
 /// One second in microseconds.
 const SECOND: i64 = 1_000_000;
 
@@ -42,18 +48,23 @@ pub struct JoinTimes {
     pub keys: [Option<usize>; 2],
     /// When a stored row of the side can match nothing any more.
     pub bounds: [Option<Bound>; 2],
+    /// Whether Spark keeps the side's rows for ever because of a number.
+    endless: [bool; 2],
     /// Whether the condition has an equality with an event time, which an optimizer will make a join key of.
     equality: bool,
 }
 
 impl JoinTimes {
-    /// Reads a join of two streams.
-    pub fn of(join: &Join) -> Result<JoinTimes> {
+    /// Reads a join of two streams; `as_spark`: a number that is compared with a constant counts as a time, too.
+    pub fn of(join: &Join, as_spark: bool) -> Result<JoinTimes> {
         let schemas = [join.left.schema().as_ref(), join.right.schema().as_ref()];
         let mut times = JoinTimes { columns: schemas.map(event_time_index), ..Default::default() };
         times.keys = [key_of(join, schemas[0], 0), key_of(join, schemas[1], 1)];
         for conjunct in join.filter.iter().cloned().flat_map(conjuncts) {
             times.read(&conjunct, schemas);
+        }
+        if !as_spark || times.columns == [None, None] {
+            times.endless = [false; 2];
         }
         Ok(times)
     }
@@ -69,12 +80,12 @@ impl JoinTimes {
 
     /// True if a left row's matches end: it can be printed unmatched at some time.
     pub fn bounds_matches_of_left(&self) -> bool {
-        self.watermarked_key() || (self.bounds[0].is_some())
+        self.watermarked_key() || self.bounds[0].is_some() || self.endless[0]
     }
 
     /// The same for right rows.
     pub fn bounds_matches_of_right(&self) -> bool {
-        self.watermarked_key() || (self.bounds[1].is_some())
+        self.watermarked_key() || self.bounds[1].is_some() || self.endless[1]
     }
 
     /// Spark: a watermark on a join key of either side bounds both.
@@ -82,10 +93,21 @@ impl JoinTimes {
         self.equality || self.keys.iter().any(Option::is_some)
     }
 
+    /// When a stored row of a side, which has this schema, can match nothing any more, as far as the condition says.
+    pub fn bound(&self, side: usize, schema: &DFSchema) -> Option<Bound> {
+        match self.columns[side].filter(|_| self.endless[side]) {
+            Some(time) => Some(Bound { time: schema.qualified_field(time).into(), delay: FOR_EVER }),
+            None => self.bounds[side].clone(),
+        }
+    }
+
     /// How far a following operator's watermark has to stay behind, in microseconds.
     pub fn holdback(&self, kind: JoinType) -> i64 {
         if self.watermarked_key() || kind == JoinType::LeftSemi && self.bounds[0].is_none() {
             return 0;
+        }
+        if self.endless.iter().zip(self.columns).any(|(endless, column)| *endless && column.is_some()) {
+            return FOR_EVER;
         }
         let evicted = self.bounds.iter().zip(self.columns).filter(|(_, column)| column.is_some());
         evicted.filter_map(|(bound, _)| Some(bound.as_ref()?.delay)).max().unwrap_or(0).max(0)
@@ -116,20 +138,23 @@ impl JoinTimes {
             Operator::GtEq => (b, a, MILLI),
             _ => return,
         };
+        if let Some(side) = side_above_constant(less, more, schemas) {
+            self.endless[side] = true;
+        }
         let difference = linear(less, schemas).zip(linear(more, schemas)).and_then(|(less, more)| less.minus(more));
         let Some(Linear { times: [Some((left, left_sign)), Some((right, right_sign))], constant }) = difference else {
             return;
         };
         match (left_sign, right_sign) {
             // `right time + c < left time`: a left row is of use until the right watermark has passed that.
-            (-1, 1) => self.bound(0, left, right, schemas, constant.saturating_neg().saturating_add(inclusive)),
-            (1, -1) => self.bound(1, right, left, schemas, constant.saturating_neg().saturating_add(inclusive)),
+            (-1, 1) => self.set_bound(0, left, right, schemas, constant.saturating_neg().saturating_add(inclusive)),
+            (1, -1) => self.set_bound(1, right, left, schemas, constant.saturating_neg().saturating_add(inclusive)),
             _ => {}
         }
     }
 
     /// Rows of `side` are of use while `time > watermark - delay`, the watermark being that of the other side's `event_time`.
-    fn bound(&mut self, side: usize, time: Column, event_time: Column, schemas: [&DFSchema; 2], delay: i64) {
+    fn set_bound(&mut self, side: usize, time: Column, event_time: Column, schemas: [&DFSchema; 2], delay: i64) {
         if !is_event_time(&Expr::Column(event_time), schemas[1 - side]) {
             return;
         }
@@ -223,6 +248,45 @@ fn combine(left: &Expr, op: Operator, right: &Expr, schemas: [&DFSchema; 2]) -> 
     match op {
         Operator::Plus => left.plus(right),
         Operator::Minus => left.minus(right),
+        _ => None,
+    }
+}
+
+/// The side of whose number it is said that it is above a constant, if nothing else is said.
+fn side_above_constant(less: &Expr, more: &Expr, schemas: [&DFSchema; 2]) -> Option<usize> {
+    let mut numbers = Vec::new();
+    numbers_of(less, -1, schemas, &mut numbers)?;
+    numbers_of(more, 1, schemas, &mut numbers)?;
+    match numbers[..] {
+        [(side, 1)] => Some(side),
+        _ => None,
+    }
+}
+
+/// Adds the numeric columns of a sum, by side and sign; none if it is no sum of numbers.
+fn numbers_of(expr: &Expr, sign: i8, schemas: [&DFSchema; 2], found: &mut Vec<(usize, i8)>) -> Option<()> {
+    let mut sum = |left: &Expr, op: Operator, right: &Expr| {
+        let other = match op {
+            Operator::Plus => sign,
+            Operator::Minus => -sign,
+            _ => return None,
+        };
+        numbers_of(left, sign, schemas, found)?;
+        numbers_of(right, other, schemas, found)
+    };
+    match expr {
+        Expr::Alias(alias) => numbers_of(&alias.expr, sign, schemas, found),
+        Expr::Literal(value, _) => value.data_type().is_numeric().then_some(()),
+        Expr::Column(column) => {
+            let field = |schema: &DFSchema| schema.field_from_column(column).ok().cloned();
+            let side = usize::from(field(schemas[0]).is_none());
+            field(schemas[side]).filter(|field| field.data_type().is_numeric()).map(|_| found.push((side, sign)))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => sum(left, *op, right),
+        Expr::ScalarFunction(_) => match as_sum(expr) {
+            Some((left, op, right)) => sum(left, op, right),
+            None => numbers_of(as_numeric_cast(expr)?, sign, schemas, found),
+        },
         _ => None,
     }
 }

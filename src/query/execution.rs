@@ -21,12 +21,14 @@ use super::report;
 use super::restart::Start;
 use super::state::QueryState;
 use super::state_limit::StateLimit;
+use super::state_operators::StateOperators;
 use super::statics::Statics;
 use super::trigger::Trigger;
 use crate::checkpoint::{
     Checkpoint, CommitRecord, OffsetMetadata, OffsetRecord, OperatorWatermarks, Rules, StateRef, StateWriter,
 };
 use crate::clock::SharedClock;
+use crate::cold::StateStore;
 use crate::conf::Conf;
 use crate::functions::datetime::now::BatchTime;
 use crate::plan::dataflow::DataflowPlan;
@@ -61,12 +63,16 @@ pub(crate) struct Setup {
     pub clock: SharedClock,
     /// Number of workers.
     pub workers: usize,
+    /// Where state is kept while it runs.
+    pub state_store: StateStore,
     /// Rules of event time.
     pub event_time: EventTimeRules,
     /// Whether a watermark over another is an error, as in Spark.
     pub single_watermark: bool,
     /// Who hears of progress.
     pub listeners: Listeners,
+    /// Operators that reports list.
+    pub state_operators: StateOperators,
 }
 
 /// What is fixed about one sink of a query.
@@ -175,7 +181,7 @@ impl Execution {
             let unfinished = sinks.iter_mut().zip(notes).filter(|(_, notes)| !notes.is_empty());
             unfinished.into_iter().try_for_each(|(sink, notes)| finish_sink(sink.as_mut(), *epoch, notes))?;
         }
-        let graph = start_graph(&setup, &sources, &readers, &mut sinks, &mut start)?;
+        let graph = start_graph(&setup, &state, &sources, &readers, &mut sinks, &mut start)?;
         // Timers that a former run left are known to the workers only: a first epoch tells.
         let wakes_at = (start.epoch > 0 && setup.plan.wants_epochs_in_time()).then_some(i64::MIN);
         let watermarks = vec![None; setup.plan.watermarks.len()];
@@ -389,7 +395,12 @@ impl Execution {
     }
 
     fn global_watermark(&self) -> i64 {
-        let all = self.watermarks.iter().map(|reached| reached.unwrap_or(0));
+        let calls = &self.setup.plan.watermark_calls;
+        let of_call = |call: &u64| {
+            let same = calls.iter().zip(&self.watermarks).filter(|(other, _)| *other == call);
+            same.filter_map(|(_, reached)| *reached).max().unwrap_or(0)
+        };
+        let all = calls.iter().map(of_call);
         let policy = self.setup.conf.get("spark.sql.streaming.multipleWatermarkPolicy").unwrap_or("min");
         if policy.eq_ignore_ascii_case("max") { all.max() } else { all.min() }.unwrap_or(0)
     }
@@ -514,6 +525,7 @@ fn readers(setup: &Setup, sources: &mut [Box<dyn Source>], start: &Start) -> Res
 
 fn start_graph(
     setup: &Setup,
+    state: &QueryState,
     sources: &[Box<dyn Source>],
     readers: &[usize],
     sinks: &mut [Box<dyn Sink>],
@@ -536,11 +548,13 @@ fn start_graph(
         statics: setup.statics.tables.clone(),
         lanes,
         state: std::mem::take(&mut start.state).into(),
+        chains: std::mem::take(&mut start.chains),
+        cold: setup.state_store.open(&setup.plan, setup.workers)?,
         clock: setup.clock.clone(),
         batch_time: setup.batch_time.clone(),
     };
     let snapshots = setup.checkpoint.is_some();
-    let graph = Graph::start(shared, setup.workers, sources, outlets, snapshots)?;
+    let graph = Graph::start(shared, setup.workers, sources, outlets, snapshots, state.live.clone())?;
     let first = start.epoch;
     graph.broadcast(|| crate::render::Message::Epoch(first));
     Ok(graph)

@@ -20,6 +20,7 @@ use timely::scheduling::SyncActivator;
 use timely::worker::Worker as TimelyWorker;
 
 use super::ingest::Guest;
+use super::live::Live;
 use crate::checkpoint::EpochState;
 use crate::render::{Event, EventObserver, Gauge, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane};
 use crate::sinks::{Prepared, Writer};
@@ -40,6 +41,7 @@ pub(crate) struct Graph {
     abort: Arc<AtomicBool>,
     wakers: Arc<Mutex<Vec<SyncActivator>>>,
     gangway: Sender<Guest>,
+    live: Arc<Live>,
     guards: Option<WorkerGuards<()>>,
 }
 
@@ -85,6 +87,7 @@ impl Graph {
         sources: &[Box<dyn Source>],
         outlets: Vec<Outlet>,
         snapshots: bool,
+        live: Arc<Live>,
     ) -> Result<Graph> {
         let schemas: Vec<SchemaRef> = outlets.iter().map(|outlet| outlet.schema.clone()).collect();
         let writers = outlets.iter().map(|outlet| outlet.writers.len()).sum();
@@ -113,6 +116,7 @@ impl Graph {
             wakers: wakers.clone(),
             schemas,
             snapshots,
+            live: live.clone(),
         };
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
         let guards = timely::execute(config, move |worker| crew.run(worker)).map_err(Error::internal)?;
@@ -126,6 +130,7 @@ impl Graph {
             abort,
             wakers,
             gangway,
+            live,
             guards: Some(guards),
         })
     }
@@ -227,6 +232,7 @@ impl Graph {
         if let Some(guards) = self.guards.take() {
             // Panics of workers have been reported as events.
             guards.join().into_iter().for_each(drop);
+            self.live.forget();
         }
     }
 }
@@ -273,11 +279,13 @@ struct Crew {
     wakers: Arc<Mutex<Vec<SyncActivator>>>,
     schemas: Vec<SchemaRef>,
     snapshots: bool,
+    live: Arc<Live>,
 }
 
 impl Crew {
     fn run(&self, worker: &mut TimelyWorker) {
-        let observer = Rc::new(EventObserver::new(self.events.clone(), self.snapshots));
+        let observer = EventObserver::new(worker.index(), self.events.clone(), self.snapshots, self.live.clone());
+        let observer = Rc::new(observer);
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.work(worker, observer.clone())));
         match ran {
             Ok(Ok(())) => observer.send(Event::Ended),

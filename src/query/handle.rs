@@ -4,9 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::progress::Progress;
+use super::progress::{Progress, StateOperator};
 use super::state::{QueryState, Status};
+use super::state_operators::StateOperators;
 use crate::{Error, Result};
+
+/// How long workers may take to say what they keep.
+const LIVE: Duration = Duration::from_millis(200);
 
 /// A query that runs in the background.
 #[derive(Clone)]
@@ -18,6 +22,7 @@ struct Inner {
     name: Option<String>,
     explained: String,
     state: Arc<QueryState>,
+    state_operators: StateOperators,
     thread: Mutex<Option<JoinHandle<()>>>,
     stop_timeout: Option<Duration>,
 }
@@ -29,19 +34,21 @@ pub(super) struct Parts {
     pub name: Option<String>,
     pub explained: String,
     pub state: Arc<QueryState>,
+    pub state_operators: StateOperators,
     pub thread: JoinHandle<()>,
     pub stop_timeout: Option<Duration>,
 }
 
 impl StreamingQuery {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id, run_id, name, explained, state, thread, stop_timeout } = parts;
+        let Parts { id, run_id, name, explained, state, state_operators, thread, stop_timeout } = parts;
         StreamingQuery(Arc::new(Inner {
             id,
             run_id,
             name,
             explained,
             state,
+            state_operators,
             thread: Mutex::new(Some(thread)),
             stop_timeout,
         }))
@@ -80,6 +87,13 @@ impl StreamingQuery {
     /// The reports kept (`spark.sql.streaming.numRecentProgressUpdates`, 100), oldest first.
     pub fn recent_progress(&self) -> Vec<Progress> {
         self.0.state.recent()
+    }
+
+    /// What each operator with state keeps now, in the midst of an epoch too: as `state_operators` of a progress report, but figures
+    /// of changes count since the newest one. Asks the workers, and waits at most a fifth of a second for them; an operator that is
+    /// busy for longer counts as when it was last asked. Nothing once the query has ended.
+    pub fn state_operators(&self) -> Vec<StateOperator> {
+        self.0.state_operators.report(&self.0.state.live.ask(LIVE))
     }
 
     /// Why it failed, if it did.

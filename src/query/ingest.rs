@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::graph::Graph;
 use crate::clock::SharedClock;
 use crate::render::{LaneSender, Message};
-use crate::sources::{Offset, Read, Reader};
+use crate::sources::{Offset, Reach, Read, Reader};
 use crate::{Error, Result};
 
 /// Longest wait of a bounded read for data that is known to be there.
@@ -196,24 +196,31 @@ struct Activity {
     /// Nanoseconds after which the partition is idle; `None` for never.
     timeout: Option<u64>,
     rested: u64,
+    /// Rest since it was last sure that the partition could be read.
+    open: u64,
     told: bool,
 }
 
 impl Activity {
     fn new(timeout: Option<Duration>) -> Self {
         let timeout = timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(4));
-        Activity { timeout, rested: 0, told: false }
+        Activity { timeout, rested: 0, open: 0, told: false }
     }
 
     fn found(&mut self) {
-        self.rested = 0;
+        (self.rested, self.open) = (0, 0);
         self.told = false;
     }
 
     /// Nothing was found for so long; true if the partition is idle from now on.
-    fn rest(&mut self, nanos: u64) -> bool {
+    fn rest(&mut self, nanos: u64, reach: Reach) -> bool {
         let Some(timeout) = self.timeout.filter(|_| !self.told) else { return false };
-        self.rested += nanos.min(timeout / 4);
+        self.open += nanos.min(timeout / 4);
+        match reach {
+            Reach::Open => return false,
+            Reach::Lost => self.open = 0,
+            Reach::Sure => self.rested += std::mem::take(&mut self.open),
+        }
         self.told = self.rested >= timeout - timeout % 4;
         self.told
     }
@@ -283,7 +290,7 @@ impl Pump {
 
     /// There was nothing since `before`.
     fn rest(&mut self, before: u64) {
-        if !self.reader.out_of_reach() && self.activity.rest(self.clock.nanos().saturating_sub(before)) {
+        if self.activity.rest(self.clock.nanos().saturating_sub(before), self.reader.reach()) {
             let stopped = || self.signals.stop.load(Ordering::Acquire);
             self.lanes.iter().for_each(|lane| {
                 lane.send(Message::Quiet, &stopped);
@@ -339,6 +346,21 @@ mod tests {
         // The lane's other end is gone: what is sent into it is lost.
         let (sender, _) = lane(0, None, Arc::default());
         Pump::new(Box::new(Nothing), (0, 0), vec![sender], signals.clone(), reports, waiting)
+    }
+
+    #[test]
+    fn t05_a_partition_is_idle_after_time_in_which_it_could_be_read_for_sure() {
+        let mut activity = Activity::new(Some(Duration::from_nanos(100)));
+        let mut rest = |times: usize, reach| (0..times).any(|_| activity.rest(25, reach));
+        assert!(!rest(3, Reach::Sure));
+        assert!(!rest(9, Reach::Open), "nobody knows yet");
+        assert!(!rest(1, Reach::Lost), "all of that was in vain");
+        assert!(rest(1, Reach::Sure));
+        assert!(!rest(1, Reach::Sure), "it is told once");
+        activity.found();
+        let mut rest = |times: usize, reach| (0..times).any(|_| activity.rest(25, reach));
+        assert!(!rest(4, Reach::Open));
+        assert!(rest(1, Reach::Sure), "it could be read all the time");
     }
 
     #[test]

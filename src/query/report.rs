@@ -1,17 +1,13 @@
 //! Makes a progress report of an epoch.
 
 use serde_json::{Map, Value, json};
-use thalweg_operators::driver::StateMetrics;
 use thalweg_operators::time::NO_WATERMARK;
 use thalweg_operators::watermark::EventTimes;
 
 use super::execution::{Batch, Closed, Execution};
 use super::graph::EpochResult;
-use super::progress::{Latency, Progress, SinkProgress, SourceProgress, StateOperator, iso_millis};
+use super::progress::{Latency, Progress, SinkProgress, SourceProgress, iso_millis};
 use crate::clock::SharedClock;
-use crate::plan::dataflow::{DataflowPlan, Kind, Node};
-use crate::render::entrance;
-use crate::stateful::Style;
 
 /// When the phases of an epoch ended.
 #[derive(Clone, Default)]
@@ -72,7 +68,7 @@ pub(crate) fn progress(execution: &mut Execution, closed: &Closed) -> Progress {
         duration_ms: times.durations(now),
         event_time: event_time(batch, *event_times),
         watermarks,
-        state_operators: state_operators(&setup.plan, result, setup.workers as u64),
+        state_operators: setup.state_operators.report(&result.metrics),
         sources,
         sink: sink(execution, result, 0).unwrap_or_default(),
         late_sink: sink(execution, result, 1),
@@ -121,61 +117,6 @@ fn event_time(batch: &Batch, seen: Option<EventTimes>) -> Map<String, Value> {
         map.insert("watermark".into(), json!(iso_millis(batch.watermark)));
     }
     map
-}
-
-/// What each operator with state keeps; the one nearest to the output first, as Spark lists them, then those of the late rows.
-fn state_operators(plan: &DataflowPlan, result: &EpochResult, workers: u64) -> Vec<StateOperator> {
-    let mut operators = Vec::new();
-    let roots = [&plan.root].into_iter().chain(plan.late.as_ref().map(|late| &late.root));
-    roots.for_each(|root| list_operators(root, result, workers, &mut operators));
-    operators
-}
-
-fn list_operators(node: &Node, result: &EpochResult, workers: u64, operators: &mut Vec<StateOperator>) {
-    if let Some(name) = operator_name(node) {
-        // Those of the differential lane keep their state at the entrances of their region.
-        let entrances = (0..node.inputs.len()).map(|port| entrance(node, port));
-        let metrics = std::iter::once(node.id.clone()).chain(entrances).filter_map(|id| result.metrics.get(&id));
-        operators.extend(metrics.map(|metrics| state_operator(name, *metrics, workers)));
-    }
-    node.inputs.iter().for_each(|input| list_operators(input, result, workers, operators));
-}
-
-/// Spark's name of an operator, where it has such a one.
-fn operator_name(node: &Node) -> Option<&'static str> {
-    Some(match &node.kind {
-        Kind::Group(_) => "stateStoreSave",
-        Kind::Session(_) => "sessionWindowStateStoreSaveExec",
-        Kind::Dedup(dedup) if dedup.within.is_some() => "dedupeWithinWatermark",
-        Kind::Dedup(_) => "dedupe",
-        Kind::Join(_) => "symmetricHashJoin",
-        Kind::Limit(_) => "globalLimit",
-        Kind::Arbitrary(state) if state.function.style == Style::Transform => "transformWithStateExec",
-        Kind::Arbitrary(_) => "flatMapGroupsWithState",
-        Kind::Table => "completeTable",
-        Kind::Reduce(_) => "differentialAggregate",
-        Kind::TableJoin(_) => "differentialJoin",
-        Kind::Rank(_) => "differentialRank",
-        Kind::Scan(_) | Kind::Late | Kind::Map(_) | Kind::Watermark { .. } | Kind::Union => return None,
-        Kind::Sort(_) | Kind::Net(_) | Kind::StaticJoin(_) => return None,
-    })
-}
-
-fn state_operator(name: &str, metrics: StateMetrics, workers: u64) -> StateOperator {
-    StateOperator {
-        operator_name: name.to_owned(),
-        num_rows_total: metrics.rows_total,
-        num_rows_updated: metrics.rows_updated,
-        all_updates_time_ms: 0,
-        num_rows_removed: metrics.rows_removed,
-        all_removals_time_ms: 0,
-        commit_time_ms: 0,
-        memory_used_bytes: metrics.memory_bytes,
-        num_rows_dropped_by_watermark: metrics.rows_dropped,
-        num_shuffle_partitions: workers,
-        num_state_store_instances: workers,
-        custom_metrics: Map::new(),
-    }
 }
 
 fn latency(result: &EpochResult) -> Latency {

@@ -10,7 +10,7 @@ use thalweg_operators::time::NO_WATERMARK;
 
 use super::execution::{Batch, Setup};
 use super::recorded;
-use crate::checkpoint::{Checkpoint, OffsetRecord, StateRef, States};
+use crate::checkpoint::{Checkpoint, OffsetRecord, StateChain, StateRef, States};
 use crate::sources::Offset;
 use crate::{Error, Result};
 
@@ -30,8 +30,10 @@ pub(super) struct Start {
     pub timestamp: i64,
     /// An epoch that was planned and not committed.
     pub replay: Option<Batch>,
-    /// The state to start from.
+    /// The state to start from, but for that of operators which keep it in files.
     pub state: States,
+    /// Theirs.
+    pub chains: HashMap<String, StateChain>,
     /// What it is called.
     pub state_ref: Option<StateRef>,
     /// Notes per sink of a committed epoch that the sinks may not have finished.
@@ -55,11 +57,13 @@ impl Start {
             timestamp: 0,
             replay: None,
             state: States::new(),
+            chains: HashMap::new(),
             state_ref: None,
             finish: None,
         };
         if let Some(checkpoint) = &setup.checkpoint {
             start.recover(checkpoint, event_time)?;
+            start.restore(checkpoint, setup.state_store.cold_operators(&setup.plan))?;
         }
         Ok(start)
     }
@@ -79,7 +83,7 @@ impl Start {
             if !recorded::owes_no_data_batch(checkpoint)? {
                 self.watermark_used = self.watermark;
             }
-            self.restore(checkpoint, commit.state)?;
+            self.state_ref = commit.state;
             self.finish = Some((planned, vec![commit.sink, commit.late_sink]));
             return Ok(());
         }
@@ -89,7 +93,7 @@ impl Start {
             let previous = checkpoint.offsets(before)?;
             self.delivered = watermark(previous.metadata.batch_watermark_ms);
             self.offsets = previous.offsets;
-            self.restore(checkpoint, record.metadata.state)?;
+            self.state_ref = record.metadata.state;
         }
         self.watermark_used = self.delivered;
         self.replay = Some(Batch {
@@ -102,9 +106,15 @@ impl Start {
         Ok(())
     }
 
-    fn restore(&mut self, checkpoint: &Checkpoint, state: Option<StateRef>) -> Result<()> {
-        self.state = state.as_ref().map_or(Ok(States::new()), |state| checkpoint.read_state(state))?;
-        self.state_ref = state;
+    /// Finds the state: what is kept in memory is read, the rest is read by the workers.
+    fn restore(&mut self, checkpoint: &Checkpoint, cold: Vec<String>) -> Result<()> {
+        let Some(state) = &self.state_ref else { return Ok(()) };
+        self.state = checkpoint.read_state(state, &cold)?;
+        let chains = cold.into_iter().filter_map(|operator| {
+            let chain = checkpoint.state_chain(state, &operator)?;
+            Some((operator, chain))
+        });
+        self.chains = chains.collect();
         Ok(())
     }
 

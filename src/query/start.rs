@@ -12,14 +12,17 @@ use super::handle::{Parts, StreamingQuery};
 use super::late::{LateBranch, LateWriter};
 use super::manager::StreamingQueryManager;
 use super::state::QueryState;
+use super::state_operators::StateOperators;
 use super::statics::Statics;
 use super::trigger::Trigger;
 use super::{active, fingerprint, recorded};
 use crate::checkpoint::{Applicant, Checkpoint};
 use crate::clock::{SharedClock, SystemClock};
+use crate::cold::StateStore;
 use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, QueryTime};
 use crate::plan::batch::settle_blocking;
+use crate::plan::dataflow::DataflowPlan;
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkProvider, SinkSpec};
@@ -78,11 +81,8 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         None => lower::lower(&fixed, wanted)?,
     };
     outlets.extend(late.map(|late| late.outlet));
-    let explained = format!(
-        "== Logical Plan ==\n{}\n\n== Optimized Plan ==\n{}\n\n== Dataflow Plan ==\n{plan}",
-        request.plan.display_indent(),
-        optimized.display_indent()
-    );
+    let state_store = StateStore::of(&request.conf)?;
+    let explained = explained(&request.plan, &optimized, &plan, &state_store);
     outlets.iter().try_for_each(|outlet| check_paths(&outlet.spec, &plan))?;
     let statics = Statics::read(&plan, &request.conf)?;
     let run_id = new_id();
@@ -91,7 +91,9 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     let checkpoint = open_checkpoint(&request, &run_id, &plan, &state)?;
     let conf = recorded::fixed(&request.conf, checkpoint.as_ref())?;
     let pace = if matches!(request.trigger, Trigger::Continuous(_)) { Pace::Eager } else { Pace::Epoch };
+    let workers = workers(&request.conf)?;
     let setup = Setup {
+        state_operators: StateOperators::of(&plan, workers, state_store.exceeds_memory()),
         event_time: EventTimeRules::of(&plan, &request.conf, pace)?,
         single_watermark: rules == check::Rules::Spark,
         outlets: outlets.iter().map(|outlet| outlet.plan.clone()).collect(),
@@ -104,11 +106,19 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         run_id,
         checkpoint,
         clock,
-        workers: workers(&request.conf)?,
+        workers,
+        state_store,
         listeners: request.manager.listeners(),
         conf,
     };
     launch(request, setup, outlets, explained, state)
+}
+
+/// What `explain()` of the query says.
+fn explained(logical: &LogicalPlan, optimized: &LogicalPlan, plan: &DataflowPlan, store: &StateStore) -> String {
+    let (logical, optimized) = (logical.display_indent(), optimized.display_indent());
+    let state = store.explain(plan).map(|state| format!("\n== State Store ==\n{state}\n")).unwrap_or_default();
+    format!("== Logical Plan ==\n{logical}\n\n== Optimized Plan ==\n{optimized}\n\n== Dataflow Plan ==\n{plan}{state}")
 }
 
 /// A sink that is going to be connected.
@@ -158,7 +168,7 @@ pub(super) fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Resul
 }
 
 /// A file sink may not write where its query reads.
-fn check_paths(sink: &SinkSpec, plan: &crate::plan::dataflow::DataflowPlan) -> Result<()> {
+fn check_paths(sink: &SinkSpec, plan: &DataflowPlan) -> Result<()> {
     let Some(path) = sink.options.get("path") else { return Ok(()) };
     let sources = plan.scans.iter().filter_map(|scan| scan.table.source.options.get("path"));
     crate::filepath::check_apart(path, &sources.collect::<Vec<_>>())
@@ -182,7 +192,7 @@ fn lease_timeout(conf: &Conf) -> Result<Duration> {
 fn open_checkpoint(
     request: &StartRequest,
     run_id: &str,
-    plan: &crate::plan::dataflow::DataflowPlan,
+    plan: &DataflowPlan,
     state: &Arc<QueryState>,
 ) -> Result<Option<Checkpoint>> {
     let Some(location) = checkpoint_location(request) else { return Ok(None) };
@@ -203,6 +213,7 @@ fn launch(
     state: Arc<QueryState>,
 ) -> Result<StreamingQuery> {
     let (id, run_id, name) = (setup.id.clone(), setup.run_id.clone(), setup.name.clone());
+    let state_operators = setup.state_operators.clone();
     let stop_timeout = active::stop_timeout(&request.conf)?;
     let (connected, connecting) = crossbeam_channel::bounded(1);
     let StartRequest { session, manager, .. } = request;
@@ -217,7 +228,8 @@ fn launch(
         std::thread::Builder::new().name(label).spawn(body)?
     };
     connecting.recv().map_err(|_| Error::internal("the query's driver died while connecting"))??;
-    let query = StreamingQuery::new(Parts { id, run_id, name, explained, state, thread, stop_timeout });
+    let query =
+        StreamingQuery::new(Parts { id, run_id, name, explained, state, state_operators, thread, stop_timeout });
     manager.add(query.clone());
     Ok(query)
 }

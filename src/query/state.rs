@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::live::Live;
 use super::progress::Progress;
 use crate::{Error, Result};
 
@@ -42,6 +43,8 @@ pub(crate) struct QueryState {
     stop: AtomicBool,
     abort: AtomicBool,
     keep: usize,
+    /// Figures in the midst of an epoch.
+    pub live: Arc<Live>,
 }
 
 impl QueryState {
@@ -50,7 +53,14 @@ impl QueryState {
         let status = Status { message: "Initializing".into(), is_data_available: false, is_trigger_active: false };
         let inner = Inner { status, recent: VecDeque::new(), ended: None, asked: 0, answered: 0, wakes: 0 };
         let (stop, abort) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(QueryState { inner: Mutex::new(inner), changed: Condvar::new(), stop, abort, keep })
+        Arc::new(QueryState {
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            stop,
+            abort,
+            keep,
+            live: Arc::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -56,7 +56,7 @@ pub(super) fn stream_join(node: &Node, join: &Join) -> Result<Made> {
         JoinType::LeftSemi => JoinKind::LeftSemi,
         other => return Err(Error::unsupported(format!("a {other} join of two streams is not supported"))),
     };
-    let on = join.on.iter().map(|&(left, right)| On { left, right, null_safe: false });
+    let on = join.on.iter().map(|&(left, right)| On { left, right, null_safe: join.null_safe });
     let side = |i: usize| JoinSide {
         schema: node.inputs[i].schema.clone(),
         prefilter: join.prefilters[i].clone().map(condition),

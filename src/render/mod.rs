@@ -19,7 +19,8 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
-use thalweg_operators::driver::{Observer, Place, drive, drive_late};
+use thalweg_operators::driver::{Chain, Observer, Place};
+use thalweg_operators::keys::owner;
 use thalweg_operators::source::source;
 use thalweg_operators::stateless::{self, stateless};
 use thalweg_operators::watermark::{EventClock, Untimed, Watermark, WatermarkSpec};
@@ -27,7 +28,9 @@ use thalweg_operators::{ChunkStream, Output, Pace, Time};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
+use crate::checkpoint::StateChain;
 use crate::clock::SharedClock;
+use crate::cold::{ColdFiles, goes_cold};
 use crate::functions::datetime::now::BatchTime;
 use crate::plan::dataflow::{DataflowPlan, Kind, Node, Step};
 use crate::{Error, Result};
@@ -62,6 +65,10 @@ pub(crate) struct Shared {
     pub lanes: Vec<Vec<(u32, usize)>>,
     /// State to start from, by operator; nothing any more once the graph runs.
     pub state: RwLock<HashMap<String, Vec<RecordBatch>>>,
+    /// State to start from of operators that keep it in files, by operator.
+    pub chains: HashMap<String, StateChain>,
+    /// Where state goes for which there is no memory.
+    pub cold: Option<ColdFiles>,
     /// The clocks.
     pub clock: SharedClock,
     /// The time of the batch, if there are batches.
@@ -110,7 +117,7 @@ impl Worker {
             let (root, last) = last_steps(root)?;
             let rows = self.node(scope, root, &mut late)?;
             let name = if n == 0 { "sink" } else { "late-sink" };
-            drive(self.place(name, 1), vec![(rows, None)], sink.after(last));
+            rows.then(self.place(name, 1), Box::new(sink.after(last))).build();
         }
         Ok(())
     }
@@ -120,36 +127,46 @@ impl Worker {
         scope: Scope<'scope, Time>,
         node: &Node,
         late: &mut LateStreams<'scope>,
-    ) -> Result<ChunkStream<'scope>> {
+    ) -> Result<Chain<'scope>> {
         match node.kind {
-            Kind::Scan(scan) => return self.scan(scope, node, scan, &[]),
-            Kind::Late => return Ok(late.take(scope)),
+            Kind::Scan(scan) => return Ok(self.scan(scope, node, scan, &[])?.into()),
+            Kind::Late => return Ok(late.take(scope).into()),
             _ => {}
         }
         if node.is_differential() {
-            return self.region(scope, node, late);
+            return Ok(self.region(scope, node, late)?.into());
         }
         if let (Kind::Map(steps), [Node { kind: Kind::Scan(scan), .. }]) = (&node.kind, node.inputs.as_slice()) {
-            return self.scan(scope, node, *scan, steps);
+            return Ok(self.scan(scope, node, *scan, steps)?.into());
         }
-        let mut inputs = Vec::new();
+        let mut inputs: Vec<Chain<'scope>> = Vec::new();
         for input in &node.inputs {
             inputs.push(self.node(scope, input, late)?);
         }
         match &node.kind {
-            Kind::Map(steps) => Ok(stateless(first(inputs)?, &node.id, self.observer(), steps::all(steps)?)),
+            Kind::Map(steps) => self.stateless(node, first(inputs)?, steps::all(steps)?),
             Kind::StaticJoin(join) => {
                 let step = join::static_join(join, &self.shared.statics)?;
                 let step = if node.changelog { region::signed(step) } else { step };
-                Ok(stateless(first(inputs)?, &node.id, self.observer(), vec![step]))
+                self.stateless(node, first(inputs)?, vec![step])
             }
             Kind::Union => {
-                let rows = inputs.into_iter().zip(&node.inputs).map(|(rows, input)| self.united(node, input, rows));
-                Ok(scope.concatenate(rows.collect::<Vec<_>>()))
+                let rows = inputs.into_iter().zip(&node.inputs);
+                let rows: Vec<_> = rows.map(|(rows, input)| self.united(node, input, rows).build()).collect();
+                Ok(scope.concatenate(rows).into())
             }
             Kind::Watermark { clock, column } => Ok(self.watermark(node, *clock, *column, first(inputs)?)),
             _ => self.stateful(node, inputs, late),
         }
+    }
+
+    fn stateless<'scope>(
+        &self,
+        node: &Node,
+        rows: Chain<'scope>,
+        steps: Vec<stateless::Step>,
+    ) -> Result<Chain<'scope>> {
+        Ok(stateless(rows.build(), &node.id, self.observer(), steps).into())
     }
 
     /// The lanes of a scan, each with the steps right behind it.
@@ -170,13 +187,7 @@ impl Worker {
         Ok(scope.concatenate(streams))
     }
 
-    fn watermark<'scope>(
-        &self,
-        node: &Node,
-        clock: usize,
-        column: usize,
-        input: ChunkStream<'scope>,
-    ) -> ChunkStream<'scope> {
+    fn watermark<'scope>(&self, node: &Node, clock: usize, column: usize, input: Chain<'scope>) -> Chain<'scope> {
         let wall = self.shared.clock.clone();
         let spec = WatermarkSpec {
             column,
@@ -187,15 +198,15 @@ impl Worker {
             now: Box::new(move || wall.wall_micros()),
         };
         let logic = Watermark::new(spec, Arc::clone(&self.shared.clocks[clock]));
-        drive(self.place(&node.id, 1), vec![(input, None)], logic)
+        input.then(self.place(&node.id, 1), Box::new(logic))
     }
 
     /// An input of a union: without a watermark of its own it goes by that of the others, as in Spark.
-    fn united<'scope>(&self, union: &Node, input: &Node, rows: ChunkStream<'scope>) -> ChunkStream<'scope> {
+    fn united<'scope>(&self, union: &Node, input: &Node, rows: Chain<'scope>) -> Chain<'scope> {
         if input.has_watermark() || !union.has_watermark() {
             return rows;
         }
-        drive(self.place(&format!("{}-untimed", input.id), 1), vec![(rows, None)], Untimed)
+        rows.then(self.place(&format!("{}-untimed", input.id), 1), Box::new(Untimed))
     }
 
     /// Lanes on this worker of the scans below a node.
@@ -212,23 +223,35 @@ impl Worker {
     fn stateful<'scope>(
         &self,
         node: &Node,
-        inputs: Vec<ChunkStream<'scope>>,
+        inputs: Vec<Chain<'scope>>,
         late: &mut LateStreams<'scope>,
-    ) -> Result<ChunkStream<'scope>> {
+    ) -> Result<Chain<'scope>> {
         let context = stateful::Context { index: self.index, peers: self.peers, shared: &self.shared };
         let (mut logic, routes) = stateful::logic(node, &context)?;
-        let mut place = self.place(&node.id, routes.len());
+        if let Some(cold) = self.shared.cold.as_ref().filter(|_| goes_cold(node))
+            && !logic.goes_cold(cold.cold(&node.id, self.index)?)?
+        {
+            return Err(Error::internal(format!("'{}' keeps all of its state in memory", node.id)));
+        }
+        let place = self.place(&node.id, routes.len());
         // What was delivered before a restart holds before the state comes back, so that nothing is closed twice.
         logic.on_watermark(&place.watermarks, &mut Output::new(self.shared.pace))?;
         if let Some(state) = self.shared.restored(&node.id) {
             logic.restore(stateful::own_groups(&state, self.index, self.peers, &routes)?).map_err(Error::from)?;
         }
+        if let Some(chain) = self.shared.chains.get(&node.id) {
+            let own = |group: u8| owner(usize::from(group), self.peers) == self.index;
+            chain.each(own, |state| Ok(logic.restore(state)?))?;
+        }
         let stays = self.peers == 1 || (matches!(node.kind, Kind::Net(_)) && !stateful::is_scattered(node));
         let routes = routes.into_iter().map(|route| (!stays).then_some(route));
-        place.late = self.shared.plan.late.as_ref().and_then(|late| late::shape(late, &node.id));
-        let (rows, late_rows) = drive_late(place, inputs.into_iter().zip(routes).collect(), logic);
+        let rows = Chain::behind(inputs.into_iter().zip(routes).collect(), place, logic);
+        let Some(shape) = self.shared.plan.late.as_ref().and_then(|late| late::shape(late, &node.id)) else {
+            return Ok(rows);
+        };
+        let (rows, late_rows) = rows.build_with_late(Some(shape));
         late.add(late_rows);
-        Ok(rows)
+        Ok(rows.into())
     }
 
     /// The place of an operator with this number of inputs.
@@ -240,7 +263,6 @@ impl Worker {
             epoch: shared.epoch,
             watermarks: shared.watermarks.get(name).cloned().unwrap_or_else(|| vec![shared.watermark; inputs]),
             observer: self.observer(),
-            late: None,
         }
     }
 

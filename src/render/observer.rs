@@ -1,10 +1,14 @@
 //! What a worker tells the query's driver: failures, state after an epoch, what the sink has prepared.
 
+use std::sync::Arc;
+
 use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
-use thalweg_operators::driver::{Observer, State};
+use thalweg_operators::driver::{Observer, State, StateMetrics};
+use timely::scheduling::SyncActivator;
 
 use crate::Error;
+use crate::query::Live;
 use crate::sinks::Prepared;
 
 /// Something a worker tells the driver.
@@ -42,14 +46,16 @@ pub(crate) struct Outcome {
 
 /// Sends [`Event`]s; lives on one worker.
 pub(crate) struct EventObserver {
+    worker: usize,
     events: Sender<Event>,
     snapshots: bool,
+    live: Arc<Live>,
 }
 
 impl EventObserver {
-    /// `snapshots`: whether state is wanted after each epoch.
-    pub fn new(events: Sender<Event>, snapshots: bool) -> Self {
-        EventObserver { events, snapshots }
+    /// `snapshots`: whether state is wanted after each epoch; `live`: where figures are asked for.
+    pub fn new(worker: usize, events: Sender<Event>, snapshots: bool, live: Arc<Live>) -> Self {
+        EventObserver { worker, events, snapshots, live }
     }
 
     /// Sends; a driver that is gone hears nothing.
@@ -69,5 +75,17 @@ impl Observer for EventObserver {
 
     fn snapshot(&self, operator: &str, epoch: u64, state: State) {
         self.send(Event::State { operator: operator.to_owned(), epoch, state });
+    }
+
+    fn listens(&self, operator: &str, activator: SyncActivator) {
+        self.live.listens(self.worker, operator, activator);
+    }
+
+    fn asked(&self) -> u64 {
+        self.live.asked()
+    }
+
+    fn figures(&self, operator: &str, asked: u64, metrics: StateMetrics) {
+        self.live.tell(self.worker, operator, asked, metrics);
     }
 }

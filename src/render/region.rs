@@ -36,7 +36,7 @@ impl Worker {
         collect(node, &mut entrances);
         let mut inputs = Vec::new();
         for (name, input) in &entrances {
-            let stream = self.node(scope, input, late)?;
+            let stream = self.node(scope, input, late)?.build();
             inputs.push(self.input(name, input, stream)?);
         }
         let shared = self.shared.clone();

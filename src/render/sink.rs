@@ -64,9 +64,15 @@ impl SinkLogic {
 
 impl Logic for SinkLogic {
     fn on_rows(&mut self, _: usize, chunk: Chunk, _: &mut Output) -> Result<()> {
-        let mut pieces = Vec::new();
-        self.steps.run(chunk, |piece| pieces.push(piece))?;
-        pieces.into_iter().try_for_each(|piece| self.write(piece)).map_err(OperatorError::outside)
+        let (mut steps, mut written) = (std::mem::take(&mut self.steps), Ok(()));
+        let ran = steps.run(chunk, |piece| {
+            if written.is_ok() {
+                written = self.write(piece);
+            }
+        });
+        self.steps = steps;
+        ran?;
+        written.map_err(OperatorError::outside)
     }
 
     fn on_watermark(&mut self, _: &[i64], _: &mut Output) -> Result<()> {

@@ -1,18 +1,18 @@
 //! Stateful nodes → logics of the operators crate, and how their inputs are routed between workers.
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{SchemaRef, UInt8Type};
-use thalweg_operators::Logic;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use thalweg_operators::change::net::{Net, View};
 use thalweg_operators::change::table::Table;
 use thalweg_operators::change::without_change;
 use thalweg_operators::dedup::{self, Retention};
 use thalweg_operators::exchange::Route;
 use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
+use thalweg_operators::keys::owner;
 use thalweg_operators::limit::Limit;
 use thalweg_operators::session::{SessionSpec, Sessions};
 use thalweg_operators::sort::{self, SortKey};
+use thalweg_operators::{Logic, snapshot};
 
 use super::Shared;
 use crate::plan::dataflow::{Dedup, Group, Kind, Node, Session, Sort};
@@ -140,13 +140,10 @@ pub(super) fn own_groups(
         return Ok(state.to_vec());
     }
     let single = routes.iter().all(|route| *route == Route::Single);
-    state.iter().map(|rows| own_rows(rows, worker, peers, single)).collect()
-}
-
-fn own_rows(rows: &RecordBatch, worker: usize, peers: usize, single: bool) -> Result<RecordBatch> {
-    let groups = rows.column(0).as_primitive_opt::<UInt8Type>();
-    let groups = groups.ok_or_else(|| Error::internal("a snapshot has no key groups"))?;
-    let own = |group: u8| if single { worker == 0 } else { usize::from(group) % peers == worker };
-    let keep: BooleanArray = groups.values().iter().map(|group| Some(own(*group))).collect();
-    Ok(filter_record_batch(rows, &keep)?)
+    let owner = |group: u8| if single { 0 } else { owner(usize::from(group), peers) };
+    let own = |rows: &RecordBatch| {
+        snapshot::columns(rows)?;
+        Ok(snapshot::of_groups(rows, |group| owner(group) == worker)?)
+    };
+    state.iter().map(own).collect()
 }

@@ -37,7 +37,11 @@ fn filter(condition: Arc<dyn PhysicalExpr>) -> impl FnMut(RecordBatch) -> Result
     move |rows| {
         let keep = evaluate(&condition, &rows)?;
         let keep = keep.as_boolean_opt().ok_or_else(|| Error::internal("a filter is not boolean"))?;
-        Ok(filter_record_batch(&rows, keep)?)
+        match keep.true_count() {
+            0 => Ok(rows.slice(0, 0)),
+            all if all == rows.num_rows() => Ok(rows),
+            _ => Ok(filter_record_batch(&rows, keep)?),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use self::clean::Cleaner;
 use self::listing::Found;
+pub(crate) use self::listing::existing;
 use self::options::{Clean, FileOptions, Selection};
 use self::partitions::{Appender, PartitionDecoder};
 use self::reader::{FileReader, Recipe, lock};

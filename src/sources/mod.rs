@@ -197,6 +197,17 @@ pub enum Read {
     End,
 }
 
+/// Whether a reader that has nothing could have had something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It could, up to now.
+    Sure,
+    /// Nothing is known since it was last sure.
+    Open,
+    /// There may be rows that cannot be read.
+    Lost,
+}
+
 /// One running partition.
 pub trait Reader: Send {
     /// Waits at most `wait` for more. Hands over what is there and never waits for a fuller chunk (at most 8192 rows or 1 MiB).
@@ -210,9 +221,10 @@ pub trait Reader: Send {
         false
     }
 
-    /// True while there may be more that cannot be read just now: the partition is not idle, and watermarks go on waiting for it.
-    fn out_of_reach(&self) -> bool {
-        false
+    /// Asked after `next` found nothing: whether it would have found what there is. Time without rows makes a partition idle, so that
+    /// watermarks do not wait for it, only as far as that is sure.
+    fn reach(&mut self) -> Reach {
+        Reach::Sure
     }
 
     /// True if `next` costs little and waits on nothing but new rows: the worker may call it between its steps, which saves

@@ -82,6 +82,11 @@ impl<'a> Binder<'a> {
         Binder { named, windows, outer: Some(scope), functions: self.functions, ..Binder::new(self.conf, self.tables) }
     }
 
+    /// Binds a query that may name columns of `schema`, the relations before it.
+    pub(super) fn subquery_over(&self, schema: &DFSchema, query: &ast::Query) -> Result<LogicalPlan> {
+        self.with_scope(schema, |scope| self.inside(scope).query(query))
+    }
+
     /// Binds an expression over the columns of `plan`.
     ///
     /// # Errors

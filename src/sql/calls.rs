@@ -35,7 +35,7 @@ pub(super) fn function(call: &ast::Function, scope: &Scope<'_>) -> Result<Expr> 
     if let Some(function) = functions::lookup(&name) {
         refuse_aggregate_clauses(&name, call)?;
         let args = arguments(&name, &call.args, scope)?;
-        return (function.bind)(Call { name: &name, args, schema: scope.schema, conf: scope.conf });
+        return function.call(Call { name: &name, args, schema: scope.schema, conf: scope.conf });
     }
     let aggregate = aggregate(&name, call, scope)?;
     aggregate.ok_or_else(|| unresolved(&name, scope))
@@ -82,7 +82,7 @@ fn registered(name: &str, call: &ast::Function, scope: &Scope<'_>) -> Result<Opt
 pub(super) fn named(name: &str, args: &[ast::Expr], scope: &Scope<'_>) -> Result<Expr> {
     let function = functions::lookup(name).ok_or_else(|| unresolved(name, scope))?;
     let args = args.iter().map(|arg| argument(arg, scope)).collect::<Result<_>>()?;
-    (function.bind)(Call { name, args, schema: scope.schema, conf: scope.conf })
+    function.call(Call { name, args, schema: scope.schema, conf: scope.conf })
 }
 
 fn unresolved(name: &str, scope: &Scope<'_>) -> Error {

@@ -7,7 +7,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, TypedString, UnaryOperator, Value,
+    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, TrimWhereField, TypedString, UnaryOperator,
+    Value,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -108,6 +109,14 @@ impl Dialect for SparkDialect {
         true
     }
 
+    fn supports_pipe_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_from_first_select(&self) -> bool {
+        true
+    }
+
     fn allow_extract_custom(&self) -> bool {
         true
     }
@@ -167,6 +176,7 @@ fn prefix(parser: &mut Parser, word: &Word, second: &Token) -> Option<Parsed> {
         ("TRY_CAST", Token::LParen) => Some(cast(parser, CastKind::TryCast)),
         ("STRUCT", Token::LParen) => Some(structure(parser)),
         ("NOT", _) => Some(negation(parser)),
+        ("TRIM", Token::LParen) => Some(trim(parser)),
         ("INTERVAL", Token::Number(..) | Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)) => {
             Some(interval(parser))
         }
@@ -191,7 +201,6 @@ fn has_own_syntax(name: &str) -> bool {
             | "POSITION"
             | "SUBSTRING"
             | "SUBSTR"
-            | "TRIM"
             | "OVERLAY"
             | "INTERVAL"
             | "SELECT"
@@ -206,7 +215,23 @@ fn starts_query(parser: &Parser) -> bool {
 
 fn function(parser: &mut Parser) -> Parsed {
     let name = parser.parse_identifier()?;
+    let name = spelled(parser, &name).unwrap_or(name);
     parser.parse_function(ObjectName::from(vec![name]))
+}
+
+/// The function's name in `IDENTIFIER('name')(arguments)`, which is taken up to the arguments.
+fn spelled(parser: &mut Parser, name: &Ident) -> Option<Ident> {
+    let is_clause = name.value.eq_ignore_ascii_case("identifier")
+        && parser.peek_nth_token_ref(2).token == Token::RParen
+        && parser.peek_nth_token_ref(3).token == Token::LParen;
+    let text = match &parser.peek_nth_token_ref(1).token {
+        Token::SingleQuotedString(text) if is_clause => text.rsplit('.').next().unwrap_or(text).to_owned(),
+        _ => return None,
+    };
+    (0..3).for_each(|_| {
+        parser.next_token();
+    });
+    Some(Ident::new(text))
 }
 
 fn cast(parser: &mut Parser, kind: CastKind) -> Parsed {
@@ -311,6 +336,36 @@ fn negation(parser: &mut Parser) -> Parsed {
     parser.next_token();
     let expr = Box::new(parser.parse_subexpr(SparkDialect.prec_value(Precedence::UnaryNot))?);
     Ok(Expr::UnaryOp { op: UnaryOperator::Not, expr })
+}
+
+/// `trim([BOTH|LEADING|TRAILING] [characters] FROM text)`, `trim(text)`, `trim(characters, text)`.
+fn trim(parser: &mut Parser) -> Parsed {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    if parser.consume_token(&Token::RParen) {
+        return Ok(call(name, Vec::new()));
+    }
+    let trim_where = trim_side(parser);
+    let mut trim_what = None;
+    if trim_where.is_none() || !parser.parse_keyword(Keyword::FROM) {
+        let first = parser.parse_expr()?;
+        if !parser.parse_keyword(Keyword::FROM) && !parser.consume_token(&Token::Comma) {
+            parser.expect_token(&Token::RParen)?;
+            return Ok(Expr::Trim { trim_where, trim_what, expr: Box::new(first), trim_characters: None });
+        }
+        trim_what = Some(Box::new(first));
+    }
+    let expr = Box::new(parser.parse_expr()?);
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Trim { trim_where, trim_what, expr, trim_characters: None })
+}
+
+fn trim_side(parser: &mut Parser) -> Option<TrimWhereField> {
+    match parser.parse_one_of_keywords(&[Keyword::BOTH, Keyword::LEADING, Keyword::TRAILING])? {
+        Keyword::BOTH => Some(TrimWhereField::Both),
+        Keyword::LEADING => Some(TrimWhereField::Leading),
+        _ => Some(TrimWhereField::Trailing),
+    }
 }
 
 fn typed_string(parser: &mut Parser, name: String) -> Parsed {

@@ -3,11 +3,14 @@
 //! In: a plan and the clause's parts. Out: for PIVOT an aggregation with a column for each value and aggregate, for UNPIVOT
 //! a generator with a row for each of the columns. A value without rows gives null, also for a `count`, as in Spark.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::find_aggregate_exprs;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, lit, when};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, lit, when};
 
 use super::ast::{Expr as Tree, ExprWithAlias, Ident, NullInclusion, PivotValueSource, SelectItem, Value};
 use super::binder::{Binder, filter};
@@ -17,6 +20,7 @@ use super::names::{self, column_at};
 use super::selection::generate;
 use crate::functions::comparison::{self, Comparison};
 use crate::functions::{Context, coerce, generator};
+use crate::plan::nodes::{PIVOT, qualified_fields};
 use crate::{Error, Result, types};
 
 /// Which values of which columns become columns.
@@ -48,6 +52,15 @@ impl Pivot {
         };
         Ok(Self { columns: columns.to_vec(), values: values.iter().map(value).collect::<Result<_>>()? })
     }
+}
+
+/// The plan, whose schema says that it is a pivot: Spark plans two aggregations for one.
+fn marked(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(projection) = plan else { return Ok(plan) };
+    let mut metadata = projection.schema.metadata().clone();
+    metadata.insert(PIVOT.to_string(), "true".to_string());
+    let schema = DFSchema::new_with_metadata(qualified_fields(&projection.schema), metadata)?;
+    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(projection.expr, projection.input, Arc::new(schema))?))
 }
 
 /// What a clause without alias or grouping stands for: the parts of a tuple, or the one value.
@@ -119,7 +132,7 @@ impl Binder<'_> {
                 items.push(Item { expr, aliases: vec![name.clone()], default_name: name });
             }
         }
-        Grouping::new(keys, items).build(plan)
+        marked(Grouping::new(keys, items).build(plan)?)
     }
 
     /// Whether a row's columns have a value.

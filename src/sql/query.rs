@@ -16,9 +16,9 @@ use datafusion::logical_expr::{
 use super::aliases::Aliases;
 use super::ast::{
     Cte, Distinct, Expr as Tree, LimitClause, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
-    SelectItem, SetExpr, SetQuantifier, Value, Values,
+    SelectFlavor, SelectItem, SetExpr, Value, Values,
 };
-use super::binder::Binder;
+use super::binder::{Binder, filter};
 use super::expression::Item;
 use super::group_by;
 use super::grouping::{Grouping, is_global};
@@ -83,6 +83,12 @@ impl Binder<'_> {
         }
         let order = Order::of(query.order_by.as_ref());
         let plan = match query.body.as_ref() {
+            SetExpr::Select(select) if select.flavor == SelectFlavor::FromFirstNoSelect => {
+                if query.pipe_operators.is_empty() {
+                    return Err(Error::query("PARSE_SYNTAX_ERROR", "syntax error: FROM without SELECT or |>"));
+                }
+                binder.from(&select.from)?
+            }
             SetExpr::Select(select) => binder.select_query(select, &order)?,
             body => {
                 let plan = binder.body(body)?;
@@ -91,10 +97,11 @@ impl Binder<'_> {
             }
         };
         let plan = limited(plan, query.limit_clause.as_ref())?;
-        match &query.fetch {
-            Some(fetch) => bounded(plan, None, fetch.quantity.as_ref()),
-            None => Ok(plan),
-        }
+        let plan = match &query.fetch {
+            Some(fetch) => bounded(plan, None, fetch.quantity.as_ref())?,
+            None => plan,
+        };
+        query.pipe_operators.iter().try_fold(plan, |plan, operator| binder.pipe(plan, operator))
     }
 
     /// A binder that may name more tables.
@@ -119,14 +126,7 @@ impl Binder<'_> {
             SetExpr::Query(query) => self.query(query),
             SetExpr::Values(values) => self.values(values),
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
-                let (left, right) = (self.body(left)?, self.body(right)?);
-                match set_quantifier {
-                    SetQuantifier::AllByName => self.union_by_name(left, right, false),
-                    SetQuantifier::ByName | SetQuantifier::DistinctByName => {
-                        distinct(self.union_by_name(left, right, false)?)
-                    }
-                    other => self.set_operation(left, right, *op, *other == SetQuantifier::All),
-                }
+                self.combined(self.body(left)?, self.body(right)?, *op, set_quantifier)
             }
             SetExpr::Table(table) => {
                 let name = table.table_name.clone().unwrap_or_default();
@@ -162,14 +162,23 @@ impl Binder<'_> {
         let mut items = lifted.items(self.items(&trees, &plan)?)?;
         let having = select.having.as_ref().map(|tree| self.condition(tree, &aliases, &plan, &lifted)).transpose()?;
         let visible = items.len();
+        let qualify = select.qualify.as_ref().map(|tree| self.condition(tree, &aliases, &plan, &lifted)).transpose()?;
         let sort = self.select_sort(&order.keys(visible), &mut items, &aliases, &plan, &lifted)?;
+        let qualified = qualify.is_some();
+        items.extend(qualify.map(|expr| Item { expr, aliases: Vec::new(), default_name: "qualify".into() }));
         let plan = match (keys, is_global(&items, having.as_ref())) {
             (None, false) => selection::project(plan, items)?,
-            (keys, _) => Grouping::select(keys.unwrap_or_default(), items)
-                .with_sets(grouped.sets())
-                .having(having)
-                .build(plan)?,
+            (keys, _) => {
+                let keys = keys.unwrap_or_default();
+                let group = |items: Vec<Item>| {
+                    let grouping = Grouping::select(keys.clone(), items).with_sets(grouped.sets());
+                    grouping.having(having.clone()).build(plan.clone())
+                };
+                let shown = items.get(..visible).unwrap_or_default().to_vec();
+                group(items).map_err(|error| sort_error(error, || group(shown)))?
+            }
         };
+        let plan = if qualified { qualifying(plan)? } else { plan };
         finish(plan, select, visible, sort)
     }
 
@@ -257,6 +266,23 @@ impl Binder<'_> {
     }
 }
 
+/// The rows for which the last column is true, without it.
+fn qualifying(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let last = plan.schema().fields().len().saturating_sub(1);
+    let condition = column_at(plan.schema(), last);
+    without_last(filter(plan, condition)?, 1)
+}
+
+/// What is missing is a column for the sort if everything else has its own.
+fn sort_error(error: Error, without_sort: impl FnOnce() -> Result<LogicalPlan>) -> Error {
+    match error.condition() {
+        Some("MISSING_AGGREGATION") if without_sort().is_ok() => {
+            error.with_condition("UNRESOLVED_COLUMN.WITH_SUGGESTION")
+        }
+        _ => error,
+    }
+}
+
 /// The names of one WITH clause differ.
 fn check_cte_names(query: &Query) -> Result<()> {
     let names = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase());
@@ -294,7 +320,6 @@ fn inline_table(rows: Vec<Vec<Expr>>, schema: &DFSchema, conf: &Conf) -> Result<
 
 fn refuse_unsupported(select: &Select) -> Result<()> {
     let clauses = [
-        ("QUALIFY", select.qualify.is_some()),
         ("SORT BY", !select.sort_by.is_empty()),
         ("CLUSTER BY", !select.cluster_by.is_empty()),
         ("TOP", select.top.is_some()),
@@ -407,7 +432,11 @@ fn limited(plan: LogicalPlan, clause: Option<&LimitClause>) -> Result<LogicalPla
     }
 }
 
-fn bounded(plan: LogicalPlan, skip: Option<&Tree>, fetch: Option<&Tree>) -> Result<LogicalPlan> {
+/// The rows after `skip`, at most `fetch`.
+///
+/// # Errors
+/// `INVALID_LIMIT_LIKE_EXPRESSION.*`.
+pub(super) fn bounded(plan: LogicalPlan, skip: Option<&Tree>, fetch: Option<&Tree>) -> Result<LogicalPlan> {
     let count = |tree: &Tree| {
         let number = whole_number(tree)?;
         usize::try_from(number).map_err(|_| {

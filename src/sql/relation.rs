@@ -3,12 +3,13 @@
 //! In: the FROM clause of a SELECT. Out: a plan whose columns are qualified with the relations' names or aliases.
 
 use datafusion::common::TableReference;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, Subquery, SubqueryAlias};
 use std::sync::Arc;
 
 use super::ast::{
     Expr as Tree, ExprWithAlias, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator,
-    LateralView, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    LateralView, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableSample, TableSampleKind,
+    TableWithJoins, Value,
 };
 use super::binder::Binder;
 use super::join::On;
@@ -28,6 +29,9 @@ impl Binder<'_> {
         let [first, others @ ..] = relations else { return Ok(LogicalPlanBuilder::empty(true).build()?) };
         others.iter().try_fold(self.joins(first)?, |left, relation| match lateral_call(relation) {
             Some(view) => self.lateral_view(left, &view),
+            None if relation.joins.is_empty() => {
+                self.join_factor(left, &relation.relation, JoinType::Inner, On::Nothing)
+            }
             None => self.join(left, self.joins(relation)?, JoinType::Inner, On::Nothing),
         })
     }
@@ -35,18 +39,24 @@ impl Binder<'_> {
     fn joins(&self, relation: &TableWithJoins) -> Result<LogicalPlan> {
         let first = self.factor(&relation.relation)?;
         relation.joins.iter().try_fold(first, |left, join| {
-            let right = self.factor(&join.relation)?;
             let (kind, constraint) = kind_of(&join.join_operator)?;
-            self.join(left, right, kind, on(constraint))
+            self.join_factor(left, &join.relation, kind, on(constraint))
         })
     }
 
-    fn factor(&self, factor: &TableFactor) -> Result<LogicalPlan> {
+    pub(super) fn factor(&self, factor: &TableFactor) -> Result<LogicalPlan> {
         match factor {
             TableFactor::Table { name, alias, args: Some(args), sample: None, .. } if is_identifier_clause(name) => {
                 aliased(self.named_table(&spelled_name(&args.args)?)?, alias.as_ref())
             }
-            TableFactor::Table { sample: Some(_), .. } => Err(Error::unsupported("TABLESAMPLE is not supported")),
+            TableFactor::Table { sample: Some(sample), name, alias, args: None, .. } => {
+                let plan = self.sampled(self.named_table(name)?, sample_of(sample))?;
+                aliased(plan, alias.as_ref())
+            }
+            TableFactor::Derived { subquery, alias, lateral: false, sample: Some(sample) } => {
+                let plan = self.sampled(self.derived(subquery)?, sample_of(sample))?;
+                aliased(plan, alias.as_ref())
+            }
             TableFactor::Table { name, alias, args: None, .. } => aliased(self.named_table(name)?, alias.as_ref()),
             TableFactor::Table { name, alias, args: Some(args), .. } => {
                 aliased(self.called(name, &args.args)?, alias.as_ref())
@@ -163,6 +173,22 @@ impl Binder<'_> {
         names::unqualified(self.nested().query(query)?)
     }
 
+    /// LATERAL (query): the query sees the columns of what stands before it.
+    pub(super) fn lateral_subquery(
+        &self,
+        left: &LogicalPlan,
+        query: &Query,
+        alias: Option<&TableAlias>,
+    ) -> Result<LogicalPlan> {
+        let plan = self.subquery_over(left.schema(), query)?;
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        if outer_ref_columns.is_empty() {
+            return aliased(names::unqualified(plan)?, alias);
+        }
+        let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Default::default() };
+        aliased(LogicalPlan::Subquery(subquery), alias)
+    }
+
     /// LATERAL VIEW: the rows that a generator makes of each row.
     pub(super) fn lateral_view(&self, plan: LogicalPlan, view: &LateralView) -> Result<LogicalPlan> {
         let generator = self.expression(&view.lateral_view, &plan).map_err(|error| no_generator(error, view))?;
@@ -194,6 +220,12 @@ fn lateral_call(relation: &TableWithJoins) -> Option<LateralView> {
     })
 }
 
+fn sample_of(kind: &TableSampleKind) -> &TableSample {
+    match kind {
+        TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample) => sample,
+    }
+}
+
 /// The parts of a table's name.
 pub(super) fn parts_of(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(|part| part.value.clone()).collect()
@@ -220,7 +252,7 @@ fn as_item(tree: &Tree) -> SelectItem {
     }
 }
 
-fn as_aggregate(function: &ExprWithAlias) -> SelectItem {
+pub(super) fn as_aggregate(function: &ExprWithAlias) -> SelectItem {
     match &function.alias {
         Some(alias) => SelectItem::ExprWithAlias { expr: function.expr.clone(), alias: alias.clone() },
         None => SelectItem::UnnamedExpr(function.expr.clone()),
@@ -271,7 +303,7 @@ pub(super) fn renamed(plan: LogicalPlan, names: Vec<&Ident>) -> Result<LogicalPl
     names::project(plan, exprs)
 }
 
-fn kind_of(operator: &JoinOperator) -> Result<(JoinType, &JoinConstraint)> {
+pub(super) fn kind_of(operator: &JoinOperator) -> Result<(JoinType, &JoinConstraint)> {
     use JoinOperator as O;
     Ok(match operator {
         O::Join(on) | O::Inner(on) | O::CrossJoin(on) => (JoinType::Inner, on),
@@ -284,7 +316,7 @@ fn kind_of(operator: &JoinOperator) -> Result<(JoinType, &JoinConstraint)> {
     })
 }
 
-fn on(constraint: &JoinConstraint) -> On {
+pub(super) fn on(constraint: &JoinConstraint) -> On {
     let name = |name: &ObjectName| name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone());
     match constraint {
         JoinConstraint::On(condition) => On::Condition(Box::new(condition.clone())),

@@ -10,7 +10,7 @@ use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Aggregate, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection, Union};
 
-use super::ast::SetOperator;
+use super::ast::{SetOperator, SetQuantifier};
 use super::binder::Binder;
 use super::names::{all_columns, column_at};
 use crate::functions::cast::{self, Mode};
@@ -59,7 +59,34 @@ impl Binder<'_> {
         self.union(left, right)
     }
 
-    /// A set operation of SQL.
+    /// A set operation as SQL writes it.
+    ///
+    /// # Errors
+    /// As [`Binder::union_by_name`]; `PARSE_SYNTAX_ERROR` for names in another operation than UNION.
+    pub(super) fn combined(
+        &self,
+        left: LogicalPlan,
+        right: LogicalPlan,
+        op: SetOperator,
+        quantifier: &SetQuantifier,
+    ) -> Result<LogicalPlan> {
+        let (by_name, all) = match quantifier {
+            SetQuantifier::AllByName => (true, true),
+            SetQuantifier::ByName | SetQuantifier::DistinctByName => (true, false),
+            SetQuantifier::All => (false, true),
+            SetQuantifier::Distinct | SetQuantifier::None => (false, false),
+        };
+        match (by_name, op) {
+            (false, op) => self.set_operation(left, right, op, all),
+            (true, SetOperator::Union) if all => self.union_by_name(left, right, false),
+            (true, SetOperator::Union) => distinct(self.union_by_name(left, right, false)?),
+            (true, other) => {
+                Err(Error::query("PARSE_SYNTAX_ERROR", format!("{other} does not go by name, only UNION does")))
+            }
+        }
+    }
+
+    /// A set operation by position.
     ///
     /// # Errors
     /// As [`Binder::union`].

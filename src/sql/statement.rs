@@ -8,11 +8,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{IsOptional, Parser};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::ast::ObjectName;
 use super::dialect::SparkDialect;
+use super::insert::{Columns, fitted};
+use super::parameters::Parameters;
 use super::parse::{parser, syntax_error};
 use super::relation::{not_found, parts_of};
 use super::stream_clauses::{plain, rewrite};
@@ -26,9 +28,10 @@ use crate::{Error, Result, types};
 ///
 /// # Errors
 /// `PARSE_SYNTAX_ERROR` with its place, and Spark's analysis errors.
-pub fn run(session: &Session, text: &str) -> Result<DataFrame> {
+pub fn run(session: &Session, text: &str, parameters: &Parameters) -> Result<DataFrame> {
     let tokens = rewrite(parser(text)?.into_tokens())?;
-    let mut reading = Reading { session, text, parser: Parser::new(&SparkDialect).with_tokens_with_locations(tokens) };
+    let parser = Parser::new(&SparkDialect).with_tokens_with_locations(tokens);
+    let mut reading = Reading { session, text, parameters, parser };
     let shown = reading.statement()?;
     while reading.parser.consume_token(&Token::SemiColon) {}
     match reading.parser.peek_token() {
@@ -42,6 +45,7 @@ pub fn run(session: &Session, text: &str) -> Result<DataFrame> {
 struct Reading<'a> {
     session: &'a Session,
     text: &'a str,
+    parameters: &'a Parameters,
     parser: Parser<'a>,
 }
 
@@ -110,7 +114,8 @@ impl Reading<'_> {
     }
 
     fn query(&mut self) -> Result<LogicalPlan> {
-        let query = self.parser.parse_query().map_err(syntax_error)?;
+        let mut query = self.parser.parse_query().map_err(syntax_error)?;
+        self.parameters.bind(&mut query)?;
         self.session.with_binder(|binder| binder.query(&query))
     }
 
@@ -339,22 +344,46 @@ impl Reading<'_> {
         self.shown([("plan", StringArray::from(vec![text]).into_array())])
     }
 
-    /// `INSERT INTO t query`: once for a static query; a streaming one is started.
+    /// `INSERT INTO t [(columns) | BY NAME] query`: once for a static query; a streaming one is started.
     fn insert(&mut self) -> Result<DataFrame> {
         self.expect("INSERT")?;
         let overwrite = self.take(&["OVERWRITE"]);
-        if overwrite {
-            return Err(Error::unsupported("INSERT OVERWRITE is not supported"));
+        if !overwrite {
+            self.expect("INTO")?;
         }
-        self.expect("INTO")?;
         let _ = self.take(&["TABLE"]);
         let table = self.table_name()?;
-        let frame = DataFrame::new(self.session.clone(), self.query()?);
+        let columns = self.insert_columns()?;
+        let frame = DataFrame::new(self.session.clone(), self.rows_for(&table, &columns)?);
         match frame.is_streaming() {
+            true if overwrite => {
+                return Err(Error::query("_LEGACY_ERROR_TEMP_1160", "INSERT OVERWRITE takes no stream"));
+            }
             true => insert_stream(&frame, &table)?,
+            false if overwrite => frame.write().mode("overwrite").insert_into(&table)?,
             false => frame.write().insert_into(&table)?,
         }
         self.nothing()
+    }
+
+    fn insert_columns(&mut self) -> Result<Columns> {
+        if self.take(&["BY", "NAME"]) {
+            return Ok(Columns::ByName);
+        }
+        let behind = self.parser.peek_nth_token_ref(1).token.to_string().to_ascii_uppercase();
+        let query = ["SELECT", "WITH", "VALUES", "TABLE", "FROM", "("].contains(&behind.as_str());
+        if self.peek() != "(" || query {
+            return Ok(Columns::ByPosition);
+        }
+        let names = self.parser.parse_parenthesized_column_list(IsOptional::Mandatory, false).map_err(syntax_error)?;
+        Ok(Columns::Listed(names.into_iter().map(|name| name.value).collect()))
+    }
+
+    /// The query that follows, with the columns of the table.
+    fn rows_for(&mut self, table: &str, columns: &Columns) -> Result<LogicalPlan> {
+        let plan = self.query()?;
+        let declared = self.session.catalog().declared(table);
+        fitted(plan, columns, table, declared.as_ref(), &self.session.conf())
     }
 
     fn nothing(&self) -> Result<DataFrame> {

@@ -43,6 +43,11 @@ impl From<Malformed> for Problem {
 pub(crate) fn parse(text: &str, out: &mut Builder) -> Result<(), Problem> {
     let bytes = text.as_bytes();
     let root = Scanner::new(bytes, STRICT).root()?.ok_or(Problem::Malformed("an empty text"))?;
+    if matches!(root.kind, Kind::Integer | Kind::Float)
+        && bytes.get(root.end).is_some_and(|byte| !byte.is_ascii_whitespace())
+    {
+        return Err(Problem::Malformed("a number that does not end"));
+    }
     parse_token(bytes, root, STRICT, out)
 }
 

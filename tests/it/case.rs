@@ -72,11 +72,15 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 impl Case {
-    /// A session with the case's settings.
+    /// A session with the case's settings; with `THALWEG_STATE_STORE=sled` as much state as possible lies in files.
     pub fn session(&self) -> Session {
         let session = Session::builder().create();
         // Spark's default; ours is to run what has a meaning.
         session.set_conf("spark.sql.streaming.unsupportedOperationCheck", "true");
+        if let Some(store) = std::env::var_os("THALWEG_STATE_STORE") {
+            session.set_conf("thalweg.stateStore", store.display());
+            session.set_conf("thalweg.stateStore.memory", "0");
+        }
         for (key, value) in self.json["conf"].as_object().into_iter().flatten() {
             session.set_conf(key, text(value));
         }

@@ -382,6 +382,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream, open: &AtomicBool) {
     while open.load(Ordering::SeqCst) {
         match from.read(&mut buffer) {
             Ok(0) => break,
+            // It was shut while this was waited for.
+            Ok(_) if !open.load(Ordering::SeqCst) => break,
             Ok(count) if to.write_all(&buffer[..count]).is_err() => break,
             Ok(_) => {}
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
@@ -494,4 +496,65 @@ fn k09_o03_killed_ten_times_the_table_is_as_if_it_had_run_once() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(pairs("SELECT k, n FROM {}", &name), wanted);
+}
+
+/// What the node's certificates lie in; see `tests/services/cassandra`.
+#[cfg(feature = "cassandra-tls")]
+fn certificate(name: &str) -> String {
+    let folder =
+        std::env::var("CASSANDRA_TLS").expect("CASSANDRA_TLS names the folder of certificates; see tests/services");
+    Path::new(&folder).join(name).to_string_lossy().into_owned()
+}
+
+/// Copies a row over encrypted connections with these options.
+#[cfg(feature = "cassandra-tls")]
+fn copied_encrypted(options: &[(&str, &str)]) -> Result<Vec<String>> {
+    let name = table("encrypted", "k text PRIMARY KEY, n bigint");
+    let options = options.iter().map(|(name, value)| (format!("spark.cassandra.connection.ssl.{name}"), *value));
+    let options = options.chain([("spark.cassandra.connection.ssl.enabled".to_owned(), "true")]);
+    let mut builder = Session::builder().config("spark.cassandra.connection.host", nodes());
+    for (name, value) in options {
+        builder = builder.config(&name, value);
+    }
+    let session = builder.create();
+    save(&session.sql("SELECT 'a' AS k, 7L AS n")?, &name, "append", &[])?;
+    read(&session, &name)?.select_expr(["concat(k, n)"])?.collect_as()
+}
+
+#[cfg(feature = "cassandra-tls")]
+#[test]
+#[ignore = "needs a Cassandra cluster"]
+fn connections_are_encrypted_to_nodes_that_are_trusted() {
+    let (node, client, stranger) = (certificate("node.pem"), certificate("client.pem"), certificate("stranger.pem"));
+    let trusting = |authority: &str, keys: &str, more: &[(&str, &str)]| {
+        let options = [("trustStore.path", authority), ("clientAuth.enabled", "true"), ("keyStore.path", keys)];
+        copied_encrypted(&[&options, more].concat())
+    };
+    let row = ["a7"];
+    assert_eq!(trusting(&node, &client, &[]).unwrap(), row);
+    let old = [("protocol", "TLSv1.2"), ("enabledAlgorithms", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")];
+    assert_eq!(trusting(&node, &client, &old).unwrap(), row);
+    // Nobody whom we trust has signed the node's certificate: neither the stranger nor an authority of the system.
+    assert!(trusting(&stranger, &client, &[]).is_err());
+    assert!(copied_encrypted(&[("clientAuth.enabled", "true"), ("keyStore.path", &client)]).is_err());
+    // The node does not trust the stranger, nor those who do not say who they are.
+    assert!(trusting(&node, &stranger, &[]).is_err());
+    assert!(copied_encrypted(&[("trustStore.path", &node)]).is_err());
+}
+
+#[cfg(feature = "cassandra-tls")]
+#[test]
+#[ignore = "needs a Cassandra cluster"]
+fn what_is_wrong_with_certificates_is_said_by_the_option() {
+    let node = certificate("node.pem");
+    for (options, expected) in [
+        (vec![("trustStore.path", "/nowhere.pem")], "trustStore.path"),
+        (vec![("trustStore.path", node.as_str()), ("trustStore.type", "JKS")], "trustStore.type"),
+        (vec![("trustStore.path", &node), ("clientAuth.enabled", "true")], "keyStore.path"),
+        (vec![("trustStore.path", &node), ("enabledAlgorithms", "NONE")], "TLS_AES_128_GCM_SHA256"),
+        (vec![("trustStore.path", &node), ("protocol", "SSLv3")], "TLSv1.3"),
+    ] {
+        let error = copied_encrypted(&options).unwrap_err().to_string();
+        assert!(error.contains(expected), "{options:?}: {error}");
+    }
 }

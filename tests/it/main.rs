@@ -37,6 +37,7 @@ mod replay;
 mod restarts;
 mod sql;
 mod state;
+mod state_store;
 mod statics;
 mod stream;
 mod tidy;

@@ -1,5 +1,8 @@
 //! What progress reports say of operators with state: names and order as in Spark, rows kept, touched, evicted and dropped, memory.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 use thalweg::prelude::*;
 use thalweg::query::progress::StateOperator;
 use thalweg::sources::memory::MemoryStream;
@@ -78,4 +81,41 @@ fn the_differential_lane_reports_its_state() {
     assert_eq!(names(&operators), ["completeTable", "differentialAggregate", "stateStoreSave"]);
     assert_eq!(operators.iter().map(|operator| operator.num_rows_total).collect::<Vec<_>>(), [3, 3, 3]);
     assert!(operators.iter().all(|operator| operator.memory_used_bytes > 0));
+}
+
+#[derive(Serialize, Deserialize)]
+struct Reading {
+    device: String,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    n: i64,
+}
+
+#[test]
+fn figures_are_there_in_the_midst_of_an_epoch() {
+    for workers in [1, 2] {
+        let session = Session::builder().config("thalweg.workers", workers).create();
+        let (sender, readings) = session.read_stream().items::<Reading>(16).unwrap();
+        let counts = readings.group_by(["device"]).agg([count("*").alias("n")]).unwrap();
+        let writer = counts.write_stream().output_mode("update").trigger(Trigger::continuous("1 hour").unwrap());
+        let (query, mut items) = writer.start_items::<Count>(16).unwrap();
+        let mut send = |device: &str| {
+            sender.send(&Reading { device: device.into() }).unwrap();
+            items.next_timeout(Duration::from_secs(120)).expect("a count comes").unwrap().n
+        };
+        assert_eq!([send("a"), send("b"), send("a")], [1, 1, 2]);
+        let kept = query.state_operators();
+        assert_eq!(names(&kept), ["stateStoreSave"]);
+        assert_eq!((kept[0].num_rows_total, kept[0].num_rows_updated), (2, 3), "{workers} workers");
+        assert!(kept[0].memory_used_bytes > 0 && query.last_progress().is_none(), "no epoch has closed");
+        assert_eq!(send("c"), 1);
+        assert_eq!(query.state_operators()[0].num_rows_updated, 4);
+        query.stop().unwrap();
+        // To ask takes nothing away from the report.
+        let reports = query.recent_progress();
+        assert_eq!(reports.iter().map(|report| report.state_operators[0].num_rows_updated).sum::<u64>(), 4);
+        assert!(query.state_operators().is_empty(), "the query has ended");
+    }
 }

@@ -217,3 +217,184 @@ fn parts_of_json_and_variant_become_rows_and_columns() {
     );
     check_refused(&format!("SELECT {variant} < {variant}"), "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE");
 }
+
+#[test]
+fn pipes() {
+    check(
+        "FROM orders |> WHERE amount > 5 |> AGGREGATE sum(amount) AS s, count(*) AS n GROUP BY id |> ORDER BY id",
+        &["1 30 2", "9 7 1"],
+    );
+    check("FROM people |> EXTEND id * 2 AS twice |> SET name = upper(name) |> DROP tags |> LIMIT 1", &["1 ANN 2"]);
+    check("SELECT id FROM orders |> JOIN people USING (id) |> SELECT name |> ORDER BY name", &["ann", "ann", "bob"]);
+    check("FROM people |> AS p |> SELECT p.id |> UNION ALL (VALUES (7)) |> ORDER BY id", &["1", "2", "3", "7"]);
+    check("SELECT 1 AS a, 2 AS b |> UNION ALL BY NAME (SELECT 4 AS b, 3 AS a) |> ORDER BY a", &["1 2", "3 4"]);
+    check(
+        "SELECT 1 AS a, 2 AS b |> UNION BY NAME (SELECT 2 AS b, 1 AS a), (SELECT 4 AS b, 3 AS a) |> ORDER BY a",
+        &["1 2", "3 4"],
+    );
+    check("SELECT 1 AS a, 2 AS b |> UNION DISTINCT BY NAME (SELECT 2 AS b, 1 AS a)", &["1 2"]);
+    check_refused("SELECT 1 AS a INTERSECT BY NAME SELECT 1 AS a", "PARSE_SYNTAX_ERROR");
+    check_refused("FROM people", "PARSE_SYNTAX_ERROR");
+    check_refused("FROM people |> SELECT sum(id)", "PIPE_OPERATOR_CONTAINS_AGGREGATE_FUNCTION");
+}
+
+#[test]
+fn qualified_and_sampled_rows() {
+    let best = "SELECT id, amount FROM orders QUALIFY row_number() OVER (PARTITION BY id ORDER BY amount DESC) = 1 ORDER BY id";
+    check(best, &["1 20", "2 5", "9 7"]);
+    check("SELECT count(*) FROM orders TABLESAMPLE (100 PERCENT)", &["4"]);
+    check("SELECT count(*) FROM orders TABLESAMPLE (3 ROWS)", &["3"]);
+    check(
+        "SELECT p.id, o.amount FROM people p, LATERAL (SELECT amount FROM orders o WHERE o.id = p.id AND amount > 9) o ORDER BY 2",
+        &["1 10", "1 20"],
+    );
+}
+
+#[test]
+fn parameters() {
+    let session = session();
+    let named = session.sql_with_args(
+        "SELECT name FROM people WHERE id = :id OR name = :name ORDER BY 1",
+        [("id", lit(1)), ("name", lit("x' OR true --"))],
+    );
+    assert_eq!(lines(&named.unwrap()), ["ann"]);
+    let positional = session.sql_with_positions("SELECT id + ? FROM people WHERE id < ? ORDER BY 1", [lit(10), lit(3)]);
+    assert_eq!(lines(&positional.unwrap()), ["11", "12"]);
+    let missing = session.sql("SELECT :id").expect_err("there is no value");
+    assert_eq!(missing.condition(), Some("UNBOUND_SQL_PARAMETER"));
+    let column = session.sql_with_args("SELECT :id", [("id", col("id"))]).expect_err("a column is no constant");
+    assert_eq!(column.condition(), Some("INVALID_SQL_ARG"));
+}
+
+#[test]
+fn a_table_of_files_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = session();
+    let path = folder.path().join("t").to_string_lossy().into_owned();
+    session.sql(&format!("CREATE TABLE t (id INT, amount INT) USING json OPTIONS (path '{path}')")).unwrap();
+    session.sql("INSERT INTO t SELECT * FROM orders").unwrap();
+    session.sql("INSERT OVERWRITE TABLE t SELECT * FROM orders WHERE id = 2").unwrap();
+    assert_eq!(lines(&session.sql("SELECT * FROM t").unwrap()), ["2 5"]);
+    let own = session.sql("INSERT OVERWRITE t SELECT * FROM t").expect_err("it reads what it overwrites");
+    assert_eq!(own.condition(), Some("UNSUPPORTED_OVERWRITE.TABLE"));
+}
+
+#[test]
+fn a_table_of_files_is_not_overwritten_by_a_query_that_reads_it_under_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = session();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    session.sql(&format!("CREATE TABLE t (id INT, amount INT) USING json OPTIONS (path '{}')", path("t"))).unwrap();
+    session.sql("INSERT INTO t SELECT 2 AS id, 5 AS amount").unwrap();
+    std::os::unix::fs::symlink(path("t"), path("link")).unwrap();
+    std::fs::create_dir(path("t2")).unwrap();
+    let spellings = [
+        path("./t"),
+        path("t/../t"),
+        path("link"),
+        path("?"),
+        path("link/*.json"),
+        format!("file://{}", path("link")),
+        path(""),
+    ];
+    let reader = || session.read().format("json").schema("id INT, amount INT");
+    let several = reader().load_paths([path("t2"), path("link")]).unwrap();
+    let one = spellings.iter().map(|spelling| reader().load_path(spelling).unwrap());
+    for frame in one.chain([several]) {
+        let refused = frame.write().mode("overwrite").insert_into("t").expect_err("it reads what it overwrites");
+        assert_eq!(refused.condition(), Some("UNSUPPORTED_OVERWRITE.TABLE"), "{refused}");
+    }
+    assert_eq!(lines(&session.sql("SELECT * FROM t").unwrap()), ["2 5"]);
+    reader().load_path(&path("t2")).unwrap().write().mode("overwrite").insert_into("t").unwrap();
+    assert!(lines(&session.sql("SELECT * FROM t").unwrap()).is_empty());
+}
+
+/// Tables of JSON files in a folder: `t` and `u` are declared with columns, `v` is not.
+fn tables_in(folder: &tempfile::TempDir) -> Session {
+    let session = session();
+    for (table, columns) in [("t", "(id INT, amount INT)"), ("u", "(id INT, name STRING, d DATE)"), ("v", "")] {
+        let path = folder.path().join(table).display().to_string();
+        session.sql(&format!("CREATE TABLE {table} {columns} USING json OPTIONS (path '{path}')")).unwrap();
+    }
+    session
+}
+
+fn json_of(session: &Session, table: &str) -> Vec<String> {
+    let rows = session.sql(&format!("SELECT to_json(struct(*)) FROM {table}")).unwrap();
+    let mut rows: Vec<String> = rows.collect_as().unwrap();
+    rows.sort();
+    rows
+}
+
+fn pair((id, amount): (i32, i32)) -> String {
+    format!("{{\"id\":{id},\"amount\":{amount}}}")
+}
+
+/// Spark 4.3 gave these answers.
+#[test]
+fn rows_are_inserted_by_position_by_name_or_by_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = tables_in(&folder);
+    for statement in [
+        "INSERT INTO t SELECT 2, 5",
+        "INSERT INTO t SELECT 7 AS amount, 8 AS id",
+        "INSERT INTO t (amount, id) SELECT 1, 2",
+        "INSERT INTO t BY NAME SELECT 3 AS amount, 4 AS id",
+        "INSERT INTO t SELECT 10L, 11.6",
+        "INSERT INTO t (amount) (SELECT 12)",
+        "INSERT INTO t (SELECT 20, 20)",
+        "INSERT INTO t VALUES (21, 21), (22, 22)",
+        "INSERT INTO u SELECT 1, 2, timestamp'2024-01-02 03:04:05'",
+        "INSERT INTO u SELECT 1, true, NULL",
+        "INSERT INTO u (id, name) VALUES (5, 'five')",
+        "INSERT INTO v (a, b) SELECT 1, 'x'",
+    ] {
+        session.sql(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    let mut expected: Vec<String> =
+        [(2, 5), (7, 8), (2, 1), (4, 3), (10, 11), (20, 20), (21, 21), (22, 22)].map(pair).to_vec();
+    expected.push("{\"amount\":12}".to_owned());
+    expected.sort();
+    assert_eq!(json_of(&session, "t"), expected);
+    let expected = [
+        "{\"id\":1,\"name\":\"2\",\"d\":\"2024-01-02\"}",
+        "{\"id\":1,\"name\":\"true\"}",
+        "{\"id\":5,\"name\":\"five\"}",
+    ];
+    assert_eq!(json_of(&session, "u"), expected);
+    assert_eq!(json_of(&session, "v"), ["{\"a\":1,\"b\":\"x\"}"]);
+}
+
+/// Spark 4.3 gave these conditions.
+#[test]
+fn rows_that_do_not_fit_a_table_are_not_inserted() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = tables_in(&folder);
+    for (statement, condition) in [
+        ("INSERT INTO t SELECT 1", "INSERT_COLUMN_ARITY_MISMATCH.NOT_ENOUGH_DATA_COLUMNS"),
+        ("INSERT INTO t SELECT 1, 2, 3", "INSERT_COLUMN_ARITY_MISMATCH.TOO_MANY_DATA_COLUMNS"),
+        ("INSERT INTO t (id, amount) SELECT 1", "INSERT_COLUMN_ARITY_MISMATCH.NOT_ENOUGH_DATA_COLUMNS"),
+        ("INSERT INTO t SELECT '9', 1", "INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST"),
+        ("INSERT INTO u SELECT true, 'x', NULL", "INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST"),
+        ("INSERT INTO t (nope) SELECT 12", "UNRESOLVED_COLUMN.WITH_SUGGESTION"),
+        ("INSERT INTO t (id, id) SELECT 12, 13", "COLUMN_ALREADY_EXISTS"),
+        ("INSERT INTO t BY NAME SELECT 3 AS amount, 4 AS nope", "INCOMPATIBLE_DATA_FOR_TABLE.EXTRA_COLUMNS"),
+    ] {
+        let error = session.sql(statement).unwrap_err();
+        assert_eq!(error.condition(), Some(condition), "{statement}: {error}");
+    }
+}
+
+#[test]
+fn frames_are_inserted_by_position_and_overwrite_no_path_that_they_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = tables_in(&folder);
+    let path = folder.path().join("t").display().to_string();
+    let doubled = session.sql("SELECT 30, 31").unwrap();
+    doubled.write().insert_into("t").unwrap();
+    assert!(json_of(&session, "t").contains(&pair((30, 31))));
+    let read = session.read().json(&path).unwrap();
+    let error = read.write().mode("overwrite").json(&path).unwrap_err();
+    assert_eq!(error.condition(), Some("UNSUPPORTED_OVERWRITE.PATH"), "{error}");
+    assert!(json_of(&session, "t").contains(&pair((30, 31))), "nothing was cleared");
+}

@@ -12,10 +12,7 @@ use crate::compare::same_rows;
 use crate::replay::{Batch, Run, replay};
 
 /// Cases that differ from Spark, with the reason; the user's side of it stands in `docs/differences.md`.
-pub const NOT_YET: &[(&str, &str)] = &[(
-    "stream_join/left_outer_prefilter",
-    "Spark takes w > 2 for a bound on times, so that it never evicts nor prints the row with the null key",
-)];
+pub const NOT_YET: &[(&str, &str)] = &[];
 
 /// Areas of the corpus that have a test of their own; the rest is replayed by `stream_other_areas`.
 const AREAS: [&str; 9] = [

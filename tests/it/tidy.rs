@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the operators crate may use. No plans, no async runtime, no I/O: see `docs/architecture.md`.
-const OPERATORS_MAY_USE: [&str; 6] = ["arrow", "timely", "differential-dataflow", "serde", "hashbrown", "tracing"];
+const OPERATORS_MAY_USE: [&str; 7] =
+    ["arrow", "timely", "differential-dataflow", "serde", "hashbrown", "smallvec", "tracing"];
 
 #[test]
 fn operators_depend_on_columns_and_timely_alone() {

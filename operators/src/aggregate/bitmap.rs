@@ -9,9 +9,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray};
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::Accumulator;
 use super::fold::{Fold, Folded, counting, each_row};
-use super::function::{AggregateFunction, Definition, Mismatch, Options, Signature, check_count};
+use super::function::{Definition, Mismatch, Options, Signature, check_count};
 use crate::{Error, Result};
 
 pub(super) const FUNCTIONS: &[Definition] = &[
@@ -25,13 +24,13 @@ pub(super) const FUNCTIONS: &[Definition] = &[
         names: &["bitmap_or_agg"],
         constants: &[],
         resolve: resolve_bitmaps,
-        build: |function| build(function, 0, |a, b| a | b),
+        build: |_| Ok(Folded::boxed(Bitmap { of_positions: false, empty: 0, join: |a, b| a | b })),
     },
     Definition {
         names: &["bitmap_and_agg"],
         constants: &[],
         resolve: resolve_bitmaps,
-        build: |function| build(function, u8::MAX, |a, b| a & b),
+        build: |_| Ok(Folded::boxed(Bitmap { of_positions: false, empty: u8::MAX, join: |a, b| a & b })),
     },
 ];
 
@@ -54,10 +53,6 @@ fn resolve_bitmaps(args: &[DataType], _: &Options) -> Result<Signature, Mismatch
         DataType::Binary | DataType::Null => Ok(Signature { args: vec![DataType::Binary], returns: DataType::Binary }),
         _ => Err(Mismatch::ArgumentType { position: 0, expected: "BINARY" }),
     }
-}
-
-fn build(_: &AggregateFunction, empty: u8, join: fn(u8, u8) -> u8) -> Result<Box<dyn Accumulator>> {
-    Ok(Folded::boxed(Bitmap { of_positions: false, empty, join }))
 }
 
 struct Bitmap {

@@ -1,7 +1,7 @@
 //! `max_by` and `min_by`: the value that stands beside the largest or smallest ordering value, or an array of the first so many.
 //!
-//! In: values and ordering values of any types with an order; how many values, if an array is wanted, is a constant. Out: a value, null if no ordering value was there (or the
-//! value beside it is null). What always holds: null ordering values do not count; of equal ones the last wins.
+//! In: values and ordering values of any types with an order; how many values, if an array is wanted, is a constant. Out: a value,
+//! null if no ordering value was there (or the value beside it is null). What always holds: null ordering values do not count; of equal ones the last wins.
 
 use std::mem::size_of;
 

@@ -7,6 +7,7 @@
 
 pub mod net;
 pub mod rows;
+pub mod short;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use arrow::row::Rows;
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 
+use super::short::Bytes;
 use super::{INSERT, append, batch, signs, split};
 use crate::driver::StateMetrics;
 use crate::keys::RowCodec;
@@ -125,10 +126,10 @@ fn pick(rows: &RecordBatch, counts: impl Iterator<Item = (u32, i64)>) -> Result<
 /// A table as a multiset of rows, kept by a changelog.
 pub struct Multiset {
     bytes: RowBytes,
-    counts: HashMap<Box<[u8]>, i64>,
+    counts: HashMap<Bytes, i64>,
     held: usize,
     /// By how much counts differ from what a checkpoint has, once changes are remembered.
-    changed: Option<HashMap<Box<[u8]>, i64>>,
+    changed: Option<HashMap<Bytes, i64>>,
 }
 
 impl Multiset {
@@ -162,11 +163,11 @@ impl Multiset {
                 *known.get_mut() += count;
                 if *known.get() == 0 {
                     known.remove();
-                    self.held -= row.len();
+                    self.held -= Bytes::beside(row);
                 }
             }
             EntryRef::Vacant(place) => {
-                self.held += row.len();
+                self.held += Bytes::beside(row);
                 place.insert(count);
             }
         }
@@ -194,7 +195,7 @@ impl Multiset {
 
     /// Memory held, in bytes.
     pub fn size_bytes(&self) -> usize {
-        self.held + self.counts.capacity() * (size_of::<(Box<[u8]>, i64)>() + 1)
+        self.held + self.counts.capacity() * (size_of::<(Bytes, i64)>() + 1)
     }
 
     /// The different rows, and how often each is there.
@@ -202,7 +203,7 @@ impl Multiset {
     /// # Errors
     /// None that input could cause.
     pub fn rows(&self) -> Result<(RecordBatch, Int64Array)> {
-        let rows = self.bytes.decode(self.counts.keys().map(AsRef::as_ref))?;
+        let rows = self.bytes.decode(self.counts.keys().map(|row| &**row))?;
         Ok((rows, Int64Array::from_iter_values(self.counts.values().copied())))
     }
 
@@ -213,7 +214,7 @@ impl Multiset {
     pub fn all(&self, sign: i64) -> Result<RecordBatch> {
         let mut rows: Vec<&[u8]> = Vec::with_capacity(self.counts.len());
         for (row, count) in self.counts.iter().filter(|(_, count)| count.signum() == sign) {
-            rows.extend(std::iter::repeat_n(row.as_ref(), usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX)));
+            rows.extend(std::iter::repeat_n(&**row, usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX)));
         }
         self.bytes.decode(rows.into_iter())
     }
@@ -245,7 +246,7 @@ impl Multiset {
         if changed.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.bytes.decode(changed.keys().map(AsRef::as_ref))?;
+        let rows = self.bytes.decode(changed.keys().map(|row| &**row))?;
         Ok(vec![counted(&rows, Int64Array::from_iter_values(changed.values().copied()))?])
     }
 

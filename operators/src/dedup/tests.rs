@@ -6,6 +6,7 @@ use super::*;
 use crate::Pace;
 use crate::exchange::Route;
 use crate::harness::{Harness, ints, long_multiset, with_times};
+use crate::keys::ABSENT;
 
 const SECOND: i64 = 1_000_000;
 
@@ -19,14 +20,20 @@ fn batch(rows: &[Row], first_id: i64) -> RecordBatch {
     with_times(ints(&[("k", &keys), ("ts", &times), ("id", &ids)]), &[1])
 }
 
-fn harness(pace: Pace, retention: Retention, instances: usize) -> Harness<Dedup> {
+fn harness(pace: Pace, retention: Retention, instances: usize, cold: Option<usize>) -> Harness<Dedup> {
     let keys = match retention {
         Retention::EventTimeKey { .. } => vec![0, 1],
         _ => vec![0],
     };
     let schema = batch(&[], 0).schema();
     let route = Some(Route::Keys(keys.clone()));
-    Harness::new(pace, vec![route], instances, move || Dedup::new(&schema, keys.clone(), retention))
+    Harness::new(pace, vec![route], instances, move || {
+        let mut dedup = Dedup::new(&schema, keys.clone(), retention)?;
+        if let Some(budget) = cold {
+            assert!(dedup.goes_cold(Cold::in_memory(budget).in_pieces_of(2))?);
+        }
+        Ok(dedup)
+    })
 }
 
 /// The oracle: every key with the time at which it is forgotten.
@@ -76,9 +83,10 @@ proptest! {
         eager: bool,
         chunk in 1usize..5,
         (instances, restart, later) in (1usize..4, 0usize..8, 1usize..4),
+        cold in prop_oneof![Just(None), Just(Some(0)), Just(Some(1500))],
     ) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
-        let mut operator = harness(pace, retention, instances);
+        let mut operator = harness(pace, retention, instances, cold);
         let mut oracle = Oracle::default();
         let (mut id, mut watermark) = (0, 0);
         let mut expected = Vec::new();
@@ -108,7 +116,7 @@ proptest! {
 
 #[test]
 fn a_duplicate_in_the_epoch_of_expiry_is_still_dropped() {
-    let mut operator = harness(Pace::Epoch, Retention::Within { event_time: 1, delay: 5 * SECOND }, 1);
+    let mut operator = harness(Pace::Epoch, Retention::Within { event_time: 1, delay: 5 * SECOND }, 1, None);
     for (rows, watermark) in [(batch(&[(Some(1), Some(0))], 0), -1), (batch(&[(Some(1), Some(20 * SECOND))], 1), 15)] {
         operator.push(0, rows).unwrap();
         operator.watermark(&[watermark * SECOND]).unwrap();
@@ -122,9 +130,27 @@ fn a_duplicate_in_the_epoch_of_expiry_is_still_dropped() {
 
 #[test]
 fn late_rows_are_dropped_and_counted() {
-    let mut operator = harness(Pace::Eager, Retention::ForeverInTime { event_time: 1 }, 1);
+    let mut operator = harness(Pace::Eager, Retention::ForeverInTime { event_time: 1 }, 1, None);
     operator.watermark(&[10]).unwrap();
     operator.push(0, batch(&[(Some(1), Some(10)), (Some(1), Some(11)), (Some(2), None)], 0)).unwrap();
     assert_eq!(long_multiset(&operator.take()), [[Some(1), Some(11), Some(1)], [Some(2), None, Some(2)]]);
     assert_eq!(operator.metrics().rows_dropped, 1);
+}
+
+#[test]
+fn keys_that_are_in_use_stay_in_memory() {
+    let mut dedup = Dedup::new(&batch(&[], 0).schema(), vec![0], Retention::Forever).unwrap();
+    assert!(dedup.goes_cold(Cold::in_memory(8_000)).unwrap());
+    let chunk =
+        |keys: &[i64]| Chunk::new(batch(&keys.iter().map(|key| (Some(*key), None)).collect::<Vec<_>>(), 0), 1, 0);
+    let hot = [0, 1, 2, 3];
+    for other in 100..2000 {
+        dedup.on_rows(0, chunk(&[0, 1, 2, 3, other]), &mut Output::new(Pace::Epoch)).unwrap();
+        let keys: ArrayRef = Arc::new(Int64Array::from(hot.to_vec()));
+        dedup.table.lookup(&[keys], hot.len(), &mut dedup.groups).unwrap();
+        assert!(!dedup.groups.contains(&ABSENT), "a key that every chunk has left memory at {other}");
+    }
+    let metrics = dedup.metrics();
+    assert_eq!(metrics.rows_updated, 1904);
+    assert!(metrics.cold_rows > 1000, "only {} left", metrics.cold_rows);
 }

@@ -6,8 +6,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::table::{Table, buckets};
 use super::{GroupSpec, Mode, emit, emit_changes, keep_rows};
+use crate::cold::Cold;
+use crate::cold::rows::{ColdRows, Cursor, NEVER, Part, in_pieces};
 use crate::driver::{Logic, StateMetrics};
 use crate::expiry::Expiry;
+use crate::marks::{DIRTY, TOUCHED};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
 
@@ -28,8 +31,13 @@ pub struct Keyed {
     groups: Vec<u32>,
     /// What a checkpoint may have and is no longer there.
     gone: Vec<RecordBatch>,
+    /// The groups for which there is no memory.
+    cold: Option<ColdRows>,
     metrics: StateMetrics,
 }
+
+/// The one bucket of cold groups.
+const BUCKET: i64 = 0;
 
 impl Keyed {
     /// `time`: column with each row's closing time, if an event time is among the keys.
@@ -51,6 +59,7 @@ impl Keyed {
             global_shown: false,
             groups: Vec::new(),
             gone: Vec::new(),
+            cold: None,
             metrics: StateMetrics::default(),
         })
     }
@@ -97,6 +106,20 @@ impl Keyed {
         if self.spec.mode == Mode::Update {
             emit(&self.spec, self.table.rows(&touched)?, out)?;
         }
+        self.flush_cold(out)
+    }
+
+    /// As [`Keyed::flush`], of what has left the table since it was touched. A changelog has no such groups.
+    fn flush_cold(&mut self, out: &mut Output) -> Result<()> {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        let mut cursor = Cursor::all();
+        while let Some(part) = cold.next_marked(TOUCHED, &mut cursor)? {
+            self.metrics.rows_updated += part.len() as u64;
+            if self.spec.mode == Mode::Update {
+                emit_part(&self.spec, &part, out)?;
+            }
+        }
+        cold.end_marked(TOUCHED);
         Ok(())
     }
 
@@ -112,15 +135,85 @@ impl Keyed {
         }
         closed.iter().for_each(|&group| self.closes[group as usize] = None);
         self.table.remove(&closed);
+        self.close_cold(watermark, out)
+    }
+
+    fn close_cold(&mut self, watermark: i64, out: &mut Output) -> Result<()> {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        while let Some(part) = cold.take_due(BUCKET, watermark)? {
+            if self.spec.mode == Mode::Append {
+                emit_part(&self.spec, &part, out)?;
+            }
+            self.metrics.rows_removed += part.len() as u64;
+            if self.table.tracks() {
+                let (table, groups) = Table::of(&self.spec, &part)?;
+                self.gone.push(table.gone(&groups, times_of(&part))?);
+            }
+        }
         Ok(())
     }
 }
 
 impl Keyed {
+    /// Brings back from the store what the rows are about.
+    fn warm(&mut self, rows: &RecordBatch) -> Result<()> {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        let keys = self.spec.key_columns(rows);
+        let (groups, dues) = self.table.warm(&keys, rows.num_rows(), BUCKET, cold)?;
+        self.file_again(&groups, &dues);
+        Ok(())
+    }
+
+    /// Files groups that were here before under their closing times.
+    fn file_again(&mut self, groups: &[u32], dues: &[i64]) {
+        if self.time.is_none() {
+            return;
+        }
+        self.closes.resize(self.table.keys.group_count(), None);
+        for (&group, &due) in groups.iter().zip(dues).filter(|(_, due)| **due != NEVER) {
+            self.closes[group as usize] = Some(due);
+            self.closing.extend([(due, group)]);
+        }
+    }
+
+    /// Whether the groups in memory are more than there should be, after so many more rows.
+    fn is_pressed(&mut self, rows: usize) -> bool {
+        let live = self.table.len();
+        let looks = self.cold.as_mut().is_some_and(|cold| cold.wants_look(rows, live));
+        looks && self.cold.as_ref().is_some_and(|cold| cold.is_exceeded(self.size_bytes()))
+    }
+
+    /// Sends half of the groups to the store: those that have not been in use for longer.
+    fn relieve(&mut self) -> Result<()> {
+        let Some(cold) = &mut self.cold else { return Ok(()) };
+        let leaving = self.table.colder_half();
+        let closes = std::mem::take(&mut self.closes);
+        let due = |group: u32| closes.get(group as usize).copied().flatten().unwrap_or(NEVER);
+        let (groups, dues) = self.table.send_cold(&self.spec, &leaving, BUCKET, &due, cold)?;
+        self.closing = Expiry::default();
+        self.file_again(&groups, &dues);
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.table.size_bytes() + 16 * self.closes.capacity() + self.closing.size_bytes()
+    }
+
     /// Closing times of these groups, as a snapshot has them.
     fn buckets_of(&self, groups: &[u32]) -> Int64Array {
         groups.iter().map(|&group| self.closes.get(group as usize).copied().flatten()).collect()
     }
+}
+
+/// Closing times of cold groups, as a snapshot has them.
+fn times_of(part: &Part) -> Int64Array {
+    part.dues.iter().map(|due| Some(*due).filter(|due| *due != NEVER)).collect()
+}
+
+/// Emits cold groups.
+fn emit_part(spec: &GroupSpec, part: &Part, out: &mut Output) -> Result<()> {
+    let (table, groups) = Table::of(spec, part)?;
+    emit(spec, table.rows(&groups)?, out)
 }
 
 fn micros(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {
@@ -132,10 +225,18 @@ impl Logic for Keyed {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
         let rows = self.drop_late(rows, out)?;
+        self.warm(&rows)?;
         self.table.update(&self.spec, &rows, &mut self.groups)?;
         self.file(&rows)?;
         if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;
+        }
+        if self.is_pressed(rows.num_rows()) {
+            // The row that a changelog has to take back is known to the table only.
+            if self.spec.mode.is_changelog() {
+                self.flush(out)?;
+            }
+            self.relieve()?;
         }
         Ok(())
     }
@@ -158,13 +259,30 @@ impl Logic for Keyed {
         self.global_shown = false;
         if self.spec.mode == Mode::Complete {
             emit(&self.spec, self.table.rows(&self.table.groups())?, out)?;
+            let mut cursor = Cursor::all();
+            while let Some(part) = self.cold.as_mut().map_or(Ok(None), |cold| cold.next(&mut cursor))? {
+                emit_part(&self.spec, &part, out)?;
+            }
         }
         Ok(())
     }
 
+    fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
+        if !self.spec.keys.is_empty() {
+            self.cold = Some(self.table.go_cold(cold, self.time.is_some())?);
+        }
+        Ok(self.cold.is_some())
+    }
+
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let groups = self.table.groups();
-        Ok(vec![self.table.snapshot(&groups, self.buckets_of(&groups))?])
+        let mut state = vec![self.table.snapshot(&groups, self.buckets_of(&groups))?];
+        let mut cursor = Cursor::all();
+        while let Some(part) = self.cold.as_mut().map_or(Ok(None), |cold| cold.next(&mut cursor))? {
+            let (table, groups) = Table::of(&self.spec, &part)?;
+            state.push(table.snapshot(&groups, times_of(&part))?);
+        }
+        Ok(state)
     }
 
     fn tracks_changes(&mut self) -> bool {
@@ -182,18 +300,23 @@ impl Logic for Keyed {
             let buckets = self.buckets_of(&dirty);
             changes.push(self.table.changes(&dirty, buckets)?);
         }
+        let Some(cold) = &mut self.cold else { return Ok(changes) };
+        let mut cursor = Cursor::all();
+        while let Some(part) = cold.next_marked(DIRTY, &mut cursor)? {
+            let (mut table, groups) = Table::of(&self.spec, &part)?;
+            changes.push(table.changes(&groups, times_of(&part))?);
+        }
+        cold.end_marked(DIRTY);
         Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        for rows in state {
+        for rows in in_pieces(state, self.cold.as_ref()) {
             let groups = self.table.restore(&self.spec, &rows)?;
-            self.closes.resize(self.table.keys.group_count(), None);
-            for (group, close) in groups.into_iter().zip(buckets(&rows)) {
-                self.closes[group as usize] = close;
-                if let Some(close) = close {
-                    self.closing.extend([(close, group)]);
-                }
+            let dues: Vec<i64> = buckets(&rows).iter().map(|close| close.unwrap_or(NEVER)).collect();
+            self.file_again(&groups, &dues);
+            if self.is_pressed(rows.num_rows()) {
+                self.relieve()?;
             }
         }
         Ok(())
@@ -201,10 +324,8 @@ impl Logic for Keyed {
 
     fn metrics(&mut self) -> StateMetrics {
         self.metrics.rows_total = self.table.len() as u64;
-        self.metrics.memory_bytes =
-            (self.table.size_bytes() + 16 * self.closes.capacity() + self.closing.size_bytes()) as u64;
-        let metrics = self.metrics;
-        self.metrics = StateMetrics::default();
-        metrics
+        self.metrics.memory_bytes = self.size_bytes() as u64;
+        self.cold.iter().for_each(|cold| cold.report(&mut self.metrics));
+        std::mem::take(&mut self.metrics)
     }
 }

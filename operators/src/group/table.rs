@@ -9,6 +9,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, 
 use super::GroupSpec;
 use crate::aggregate::Accumulator;
 use crate::change::{INSERT, RETRACT};
+use crate::cold::Cold;
+use crate::cold::rows::{ColdRows, Part};
 use crate::keys::KeyTable;
 use crate::marks::{DIRTY, Marks, TOUCHED};
 use crate::{Error, Result, snapshot};
@@ -25,6 +27,8 @@ pub(super) struct Table {
     before: Vec<Vec<ArrayRef>>,
     /// The key groups (a bit each) of which a checkpoint may have rows of this table.
     saved: [u64; 4],
+    /// Whether groups of this table may lie in a store.
+    pub is_cold: bool,
 }
 
 impl Table {
@@ -37,6 +41,7 @@ impl Table {
             is_shown: Vec::new(),
             before: Vec::new(),
             saved: [0; 4],
+            is_cold: false,
         })
     }
 
@@ -178,6 +183,92 @@ impl Table {
         }
     }
 
+    /// The store for groups of this table's kind. From now on it is noted which groups are in use.
+    pub fn go_cold(&mut self, cold: Cold, is_timed: bool) -> Result<ColdRows> {
+        self.watch();
+        let values: Vec<DataType> = self.states.iter().flat_map(|state| state.state_types()).collect();
+        ColdRows::new(cold, self.keys.types(), &values, is_timed)
+    }
+
+    /// It is noted which groups are in use, so that those that are not can leave.
+    pub fn watch(&mut self) {
+        self.marks.watch();
+    }
+
+    /// Brings the groups of these keys back from a bucket of the store, as far as they are there; those that came, and when they are
+    /// due.
+    pub fn warm(
+        &mut self,
+        keys: &[ArrayRef],
+        rows: usize,
+        bucket: i64,
+        cold: &mut ColdRows,
+    ) -> Result<(Vec<u32>, Vec<i64>)> {
+        if !self.is_cold || cold.is_empty() {
+            return Ok(<_>::default());
+        }
+        let mut groups = Vec::new();
+        let Some(unknown) = self.keys.unknown(keys, rows, &mut groups)? else { return Ok(<_>::default()) };
+        match cold.take(bucket, &unknown)? {
+            Some(part) => Ok((self.admit(&part)?, part.dues)),
+            None => Ok(<_>::default()),
+        }
+    }
+
+    /// Adds groups that are not here, with their marks; their ids.
+    pub fn admit(&mut self, part: &Part) -> Result<Vec<u32>> {
+        let groups = self.put_back(&part.keys, part.len(), &part.values)?;
+        groups.iter().zip(&part.marks).for_each(|(group, marks)| self.marks.put_back(*group, *marks));
+        Ok(groups)
+    }
+
+    /// These groups as they may lie elsewhere.
+    fn part(&self, groups: &[u32], bucket: i64, due: &dyn Fn(u32) -> i64) -> Result<Part> {
+        let mut values = Vec::new();
+        for state in &self.states {
+            values.extend(state.state(groups)?);
+        }
+        Ok(Part {
+            bucket,
+            keys: self.keys.keys(groups)?,
+            values,
+            marks: groups.iter().map(|group| self.marks.of(*group)).collect(),
+            dues: groups.iter().map(|group| due(*group)).collect(),
+        })
+    }
+
+    /// Moves groups to a bucket of the store and gives back the memory that they needed. The others get new ids, which are returned
+    /// with the times at which they are due.
+    pub fn send_cold(
+        &mut self,
+        spec: &GroupSpec,
+        leaving: &[u32],
+        bucket: i64,
+        due: &dyn Fn(u32) -> i64,
+        cold: &mut ColdRows,
+    ) -> Result<(Vec<u32>, Vec<i64>)> {
+        for leaving in leaving.chunks(cold.piece()) {
+            cold.put(&self.part(leaving, bucket, due)?)?;
+        }
+        self.keys.remove(leaving);
+        let staying = self.part(&self.groups(), bucket, due)?;
+        *self = Table { marks: self.marks.renewed(), saved: self.saved, is_cold: true, ..Table::new(spec)? };
+        Ok((self.admit(&staying)?, staying.dues))
+    }
+
+    /// The half of the groups that has not been in use for longer.
+    pub fn colder_half(&self) -> Vec<u32> {
+        let Table { keys, marks, .. } = self;
+        marks.coldest(keys.len().div_ceil(2), keys.group_count(), |group| keys.is_live(group))
+    }
+
+    /// A table with just these groups, to look at.
+    pub fn of(spec: &GroupSpec, part: &Part) -> Result<(Table, Vec<u32>)> {
+        let mut table = Table::new(spec)?;
+        let groups = table.admit(part)?;
+        Ok((table, groups))
+    }
+
     /// Live groups.
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -238,7 +329,8 @@ impl Table {
         snapshot::gone(fields.iter().cloned().zip(columns).collect(), &[0, 1])
     }
 
-    fn note_saved(&mut self, rows: &RecordBatch) {
+    /// A checkpoint may have these rows of a snapshot.
+    pub fn note_saved(&mut self, rows: &RecordBatch) {
         for group in rows.column(0).as_primitive::<UInt8Type>().values() {
             self.saved[usize::from(*group) / 64] |= 1 << (group % 64);
         }
@@ -265,15 +357,19 @@ impl Table {
     /// Takes rows of a snapshot back; returns each row's group.
     pub fn restore(&mut self, spec: &GroupSpec, rows: &RecordBatch) -> Result<Vec<u32>> {
         self.note_saved(rows);
-        let keys = spec.keys.len();
+        let (keys, states) = rows.columns()[2..].split_at(spec.keys.len());
+        self.put_back(keys, rows.num_rows(), states)
+    }
+
+    /// Adds groups that are not here, with their states.
+    fn put_back(&mut self, keys: &[ArrayRef], rows: usize, states: &[ArrayRef]) -> Result<Vec<u32>> {
         let mut groups = Vec::new();
-        self.keys.reserve(rows.num_rows());
-        self.keys.lookup_or_insert(&rows.columns()[2..2 + keys], rows.num_rows(), &mut groups)?;
-        let mut at = 2 + keys;
-        let count = self.keys.group_count();
+        self.keys.reserve(rows);
+        self.keys.lookup_or_insert(keys, rows, &mut groups)?;
+        let (mut at, count) = (0, self.keys.group_count());
         for state in &mut self.states {
             let width = state.state_types().len();
-            state.merge(&groups, count, &rows.columns()[at..at + width])?;
+            state.merge(&groups, count, &states[at..at + width])?;
             at += width;
         }
         // State is of a closed epoch: all its rows have been emitted.

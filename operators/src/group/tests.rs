@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::{AggregateCall, GroupSpec, Keyed, Mode, WindowSpec, Windowed};
 use crate::aggregate::{AggregateFunction, Options};
+use crate::cold::Cold;
 use crate::exchange::Route;
 use crate::harness::{Harness, ints, long_rows, with_times};
 use crate::{Logic, Pace};
@@ -99,11 +100,23 @@ fn row() -> impl Strategy<Value = Row> {
     (0i64..3, 0i64..40, -5i64..6)
 }
 
-fn windowed(mode: Mode, windows: Windows, pace: Pace, instances: usize) -> Harness<Windowed> {
+/// Memory for so many bytes of state, if not for all of it; even the smallest holds what is in use.
+fn chilled<L: Logic>(mut logic: L, budget: Option<usize>) -> crate::Result<L> {
+    if let Some(budget) = budget {
+        assert!(logic.goes_cold(Cold::in_memory(budget).in_pieces_of(2))?);
+    }
+    Ok(logic)
+}
+
+fn budget() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![Just(None), Just(Some(0)), Just(Some(3000))]
+}
+
+fn windowed(mode: Mode, windows: Windows, pace: Pace, instances: usize, cold: Option<usize>) -> Harness<Windowed> {
     let Windows(length, slide) = windows;
     let window = WindowSpec { column: 1, length: length * SECOND, slide: slide * SECOND, start: 0, position: 0 };
     Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || {
-        Ok(Windowed::new(spec(mode, vec![0], true), window))
+        chilled(Windowed::new(spec(mode, vec![0], true), window), cold)
     })
 }
 
@@ -117,9 +130,10 @@ proptest! {
         eager: bool,
         chunk in 1usize..6,
         (instances, restart, later, copies) in (1usize..4, 0usize..8, 1usize..4, prop_oneof![Just(1), Just(40)]),
+        cold in budget(),
     ) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
-        let mut harness = windowed(mode, windows, pace, instances);
+        let mut harness = windowed(mode, windows, pace, instances, cold);
         let (mut oracle, mut emitted, mut count, mut watermark) = (Oracle { late: i64::MIN, ..Default::default() }, Sums::new(), 0, 0);
         for (number, (rows, ahead)) in epochs.iter().enumerate() {
             // Many rows a slice are aggregated before they go into their windows.
@@ -158,12 +172,13 @@ proptest! {
         epochs in prop::collection::vec((prop::collection::vec(row(), 0..12), 0i64..8), 1..8),
         update: bool,
         eager: bool,
-        (instances, restart, later) in (1usize..4, 0usize..8, 1usize..4),
+        (instances, restart, later, cold) in (1usize..4, 0usize..8, 1usize..4, budget()),
     ) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
         let mode = if update { Mode::Update } else { Mode::Append };
+        let mut count = 0;
         let mut harness = Harness::new(pace, vec![Some(Route::Keys(vec![1, 0]))], instances, move || {
-            Keyed::new(spec(mode, vec![1, 0], false), Some(1), false)
+            chilled(Keyed::new(spec(mode, vec![1, 0], false), Some(1), false)?, cold)
         });
         // A time is its own window that ends with it.
         let windows = Windows(1, 1);
@@ -175,11 +190,13 @@ proptest! {
             oracle.watermark(watermark + 1, windows);
             harness.watermark(&[watermark * SECOND]).unwrap();
             harness.close().unwrap();
-            read(&harness.take(), &mut emitted);
+            count += read(&harness.take(), &mut emitted);
+            prop_assert_eq!(harness.metrics().rows_total, oracle.open.len() as u64);
             if number == restart {
                 harness.restart(later).unwrap();
             }
         }
+        prop_assert!(update || count == oracle.closed.len(), "each group is emitted once");
         let expected: Sums = if update { oracle.closed.into_iter().chain(oracle.open).collect() } else { oracle.closed };
         prop_assert_eq!(emitted, expected);
     }
@@ -207,7 +224,7 @@ fn the_last_value_of_a_sliding_window_is_the_last_to_come() {
 
 #[test]
 fn a_chunk_may_lie_in_any_number_of_windows() {
-    let mut harness = windowed(Mode::Append, Windows(10, 10), Pace::Epoch, 1);
+    let mut harness = windowed(Mode::Append, Windows(10, 10), Pace::Epoch, 1, None);
     let rows: Vec<Row> = (0..3000).map(|n| (1, 10 * (n * 7 % 1000), n)).collect();
     harness.push(0, batch(&rows)).unwrap();
     harness.watermark(&[10_000 * SECOND]).unwrap();
@@ -255,6 +272,7 @@ proptest! {
         eager: bool,
         global: bool,
         restart in 0usize..5,
+        cold in budget(),
     ) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
         let keys = if global { vec![] } else { vec![0] };
@@ -266,7 +284,7 @@ proptest! {
         let mode = Mode::Changelog { closes: true };
         let spec = GroupSpec { output: output(true), ..spec(mode, keys, false) };
         let route = if global { Route::Single } else { Route::Keys(vec![0]) };
-        let make = move || Keyed::new(spec.clone(), None, true);
+        let make = move || chilled(Keyed::new(spec.clone(), None, true)?, cold.filter(|_| !global));
         let mut group = Harness::new(pace, vec![Some(route)], if global { 1 } else { instances }, make);
         let (mut table, mut expected) = (BTreeMap::new(), BTreeMap::<i64, (i64, i64)>::new());
         for (step, rows) in epochs.iter().enumerate() {
@@ -291,5 +309,48 @@ proptest! {
                 group.restart(if global { 1 } else { 1 + instances % 3 }).unwrap();
             }
         }
+    }
+}
+
+proptest! {
+    /// Keys without event time: complete mode, update mode, and a table that knows all keys.
+    #[test]
+    fn cold_groups_are_shown_as_hot_ones(
+        epochs in prop::collection::vec(prop::collection::vec((0i64..20, Just(0i64), -5i64..6), 0..16), 1..6),
+        complete: bool,
+        eager: bool,
+        chunk in 1usize..6,
+        (instances, restart, later, budget) in (1usize..5, 0usize..6, 1usize..5, prop_oneof![Just(0), Just(2000)]),
+    ) {
+        let pace = if eager { Pace::Eager } else { Pace::Epoch };
+        let mode = if complete { Mode::Complete } else { Mode::Update };
+        let mut output = spec(mode, vec![0], false);
+        output.output = ints(&[("k", &[]), ("s", &[]), ("n", &[])]).schema();
+        let make = move |cold| {
+            let spec = output.clone();
+            Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || {
+                chilled(Keyed::new(spec.clone(), None, false)?, cold)
+            })
+        };
+        let (mut hot, mut cold) = (make(None), make(Some(budget)));
+        let mut went_cold = false;
+        for (number, rows) in epochs.iter().enumerate() {
+            for rows in rows.chunks(chunk) {
+                hot.push(0, batch(rows)).unwrap();
+                cold.push(0, batch(rows)).unwrap();
+            }
+            hot.close().unwrap();
+            cold.close().unwrap();
+            let (expected, metrics) = (hot.metrics(), cold.metrics());
+            went_cold |= metrics.cold_rows > 0;
+            prop_assert_eq!(crate::harness::long_multiset(&cold.take()), crate::harness::long_multiset(&hot.take()));
+            prop_assert_eq!((metrics.rows_total, metrics.rows_updated), (expected.rows_total, expected.rows_updated));
+            if number == restart {
+                hot.restart(later).unwrap();
+                cold.restart(later).unwrap();
+            }
+        }
+        let keys: std::collections::BTreeSet<i64> = epochs.iter().flatten().map(|row| row.0).collect();
+        prop_assert!(went_cold || budget > 0 || keys.is_empty(), "nothing went cold");
     }
 }

@@ -5,6 +5,8 @@
 //! each is shown as it changes; where rows of a chunk share groups they are aggregated once per slice, too, and the chunk's partials
 //! merged into the windows. What always holds: aggregates that depend on the order of rows see it, so they are never sliced.
 
+mod cold;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use hashbrown::HashMap;
 
 use super::table::{Table, buckets};
 use super::{GroupSpec, Mode, emit, emit_changes};
+use crate::cold::Cold;
+use crate::cold::rows::{ColdRows, in_pieces};
 use crate::driver::{Logic, StateMetrics};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
@@ -105,6 +109,8 @@ pub struct Windowed {
     /// Whether changes are remembered, and what a checkpoint may have and is no longer there.
     tracks: bool,
     gone: Vec<RecordBatch>,
+    /// The groups for which there is no memory.
+    cold: Option<ColdRows>,
     metrics: StateMetrics,
 }
 
@@ -126,6 +132,7 @@ impl Windowed {
             groups: Vec::new(),
             tracks: false,
             gone: Vec::new(),
+            cold: None,
             metrics: StateMetrics::default(),
         }
     }
@@ -201,6 +208,9 @@ impl Windowed {
 
     fn update(&mut self, start: i64, rows: &RecordBatch, picked: Vec<u32>) -> Result<()> {
         let rows = pick(rows, picked)?;
+        if self.cold.is_some() {
+            self.warm(start, &self.spec.key_columns(&rows), rows.num_rows())?;
+        }
         self.on_table(start, |table, spec, groups| table.update(spec, &rows, groups))
     }
 
@@ -216,6 +226,9 @@ impl Windowed {
                 let table = place.insert(Table::new(&self.spec)?);
                 if self.tracks {
                     table.track();
+                }
+                if self.cold.is_some() {
+                    table.watch();
                 }
                 table
             }
@@ -255,7 +268,11 @@ impl Windowed {
         let mut partial = Table::new(&self.spec)?;
         partial.collect(&self.spec, rows, &mut self.groups)?;
         let last = self.window.last_start(slice);
+        let keys = if self.cold.is_some() { partial.keys.keys(&partial.groups())? } else { Vec::new() };
         for start in self.window.ending_after(slice.max(late), last) {
+            if self.cold.is_some() {
+                self.warm(start, &keys, partial.len())?;
+            }
             self.on_table(start, |table, spec, groups| table.merge_in(spec, &partial, groups))?;
         }
         Ok(partial.len())
@@ -274,7 +291,7 @@ impl Windowed {
                 emit_window(&self.spec, &self.window, start, table, &touched, out)?;
             }
         }
-        Ok(())
+        self.flush_cold(out)
     }
 
     /// The windows that received rows since the last flush, in order of time.
@@ -312,6 +329,7 @@ impl Windowed {
             if self.spec.mode == Mode::Append {
                 emit_window(&self.spec, &self.window, start, &table, &table.groups(), out)?;
             }
+            self.close_cold(start, &table, Some(&mut *out).filter(|_| self.spec.mode == Mode::Append))?;
             self.note_gone(start, &table)?;
         }
         Ok(())
@@ -343,12 +361,16 @@ impl Windowed {
             }
             let (start, slice) = first.remove_entry();
             self.metrics.rows_removed += slice.len() as u64;
+            self.close_cold(start, &slice, None)?;
             self.note_gone(start, &slice)?;
         }
         Ok(())
     }
 
-    fn emit_merged(&self, start: i64, out: &mut Output) -> Result<()> {
+    fn emit_merged(&mut self, start: i64, out: &mut Output) -> Result<()> {
+        if self.emit_merged_cold(start, out)? {
+            return Ok(());
+        }
         let mut whole = Table::new(&self.spec)?;
         for (_, slice) in self.tables.range(start..self.window.end(start)) {
             whole.absorb(slice)?;
@@ -490,7 +512,7 @@ impl Logic for Windowed {
         if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;
         }
-        Ok(())
+        self.relieve(rows.num_rows(), Some(out))
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
@@ -509,8 +531,13 @@ impl Logic for Windowed {
             for (&start, table) in &self.tables {
                 emit_window(&self.spec, &self.window, start, table, &table.groups(), out)?;
             }
+            self.emit_cold(out)?;
         }
         Ok(())
+    }
+
+    fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
+        self.set_cold(cold)
     }
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
@@ -518,7 +545,9 @@ impl Logic for Windowed {
             let groups = table.groups();
             table.snapshot(&groups, Int64Array::from_value(*start, groups.len()))
         };
-        self.tables.iter().map(one).collect()
+        let mut state = self.tables.iter().map(one).collect::<Result<Vec<_>>>()?;
+        state.extend(self.snapshot_cold()?);
+        Ok(state)
     }
 
     fn tracks_changes(&mut self) -> bool {
@@ -535,11 +564,12 @@ impl Logic for Windowed {
                 changes.push(table.changes(&dirty, Int64Array::from_value(*start, dirty.len()))?);
             }
         }
+        changes.extend(self.changes_cold()?);
         Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        for rows in state {
+        for rows in in_pieces(state, self.cold.as_ref()) {
             let all: Vec<i64> = buckets(&rows).values().to_vec();
             let placed = all.iter().enumerate().map(|(row, start)| (row as u32, *start));
             for (start, picked) in partition(placed, rows.num_rows()) {
@@ -548,9 +578,13 @@ impl Logic for Windowed {
                     Some(table) => table,
                     None => Table::new(&self.spec)?,
                 };
+                if self.cold.is_some() {
+                    table.watch();
+                }
                 table.restore(&self.spec, &part)?;
                 self.tables.insert(start, table);
             }
+            self.relieve(rows.num_rows(), None)?;
         }
         Ok(())
     }
@@ -558,6 +592,7 @@ impl Logic for Windowed {
     fn metrics(&mut self) -> StateMetrics {
         self.metrics.rows_total = self.tables.values().map(|table| table.len() as u64).sum();
         self.metrics.memory_bytes = self.tables.values().map(|table| table.size_bytes() as u64).sum();
+        self.cold.iter().for_each(|cold| cold.report(&mut self.metrics));
         std::mem::take(&mut self.metrics)
     }
 }

@@ -195,7 +195,6 @@ impl Runner {
             epoch: 0,
             watermarks: vec![script.watermark; script.routes.len()],
             observer: listener.clone(),
-            late: None,
         };
         let events = listener.clone();
         let (inputs, probe) = worker.dataflow::<Time, _, _>(|scope| {

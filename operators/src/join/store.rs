@@ -48,6 +48,18 @@ pub(super) struct About {
     pub matched: BooleanArray,
 }
 
+/// A row's book-keeping while it is elsewhere.
+pub(super) struct Kept {
+    /// Its name in checkpoints.
+    pub id: u64,
+    /// Whether it has matched.
+    pub matched: bool,
+    /// The key group under which a checkpoint may have it.
+    pub saved: u8,
+    /// Whether a checkpoint has it as it is.
+    pub marks: u8,
+}
+
 struct Block {
     rows: RecordBatch,
     /// The slot of each row; [`ABSENT`] once it is gone.
@@ -119,10 +131,58 @@ impl Store {
         }
         slots.extend(groups.iter().map(|group| self.link(*group)));
         self.marks.note(slots.iter().copied(), DIRTY);
+        self.hold(rows, slots)
+    }
+
+    /// Adds rows that were here before, with what is `kept` of each; sets `slots` to where they are.
+    pub(super) fn put_back(
+        &mut self,
+        rows: RecordBatch,
+        groups: &[u32],
+        kept: impl Iterator<Item = Kept>,
+        slots: &mut Vec<u32>,
+    ) -> Result<()> {
+        slots.clear();
+        let next_id = self.next_id;
+        slots.extend(groups.iter().map(|group| self.link(*group)));
+        self.next_id = next_id;
+        for (slot, Kept { id, matched, saved, marks }) in slots.iter().zip(kept) {
+            let held = &mut self.slots[*slot as usize];
+            (held.id, held.matched, held.saved) = (id, matched, Some(saved));
+            self.marks.put_back(*slot, marks);
+        }
+        self.hold(rows, slots)
+    }
+
+    /// Rows whose slots are known are here from now on.
+    fn hold(&mut self, rows: RecordBatch, slots: &[u32]) -> Result<()> {
         self.live += slots.len();
-        let block = self.put(rows, slots.clone());
+        let block = self.put(rows, slots.to_vec());
         self.small.push(block);
         self.merge()
+    }
+
+    /// A store without rows that goes on where this one is.
+    pub(super) fn emptied(&mut self) -> Store {
+        Store {
+            next_id: self.next_id,
+            marks: self.marks.renewed(),
+            keeps_matches: self.keeps_matches,
+            gone: std::mem::take(&mut self.gone),
+            ..Store::new(self.schema.clone(), 0, false)
+        }
+    }
+
+    /// The slots of all rows, older ones first.
+    pub(super) fn live_slots(&self) -> Vec<u32> {
+        let mut live: Vec<u32> = (0..self.slots.len() as u32).filter(|slot| self.is_live(*slot)).collect();
+        live.sort_unstable_by_key(|slot| self.slots[*slot as usize].id);
+        live
+    }
+
+    /// What checkpoints do not have of a row.
+    pub(super) fn marks_of(&self, slot: u32) -> u8 {
+        self.marks.of(slot)
     }
 
     /// A slot at the head of its group's chain.

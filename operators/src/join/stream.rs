@@ -22,15 +22,18 @@ use arrow::datatypes::SchemaRef;
 use super::keys::SideKeys;
 use super::spec::{LEFT, RIGHT};
 use super::store::Store;
-use super::{Condition, holds, joined, nullable, pick, with_nulls};
+use super::{Condition, holds, joined, nullable, with_nulls};
 use crate::change::{INSERT, RETRACT, append};
 use crate::chunk::MAX_ROWS;
+use crate::cold::Cold;
+use crate::cold::rows::in_pieces;
 use crate::driver::{Logic, StateMetrics};
 use crate::expiry::Expiry;
-use crate::keys::{ABSENT, KeyTable};
+use crate::keys::{ABSENT, KeyTable, pick};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
 
+mod cold;
 mod state;
 
 pub use super::spec::{Evict, JoinKind, JoinSide, StreamJoin};
@@ -47,6 +50,8 @@ pub struct Join {
     watermarks: [i64; 2],
     /// Rows of a semi join's epoch in progress.
     waiting: [Vec<RecordBatch>; 2],
+    /// The keys for whose rows there is no memory.
+    cold: Option<cold::ColdSides>,
     metrics: StateMetrics,
     groups: Vec<u32>,
     slots: Vec<u32>,
@@ -83,6 +88,7 @@ impl Join {
             sides: [Side::new(left_input, left, LEFT, join.kind), Side::new(right_input, right, RIGHT, join.kind)],
             watermarks: [NO_WATERMARK; 2],
             waiting: [Vec::new(), Vec::new()],
+            cold: None,
             metrics: StateMetrics::default(),
             groups: Vec::new(),
             slots: Vec::new(),
@@ -119,8 +125,10 @@ impl Join {
         if rows.num_rows() == 0 {
             return Ok(());
         }
+        self.warm(port, &rows)?;
         let mut groups = std::mem::take(&mut self.groups);
         self.sides[port].keys.insert(&mut self.index, &rows, &mut groups)?;
+        self.cold.iter_mut().for_each(|cold| cold.note(&groups));
         let matched = self.probe(port, &rows, &groups, emit)?;
         if self.changelog && self.kind.preserves(port) && matched.contains(&false) {
             let unmatched = BooleanArray::from(matched.iter().map(|matched| !matched).collect::<Vec<_>>());
@@ -291,7 +299,9 @@ impl Join {
         for port in [RIGHT, LEFT] {
             let keep = if port == RIGHT { Keep::After(self.threshold(RIGHT)) } else { Keep::All };
             for rows in std::mem::take(&mut self.waiting[port]) {
+                let count = rows.num_rows();
                 self.absorb(port, rows, keep, &mut emit)?;
+                self.relieve(count)?;
             }
         }
         Ok(())
@@ -303,6 +313,16 @@ impl Join {
         if threshold == NO_WATERMARK {
             return Ok(());
         }
+        self.evict_hot(port, threshold, out)?;
+        while self.warm_due(port, threshold)? {
+            let before = self.metrics.rows_removed;
+            self.evict_hot(port, threshold, out)?;
+            self.relieve((self.metrics.rows_removed - before) as usize)?;
+        }
+        Ok(())
+    }
+
+    fn evict_hot(&mut self, port: usize, threshold: i64, out: &mut Output) -> Result<()> {
         let mut expired = Vec::new();
         self.sides[port].expiry.expire(threshold, &mut expired);
         if self.kind.preserves(port) && !self.changelog {
@@ -343,6 +363,12 @@ impl Join {
             *group != ABSENT && left.store.head(*group) == ABSENT && right.store.head(*group) == ABSENT
         });
         self.index.remove(&groups);
+    }
+
+    fn size_bytes(&self) -> usize {
+        let [left, right] = &self.sides;
+        let stores = left.store.size_bytes() + right.store.size_bytes();
+        stores + self.index.size_bytes() + left.expiry.size_bytes() + right.expiry.size_bytes()
     }
 
     fn sweep(&mut self, out: &mut Output) -> Result<()> {
@@ -436,7 +462,9 @@ impl Logic for Join {
             self.waiting[port].push(rows);
             return Ok(());
         }
-        self.absorb(port, rows, Keep::All, &mut Emit { out, origin: Some(origin) })
+        let count = rows.num_rows();
+        self.absorb(port, rows, Keep::All, &mut Emit { out, origin: Some(origin) })?;
+        self.relieve(count)
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {
@@ -453,8 +481,14 @@ impl Logic for Join {
         timed.map(|(watermark, _)| behind(*watermark, self.holdback)).min().unwrap_or(NO_WATERMARK)
     }
 
+    fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
+        self.set_cold(cold)
+    }
+
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
-        self.whole()
+        let mut state = self.whole()?;
+        state.extend(self.whole_cold()?);
+        Ok(state)
     }
 
     fn tracks_changes(&mut self) -> bool {
@@ -465,23 +499,25 @@ impl Logic for Join {
     fn changes(&mut self) -> Result<Vec<RecordBatch>> {
         let mut changes = self.changes_of(LEFT)?;
         changes.extend(self.changes_of(RIGHT)?);
+        changes.extend(self.changes_cold()?);
         Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        state.iter().try_for_each(|batch| self.take_back_state(batch))?;
+        for batch in in_pieces(state, self.cold.as_ref().map(|cold| &cold.rows)) {
+            self.take_back_state(&batch)?;
+            self.relieve(batch.num_rows())?;
+        }
         self.metrics = StateMetrics::default();
         Ok(())
     }
 
     fn metrics(&mut self) -> StateMetrics {
         let [left, right] = &self.sides;
-        let stores = left.store.size_bytes() + right.store.size_bytes();
-        let memory = stores + self.index.size_bytes() + left.expiry.size_bytes() + right.expiry.size_bytes();
-        let rows_total = (left.store.len() + right.store.len()) as u64;
-        let metrics = StateMetrics { rows_total, memory_bytes: memory as u64, ..self.metrics };
-        self.metrics = StateMetrics::default();
-        metrics
+        self.metrics.rows_total = (left.store.len() + right.store.len()) as u64;
+        self.metrics.memory_bytes = self.size_bytes() as u64;
+        self.cold.iter().for_each(|cold| cold.rows.report(&mut self.metrics));
+        std::mem::take(&mut self.metrics)
     }
 }
 

@@ -12,10 +12,10 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::keys::SideKeys;
-use super::{Condition, On, holds, joined, nullable, pick, with_nulls};
+use super::{Condition, On, holds, joined, nullable, with_nulls};
 use crate::Result;
 use crate::chunk::MAX_ROWS;
-use crate::keys::{ABSENT, KeyTable};
+use crate::keys::{ABSENT, KeyTable, pick};
 use crate::stateless::Step;
 
 /// What a row of the stream becomes.

@@ -19,7 +19,8 @@ mod tests;
 
 use std::mem::size_of;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, FieldRef};
 
 use crate::{Error, Result};
@@ -29,11 +30,16 @@ use rows::RowKeys;
 use slots::Keys as _;
 
 pub use normalize::normalize_floats;
-pub use route::{KEY_GROUPS, SPARK_SEED, key_group, route, xxhash64_bytes, xxhash64_int, xxhash64_long};
+pub use route::{KEY_GROUPS, SPARK_SEED, key_group, owner, route, xxhash64_bytes, xxhash64_int, xxhash64_long};
 pub use rows::RowCodec;
 
 /// The id that stands for "no such group".
 pub const ABSENT: u32 = u32::MAX;
+
+/// Rows `rows` of the columns.
+pub(crate) fn pick(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
+    columns.iter().map(|column| Ok(take(column, rows, None)?)).collect()
+}
 
 /// Maps rows of key columns to dense group ids.
 ///
@@ -128,6 +134,22 @@ impl KeyTable {
             Store::Bytes(keys) => keys.lookup(&columns[0], groups),
             Store::Rows(keys) => keys.lookup(columns, groups),
         }
+    }
+
+    /// Sets `groups` as [`KeyTable::lookup`] does; the columns of the rows whose key is unknown, if there are any.
+    ///
+    /// # Errors
+    /// As [`KeyTable::lookup`].
+    pub(crate) fn unknown(
+        &self,
+        columns: &[ArrayRef],
+        rows: usize,
+        groups: &mut Vec<u32>,
+    ) -> Result<Option<Vec<ArrayRef>>> {
+        self.lookup(columns, rows, groups)?;
+        let unknown = (0..).zip(groups.iter()).filter(|(_, group)| **group == ABSENT);
+        let unknown = UInt32Array::from_iter_values(unknown.map(|(row, _)| row));
+        if unknown.is_empty() { Ok(None) } else { pick(columns, &unknown).map(Some) }
     }
 
     /// The key columns of these groups, in their original types. Every id must be live.

@@ -26,6 +26,12 @@ pub fn key_group(hash: u64) -> usize {
     (hash % KEY_GROUPS as u64) as usize
 }
 
+/// Which of so many workers owns a key group.
+#[inline]
+pub fn owner(key_group: usize, workers: usize) -> usize {
+    key_group % workers
+}
+
 /// Sets `out` to a stable hash of each of the `rows` rows of `columns`; no columns give the same hash to all.
 ///
 /// # Errors

@@ -30,6 +30,14 @@ impl RowCodec {
         Self::with_order(types, &vec![SortOptions::default(); types.len()])
     }
 
+    /// A codec that keeps every bit of floats: what it decodes is what was encoded.
+    ///
+    /// # Errors
+    /// As [`RowCodec::new`].
+    pub fn exact(types: &[DataType]) -> Result<Self> {
+        Ok(RowCodec { floats: false, ..Self::new(types)? })
+    }
+
     /// A codec whose bytes compare in the given order, one entry a column.
     ///
     /// # Errors

@@ -17,9 +17,10 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::Operator;
 
-use super::updates::{Bytes, Updates, chunks, keyed, whole};
+use super::updates::{Updates, chunks, keyed, whole};
 use super::{Fine, FineStream, Place};
 use crate::change::rows::RowBytes;
+use crate::change::short::Bytes;
 use crate::change::{append, batch, negate, split};
 use crate::join::{Condition, On, holds};
 use crate::stateless::stateless;
@@ -119,7 +120,7 @@ pub fn join<'scope>(
             _ => matched_by_keys(&arranged[side], rows[1 - side].clone()),
         };
         let decode = RowBytes::new(spec.sides[side].clone())?;
-        let matched = chunks(matched, place, move |rows| decode.decode(rows.iter().map(|row| row.as_slice())));
+        let matched = chunks(matched, place, move |rows| decode.decode(rows.iter().map(|row| &***row)));
         results.push(match kind.matched(side) {
             true => matched,
             false => unmatched(streams[side].clone(), matched, place, &spec, side),
@@ -164,7 +165,7 @@ impl Joined {
     }
 
     fn rows<'a>(&self, count: usize, pairs: impl Iterator<Item = &'a (Bytes, Bytes)>) -> Result<RecordBatch> {
-        let (left, right): (Vec<&[u8]>, Vec<&[u8]>) = pairs.map(|(l, r)| (l.as_slice(), r.as_slice())).unzip();
+        let (left, right): (Vec<&[u8]>, Vec<&[u8]>) = pairs.map(|(l, r)| (&**l, &**r)).unzip();
         let mut columns: Vec<ArrayRef> = self.sides[0].decode(left.into_iter())?.columns().to_vec();
         columns.extend_from_slice(self.sides[1].decode(right.into_iter())?.columns());
         batch(self.schema.clone(), columns, count)

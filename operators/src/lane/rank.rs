@@ -12,11 +12,12 @@ use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::SchemaRef;
 use differential_dataflow::AsCollection;
 
-use super::updates::{Bytes, ColumnBytes, Updates, chunks, updates};
+use super::updates::{ColumnBytes, Updates, chunks, updates};
 use super::{FineStream, Place};
 use crate::Result;
 use crate::change::batch;
 use crate::change::rows::RowBytes;
+use crate::change::short::{Bytes, Short};
 use crate::keys::xxhash64_bytes;
 use crate::sort::SortKey;
 
@@ -62,6 +63,9 @@ impl Ranking {
     }
 }
 
+/// A row's numbers.
+type Numbers = Short<i64, 2>;
+
 /// A row: its sort key, then itself.
 type Sorted = (Bytes, Bytes);
 
@@ -99,8 +103,8 @@ fn sorted<'scope>(
         let (partitions, keys) = (partition.encode(rows)?, order.encode_columns(&keys, rows.num_rows())?);
         let shown = shown.encode(rows)?;
         for row in 0..rows.num_rows() {
-            let sorted = (keys.row(row).data().to_vec(), shown.row(row).data().to_vec());
-            give((partitions.row(row).data().to_vec(), sorted), i64::from(signs.value(row)));
+            let sorted = (keys.row(row).data().into(), shown.row(row).data().into());
+            give((partitions.row(row).data().into(), sorted), i64::from(signs.value(row)));
         }
         Ok(())
     };
@@ -168,7 +172,7 @@ impl Counter {
         }
     }
 
-    fn number(&self, rows: &[(&Sorted, i64)], output: &mut Vec<((Vec<i64>, Bytes), i64)>) {
+    fn number(&self, rows: &[(&Sorted, i64)], output: &mut Vec<((Numbers, Bytes), i64)>) {
         self.visit(rows, |row, count| {
             if count.row > self.skip {
                 let numbers = self.numberings.iter().map(|numbering| count.of(*numbering) as i64).collect();
@@ -185,8 +189,8 @@ impl Counter {
     }
 }
 
-fn numbered_rows(rows: &[&(Vec<i64>, Bytes)], decode: &RowBytes, output: &SchemaRef) -> Result<RecordBatch> {
-    let mut columns = decode.decode(rows.iter().map(|(_, row)| row.as_slice()))?.columns().to_vec();
+fn numbered_rows(rows: &[&(Numbers, Bytes)], decode: &RowBytes, output: &SchemaRef) -> Result<RecordBatch> {
+    let mut columns = decode.decode(rows.iter().map(|(_, row)| &**row))?.columns().to_vec();
     let width = columns.len();
     for (at, field) in output.fields().iter().enumerate().skip(width) {
         let numbers =

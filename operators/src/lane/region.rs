@@ -62,7 +62,6 @@ fn enter<'scope>(place: &Place, input: Input<'scope>) -> Result<(ChunkStream<'sc
         epoch: place.epoch,
         watermarks: Vec::new(),
         observer: place.observer.clone(),
-        late: None,
     };
     Ok((drive(at, vec![(input.stream, None)], entrance), vec![held]))
 }

@@ -15,12 +15,10 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::{Fine, FineStream, Place};
 use crate::change::rows::RowBytes;
+use crate::change::short::Bytes;
 use crate::change::{append, split};
 use crate::chunk::MAX_ROWS;
 use crate::{Chunk, Result};
-
-/// A row, or some of its columns, as bytes.
-pub(super) type Bytes = Vec<u8>;
 
 /// A changing multiset.
 pub(super) type Updates<'scope, D, R = i64> = VecCollection<'scope, Fine, D, R>;
@@ -88,7 +86,7 @@ pub(super) fn keyed<'scope>(
         let (keys, values) = (key.encode(rows)?, whole.encode(rows)?);
         for row in 0..rows.num_rows() {
             if solid.iter().all(|column| rows.column(*column).is_valid(row)) {
-                give((keys.row(row).data().to_vec(), values.row(row).data().to_vec()), i64::from(signs.value(row)));
+                give((keys.row(row).data().into(), values.row(row).data().into()), i64::from(signs.value(row)));
             }
         }
         Ok(())
@@ -105,7 +103,7 @@ pub(super) fn whole<'scope>(
     let whole = RowBytes::new(schema.clone())?;
     let make = move |rows: &RecordBatch, signs: &Int8Array, give: &mut dyn FnMut(Bytes, i64)| {
         let values = whole.encode(rows)?;
-        (0..rows.num_rows()).for_each(|row| give(values.row(row).data().to_vec(), i64::from(signs.value(row))));
+        (0..rows.num_rows()).for_each(|row| give(values.row(row).data().into(), i64::from(signs.value(row))));
         Ok(())
     };
     Ok(updates(stream, place, "Whole", make).as_collection())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 
 use crate::aggregate::Accumulator;
 use crate::group::AggregateCall;
@@ -68,6 +69,11 @@ impl States {
             columns = rest;
         }
         Ok(())
+    }
+
+    /// The types of [`States::state`].
+    pub(super) fn types(&self) -> impl Iterator<Item = DataType> + '_ {
+        self.states.iter().flat_map(|state| state.state_types())
     }
 
     pub(super) fn size_bytes(&self) -> usize {

@@ -50,9 +50,20 @@ fn spec(mode: Mode) -> SessionSpec {
     }
 }
 
-fn harness(mode: Mode, pace: Pace, instances: usize) -> Harness<Sessions> {
+/// `cold`: memory for so many bytes of state, if not for all of it.
+fn harness(mode: Mode, pace: Pace, instances: usize, cold: Option<usize>) -> Harness<Sessions> {
     let spec = spec(mode);
-    Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || Sessions::new(spec.clone()))
+    Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || {
+        let mut sessions = Sessions::new(spec.clone())?;
+        if let Some(budget) = cold {
+            assert!(sessions.goes_cold(Cold::in_memory(budget).in_pieces_of(2))?);
+        }
+        Ok(sessions)
+    })
+}
+
+fn budget() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![Just(None), Just(Some(0)), Just(Some(2500))]
 }
 
 /// Rows as (start, end, key, sum, count), sorted.
@@ -88,7 +99,7 @@ fn merged(mut sessions: Vec<Session>) -> Vec<Session> {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    (prop::option::of(0i64..2), prop::option::weighted(0.95, 0i64..25), 0i64..5, 0i64..100)
+    (prop::option::of(0i64..4), prop::option::weighted(0.95, 0i64..25), 0i64..5, 0i64..100)
 }
 
 proptest! {
@@ -98,9 +109,10 @@ proptest! {
         complete: bool,
         eager: bool,
         (chunk, instances, restart, later) in (1usize..6, 1usize..4, 0usize..8, 1usize..4),
+        cold in budget(),
     ) {
         let mode = if complete { Mode::Complete } else { Mode::Append };
-        let mut operator = harness(mode, if eager { Pace::Eager } else { Pace::Epoch }, instances);
+        let mut operator = harness(mode, if eager { Pace::Eager } else { Pace::Epoch }, instances, cold);
         let (mut open, mut watermark) = (Vec::new(), None);
         for (epoch, (rows, rise)) in epochs.into_iter().enumerate() {
             for rows in rows.chunks(chunk) {
@@ -133,10 +145,11 @@ proptest! {
         epochs in prop::collection::vec((prop::collection::vec(row(), 0..12), 0i64..6), 1..7),
         (closes, eager, keyless) in any::<(bool, bool, bool)>(),
         (chunk, instances, restart, later) in (1usize..6, 1usize..4, 0usize..8, 1usize..4),
+        cold in budget(),
     ) {
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
         let mode = Mode::Changelog { closes };
-        let mut operator = if keyless { global(mode, pace) } else { harness(mode, pace, instances) };
+        let mut operator = if keyless { global(mode, pace) } else { harness(mode, pace, instances, cold) };
         let (mut open, mut closed, mut watermark, mut table) = (Vec::new(), Vec::new(), None, Changes::default());
         for (epoch, (rows, rise)) in epochs.into_iter().enumerate() {
             for rows in rows.chunks(chunk) {
@@ -180,7 +193,7 @@ fn global(mode: Mode, pace: Pace) -> Harness<Sessions> {
 
 #[test]
 fn a_row_between_two_sessions_joins_them() {
-    let mut operator = harness(Mode::Append, Pace::Epoch, 1);
+    let mut operator = harness(Mode::Append, Pace::Epoch, 1, None);
     operator.push(0, batch(&[(Some(1), Some(0), 5, 1), (Some(1), Some(10), 5, 2), (Some(1), Some(5), 5, 4)])).unwrap();
     operator.watermark(&[14 * SECOND]).unwrap();
     operator.close().unwrap();
@@ -193,7 +206,7 @@ fn a_row_between_two_sessions_joins_them() {
 
 #[test]
 fn a_merge_takes_both_sessions_back_and_gives_one() {
-    let mut operator = harness(Mode::Changelog { closes: true }, Pace::Eager, 1);
+    let mut operator = harness(Mode::Changelog { closes: true }, Pace::Eager, 1, None);
     operator.push(0, batch(&[(Some(1), Some(0), 5, 1), (Some(1), Some(10), 5, 2)])).unwrap();
     operator.take();
     operator.push(0, batch(&[(Some(1), Some(5), 5, 4)])).unwrap();

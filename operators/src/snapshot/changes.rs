@@ -14,13 +14,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{cast, concat_batches, filter_record_batch, take};
+use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::row::Rows;
 use hashbrown::HashTable;
 
 use super::sums;
-use crate::keys::{RowCodec, route};
+use crate::keys::{RowCodec, pick, route};
 use crate::{Error, Result};
 
 /// Names the cell columns of a batch of changes by their positions in rows of the state.
@@ -83,24 +83,54 @@ pub fn summed(rows: &RecordBatch, count: usize) -> Result<RecordBatch> {
 /// # Errors
 /// Lists that are not of one operator's state.
 pub fn merged(lists: Vec<Vec<RecordBatch>>) -> Result<Vec<RecordBatch>> {
-    if lists.iter().flatten().any(|rows| rows.schema_ref().metadata().contains_key(SUM)) {
+    if lists.iter().any(|list| adds_up(list)) {
         return sums::added(lists);
     }
-    let mut settled: Vec<Settled> = Vec::new();
+    let mut merge = Merge::default();
     let mut state = Vec::new();
     for (older, list) in lists.into_iter().enumerate().rev() {
-        let mut own = Vec::new();
-        for rows in list.iter().filter(|rows| !is_gone(rows)) {
-            own.push(unsettled(rows, &settled)?);
-        }
+        let mut own = merge.in_force(&list)?;
         own.append(&mut state);
         state = own;
         if older > 0 {
-            list.iter().try_for_each(|rows| settle(rows, &mut settled))?;
+            merge.settle(&list)?;
         }
     }
-    state.retain(|rows| rows.num_rows() > 0);
     Ok(state)
+}
+
+/// Whether rows of this list are counted, so that it means nothing without the others.
+pub fn adds_up(list: &[RecordBatch]) -> bool {
+    list.iter().any(|rows| rows.schema_ref().metadata().contains_key(SUM))
+}
+
+/// What lists come to that are not all in memory at once: from the newest to the oldest.
+#[derive(Default)]
+pub struct Merge {
+    settled: Vec<Settled>,
+}
+
+impl Merge {
+    /// The rows of a list that the newer ones, which have all been settled, leave in force.
+    ///
+    /// # Errors
+    /// A list that is not of the same state.
+    pub fn in_force(&self, list: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+        let mut own = Vec::new();
+        for rows in list.iter().filter(|rows| !is_gone(rows)) {
+            own.push(unsettled(rows, &self.settled)?);
+        }
+        own.retain(|rows| rows.num_rows() > 0);
+        Ok(own)
+    }
+
+    /// Notes what a list settles, of which the keys stay in memory.
+    ///
+    /// # Errors
+    /// As [`Merge::in_force`].
+    pub fn settle(&mut self, list: &[RecordBatch]) -> Result<()> {
+        list.iter().try_for_each(|rows| settle(rows, &mut self.settled))
+    }
 }
 
 /// The same rows in few batches: those of one schema together, as far as they fit in a batch.
@@ -181,7 +211,7 @@ impl Settled {
             return Ok(near);
         }
         let picked = UInt32Array::from(near.clone());
-        let cells = cells.iter().map(|column| Ok(take(column, &picked, None)?)).collect::<Result<Vec<_>>>()?;
+        let cells = pick(&cells, &picked)?;
         let rows = self.codec.encode(&cells)?;
         let settled = near
             .into_iter()

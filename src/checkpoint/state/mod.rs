@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  state/7-1c0e/aggregate-1           what changed in epoch 7, or all
-//!  state/7-1c0e/aggregate-1.whole     all after epoch 7, put together later from the files before
+//!  state/7-1c0e/aggregate-1.whole     all after epoch 7, put together later from the files before; if that is much,
+//!  state/7-1c0e/aggregate-1.whole-1   in several files
 //! ```
 //!
 //! In: what the operators keep or what has changed of it, epoch by epoch ([`StateWriter`], on a thread of its own). Out: the state that
@@ -21,7 +22,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
-use thalweg_operators::snapshot::merged;
+use thalweg_operators::keys::KEY_GROUPS;
+use thalweg_operators::snapshot::{Merge, adds_up, merged, of_groups};
 
 use super::record::{StateFile, StateRef};
 use crate::store::{Folder, Put};
@@ -124,6 +126,65 @@ impl StateFiles {
         };
         self.list()?.into_iter().map(of_folder).collect()
     }
+}
+
+/// The state of one operator, in files.
+pub(crate) struct StateChain {
+    files: StateFiles,
+    chain: Vec<StateFile>,
+}
+
+impl StateChain {
+    /// The state of an operator that a commit named; `None` if it had none.
+    pub(super) fn of(files: &StateFiles, state: &StateRef, name: &str) -> Option<StateChain> {
+        Some(StateChain { files: files.clone(), chain: state.chains.get(name)?.clone() })
+    }
+
+    /// Shows the rows whose key groups are wanted, a file's rows at a time. Where files of changes are large, they are gone through
+    /// several times, so that the keys of their rows need not all be in memory.
+    ///
+    /// # Errors
+    /// A file that is missing, torn or changed, by name; and what `see` fails with.
+    pub(crate) fn each(
+        &self,
+        wanted: impl Fn(u8) -> bool,
+        mut see: impl FnMut(Vec<RecordBatch>) -> Result<()>,
+    ) -> Result<()> {
+        let passes = passes(&self.chain);
+        let in_pass = |pass| move |group: u8| usize::from(group) % passes == pass;
+        (0..passes)
+            .map(in_pass)
+            .try_for_each(|of_pass| self.go_through(&|group| of_pass(group) && wanted(group), &mut see))
+    }
+
+    fn go_through(&self, keep: &dyn Fn(u8) -> bool, see: &mut dyn FnMut(Vec<RecordBatch>) -> Result<()>) -> Result<()> {
+        let StateChain { files, chain } = self;
+        let kept = |list: Vec<RecordBatch>| -> Result<Vec<RecordBatch>> {
+            Ok(list.iter().map(|rows| of_groups(rows, keep)).collect::<Result<_, _>>()?)
+        };
+        let mut merge = Merge::default();
+        for (older, file) in chain.iter().enumerate().rev() {
+            let list = files.read_file(&file.file)?;
+            if adds_up(&list) {
+                // Counts mean nothing without those of all files.
+                return see(kept(files.read_chain(chain)?)?);
+            }
+            let list = kept(list)?;
+            let foreign = |error: thalweg_operators::Error| files.folder.corrupt(&file.file, &error.to_string());
+            see(merge.in_force(&list).map_err(foreign)?)?;
+            if older > 0 && !file.whole {
+                merge.settle(&list).map_err(foreign)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In how many passes a chain is gone through, so that the keys of its changes fit into memory, with so many key groups at a time.
+fn passes(chain: &[StateFile]) -> usize {
+    const AT_ONCE: u64 = 256 << 20;
+    let changes: u64 = chain.iter().filter(|file| !file.whole).map(|file| file.bytes).sum();
+    usize::try_from(changes / AT_ONCE + 1).unwrap_or(KEY_GROUPS).min(KEY_GROUPS)
 }
 
 /// Does the same with each of these, a few at a time; the results are in their order.

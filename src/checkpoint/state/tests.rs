@@ -117,7 +117,7 @@ fn a_small_state_is_put_together_at_once() {
 #[test]
 fn a_large_state_is_put_together_beside_the_flow() {
     let stage = Stage::new();
-    let rules = Rules { max_changes: 3, small: 0 };
+    let rules = Rules { small: 0, ..Rules::new(3) };
     let writer = stage.writer(None, rules);
     let mut shortest = usize::MAX;
     let mut last = StateRef::default();
@@ -129,6 +129,28 @@ fn a_large_state_is_put_together_beside_the_flow() {
     }
     assert!(shortest < 100, "no snapshot was taken up");
     assert_eq!(read(&stage, &last), [(0, 196), (1, 197), (2, 198), (3, 199)]);
+}
+
+#[test]
+fn a_state_that_is_put_together_to_many_files_is_the_same() {
+    let stage = Stage::new();
+    let rules = Rules { small: 0, part: 1, ..Rules::new(2) };
+    let writer = stage.writer(None, rules);
+    let (mut most, mut last) = (0, StateRef::default());
+    for epoch in 0..200 {
+        last = write(&writer, epoch, changes(&[(epoch as i64 % 4, epoch as i64), (50, 1)]));
+        most = most.max(last.chains[OPERATOR].iter().filter(|file| file.whole).count());
+    }
+    assert!(most > 1, "it was put together to {most} files");
+    assert_eq!(read(&stage, &last), [(0, 196), (1, 197), (2, 198), (3, 199), (50, 1)]);
+    let chain = StateChain::of(&stage.files(), &last, OPERATOR).unwrap();
+    let mut rows = 0;
+    let count = |state: Vec<RecordBatch>| {
+        rows += state.iter().map(RecordBatch::num_rows).sum::<usize>();
+        Ok(())
+    };
+    chain.each(|_| true, count).unwrap();
+    assert_eq!(rows, 5);
 }
 
 #[test]

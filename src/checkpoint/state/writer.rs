@@ -22,6 +22,9 @@ use crate::{Error, Result};
 /// Up to this size a state is put together at once instead of beside the flow, and changes may outweigh the snapshot.
 const SMALL: u64 = 1 << 20;
 
+/// A snapshot in memory that makes a file.
+const PART: usize = 32 << 20;
+
 /// When chains are put together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
@@ -29,12 +32,14 @@ pub(crate) struct Rules {
     pub max_changes: usize,
     /// States up to so many bytes are put together at once.
     pub small: u64,
+    /// State of about so many bytes of memory makes a file of those that a larger one is put together to.
+    pub part: usize,
 }
 
 impl Rules {
     /// The rules for so many files of changes behind a snapshot.
     pub(crate) fn new(max_changes: usize) -> Self {
-        Rules { max_changes, small: SMALL }
+        Rules { max_changes, small: SMALL, part: PART }
     }
 }
 
@@ -171,15 +176,16 @@ impl Chains {
         }
         let due = self.chains.iter().filter(|(_, chain)| self.is_due(chain)).max_by_key(|(_, chain)| chain.len());
         if let Some((operator, chain)) = due {
-            self.fold = Some(Fold::start(self.files.clone(), operator, folder, chain.clone())?);
+            self.fold = Some(Fold::start(self.files.clone(), operator, folder, chain.clone(), self.rules.part)?);
         }
         Ok(())
     }
 
     fn is_due(&self, chain: &[StateFile]) -> bool {
-        let Some((base, changes)) = chain.split_first() else { return false };
-        let bytes: u64 = changes.iter().map(|file| file.bytes).sum();
-        changes.len() >= self.rules.max_changes || bytes > base.bytes.max(self.rules.small)
+        let base = chain.iter().take_while(|file| file.whole).count().max(1);
+        let Some((base, changes)) = chain.split_at_checked(base) else { return false };
+        let size = |files: &[StateFile]| files.iter().map(|file| file.bytes).sum::<u64>();
+        changes.len() >= self.rules.max_changes || size(changes) > size(base).max(self.rules.small)
     }
 
     /// Takes the result of a fold, once it is there.

@@ -128,7 +128,8 @@ impl ToCsv {
         for row in 0..structs.len() {
             line.clear();
             push_row(columns, row, &self.options, &mut value, &mut line);
-            lines.append_option(structs.is_valid(row).then_some(line.as_str()));
+            // Nothing at all is null, as in Spark.
+            lines.append_option((structs.is_valid(row) && !line.is_empty()).then_some(line.as_str()));
         }
         Ok(lines.finish())
     }

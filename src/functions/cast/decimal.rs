@@ -31,7 +31,8 @@ impl Number {
     }
 }
 
-fn digits(value: i128) -> u32 {
+/// How many digits a number has.
+pub fn digits(value: i128) -> u32 {
     value.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1)
 }
 

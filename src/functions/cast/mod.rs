@@ -139,6 +139,7 @@ impl Caster {
             (DataType::Null, _) => Arc::new(move |array| Ok(new_null_array(&target, array.len()))),
             (from, _) if is_variant(from) => self.variants(to),
             (_, to) if is_variant(to) => Arc::new(from_array),
+            (DataType::Decimal128(..), DataType::Utf8) if self.mode == Mode::Legacy => Arc::new(show::java_decimals),
             (_, DataType::Utf8) => show::converter(&self.zone),
             (DataType::List(_) | DataType::Map(..) | DataType::Struct(_), _) => {
                 return nested::converter(self, from, to);

@@ -10,8 +10,11 @@ use arrow::array::*;
 use arrow::datatypes::*;
 
 use super::{Convert, decimal};
+use crate::Result;
+use crate::formats::columns::strings;
 use crate::types::datetime_text::{format_date, format_time, format_timestamp, format_timestamp_ntz};
 use crate::types::is_variant;
+use crate::types::number_text::push_decimal_scientific;
 use crate::types::zone::Zone;
 use crate::variant::{Variants, plain_text};
 
@@ -19,6 +22,9 @@ use crate::variant::{Variants, plain_text};
 pub(super) fn converter(zone: &Zone) -> Convert {
     let zone = zone.clone();
     Arc::new(move |array| {
+        if let Some(bytes) = array.as_binary_opt::<i32>() {
+            return Ok(Arc::new(strings(bytes)));
+        }
         let show = Show::new(array, &zone);
         let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
         let mut text = String::new();
@@ -33,6 +39,24 @@ pub(super) fn converter(zone: &Zone) -> Convert {
         }
         Ok(Arc::new(builder.finish()))
     })
+}
+
+/// Casts decimals to strings without ANSI: as Java's `BigDecimal.toString`, `1E-7`.
+pub(super) fn java_decimals(array: &ArrayRef) -> Result<ArrayRef> {
+    let decimals = array.as_primitive::<Decimal128Type>();
+    let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
+    let mut text = String::new();
+    for value in decimals {
+        text.clear();
+        match value {
+            Some(value) => {
+                push_decimal_scientific(value, decimals.scale(), &mut text);
+                builder.append_value(&text);
+            }
+            None => builder.append_null(),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
 }
 
 /// The text of one value, in UTC; for messages.

@@ -71,6 +71,8 @@ fn timestamps_to_numbers(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
     let seconds =
         each::<TimestampMicrosecondType, Int64Type>(array, |micros| Ok(Some(micros.div_euclid(MICROS_PER_SECOND))))?;
     let seconds: ArrayRef = Arc::new(seconds);
+    // Without ANSI, too, seconds that do not fit are null and do not wrap around.
+    let mode = if mode == Mode::Legacy { Mode::Try } else { mode };
     if *to == DataType::Int64 { Ok(seconds) } else { number::numbers(&seconds, to, mode) }
 }
 
@@ -95,6 +97,11 @@ fn numbers_to_timestamps(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<
         DataType::Decimal128(..) => {
             let exact = number::numbers(array, &DataType::Decimal128(38, 6), mode)?;
             each::<Decimal128Type, TimestampMicrosecondType>(&exact, |micros| Ok(i64::try_from(micros).ok()))?
+        }
+        // A boolean counts as microseconds.
+        DataType::Boolean => {
+            let micros = arrow_cast(array, &DataType::Int64)?;
+            each::<Int64Type, TimestampMicrosecondType>(&micros, |micros| Ok(Some(micros)))?
         }
         _ => {
             let whole = arrow_cast(array, &DataType::Int64)?;

@@ -112,7 +112,8 @@ fn timestamps(args: &[ArrayRef], result: &DataType, strict: bool) -> Result<Arra
 
 /// 60 seconds are allowed, as the next minute, if there is no fraction.
 fn local_time([year, month, day, hour, minute]: [i64; 5], seconds: i128, strict: bool) -> Result<Option<i64>> {
-    let micros = i64::try_from(seconds).unwrap_or(-1);
+    // Spark takes the lowest 32 bits of the microseconds.
+    let micros = i64::from(seconds as i32);
     if micros > MICROS_PER_MINUTE && micros < MICROS_PER_MINUTE + MICROS_PER_SECOND && strict {
         let message = "the fraction of second must be zero when the seconds are 60";
         return Err(Error::data("INVALID_FRACTION_OF_SECOND", message));
@@ -218,10 +219,6 @@ fn calendar_interval(numbers: &[i64], seconds: i64) -> Option<IntervalMonthDayNa
     ))
 }
 
-fn long_overflow(name: &str) -> Error {
-    Error::data("ARITHMETIC_OVERFLOW", format!("'{name}' leaves the range of a timestamp"))
-}
-
 fn timestamp_of(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<Expr> {
     let [number] = fixed(call.values(1..=1)?)?;
     let from = call.type_of(&number)?;
@@ -234,7 +231,7 @@ fn timestamp_of(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<Exp
 
 fn times_unit(name: &'static str, unit: i64) -> Kernel {
     unary::<Int64Type, Micros>(name, types::timestamp(), move |number| {
-        number.checked_mul(unit).map(Some).ok_or_else(|| long_overflow(name))
+        number.checked_mul(unit).map(Some).ok_or_else(|| super::overflow(name))
     })
 }
 
@@ -252,7 +249,7 @@ fn timestamp_seconds(mut call: Call<'_>) -> Result<Expr> {
     if let (true, DataType::Decimal128(_, scale)) = (is_decimal(&from), &from) {
         let scale = i32::from(*scale);
         let kernel = unary::<Decimal128Type, Micros>("timestamp_seconds", types::timestamp(), move |seconds| {
-            decimal_micros(seconds, scale).map(Some).ok_or_else(|| long_overflow("timestamp_seconds"))
+            decimal_micros(seconds, scale).map(Some).ok_or_else(|| super::overflow("timestamp_seconds"))
         });
         return Ok(kernel.key(format!("decimal{scale}")).call(vec![number]));
     }

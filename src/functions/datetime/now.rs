@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as PlanResult;
@@ -184,14 +184,10 @@ pub fn named_time(text: &str, to: &DataType, conf: &Conf) -> Result<Option<Expr>
         "tomorrow" => 1,
         _ => return Ok(None),
     };
-    let (schema, zone) = (DFSchema::empty(), session_zone(conf)?);
-    let key = format!("{} {days}", zone.name());
-    let kernel = unary::<Micros, arrow::datatypes::Date32Type>("current_date", DataType::Date32, move |micros| {
-        Ok(i32::try_from(zone.to_local(micros).div_euclid(MICROS_PER_DAY) + days).ok())
-    });
-    let day = kernel.key(key).call(vec![clock()]);
     match to {
-        DataType::Date32 | DataType::Timestamp(..) => cast(day, to, Mode::of(conf), &schema, conf).map(Some),
+        DataType::Date32 | DataType::Timestamp(..) => {
+            cast(day(days, conf)?, to, Mode::of(conf), &DFSchema::empty(), conf).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -215,10 +211,15 @@ fn now(to: &DataType, conf: &Conf) -> Result<Option<Expr>> {
 
 fn current_date(mut call: Call<'_>) -> Result<Expr> {
     call.values(0..=0)?;
-    let zone = session_zone(call.conf)?;
-    let key = zone.name().to_owned();
-    let kernel = unary::<Micros, arrow::datatypes::Date32Type>("current_date", DataType::Date32, move |micros| {
-        Ok(i32::try_from(zone.to_local(micros).div_euclid(MICROS_PER_DAY)).ok())
+    day(0, call.conf)
+}
+
+/// The date that is so many days after the one of the session's zone.
+fn day(later: i64, conf: &Conf) -> Result<Expr> {
+    let zone = session_zone(conf)?;
+    let key = format!("{} {later}", zone.name());
+    let kernel = unary::<Micros, Date32Type>("current_date", DataType::Date32, move |micros| {
+        Ok(i32::try_from(zone.to_local(micros).div_euclid(MICROS_PER_DAY) + later).ok())
     });
     Ok(kernel.key(key).call(vec![clock()]))
 }

@@ -2,6 +2,7 @@
 
 use arrow::array::BooleanArray;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 
 use super::{
@@ -53,11 +54,23 @@ pub(in crate::functions) fn days_later(sign: i32) -> Kernel {
 
 fn whole_days(call: &Call<'_>, days: Expr) -> Result<Expr> {
     match call.type_of(&days)? {
+        DataType::Utf8 if !call.conf.ansi() => literal_days(&days),
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Utf8 | DataType::Null => {
             call.implicit(days, &DataType::Int32)
         }
         from => Err(crate::functions::coerce::unexpected(&days, &from, "\"INT\"")),
     }
+}
+
+/// Without ANSI only a constant text that is a whole number stands for days.
+fn literal_days(days: &Expr) -> Result<Expr> {
+    let Some(text) = constant_text(days).flatten() else {
+        return Err(crate::functions::coerce::unexpected(days, &DataType::Utf8, "\"INT\""));
+    };
+    text.trim().parse::<i32>().map(lit).map_err(|_| {
+        let message = format!("the second argument must be a whole number but is '{text}'");
+        Error::query("SECOND_FUNCTION_ARGUMENT_NOT_INTEGER", message)
+    })
 }
 
 fn date_difference(mut call: Call<'_>) -> Result<Expr> {
@@ -73,7 +86,8 @@ fn add_months(mut call: Call<'_>) -> Result<Expr> {
     let [start, months] = fixed(call.values(2..=2)?)?;
     let (start, months) = (date(&call, start)?, call.implicit(months, &DataType::Int32)?);
     let kernel = binary::<Date32Type, Int32Type, Date32Type>("add_months", DataType::Date32, |start, months| {
-        to_date(months_later(i64::from(start), i64::from(months))).map(Some)
+        let moved = to_date(months_later(i64::from(start), i64::from(months)));
+        moved.map(Some).map_err(|_| Error::data("ARITHMETIC_OVERFLOW", "a date leaves the range of dates"))
     });
     Ok(kernel.call(vec![start, months]))
 }
@@ -138,7 +152,7 @@ fn months_between(mut call: Call<'_>) -> Result<Expr> {
         let round: &BooleanArray = downcast(args.get(2).ok_or_else(|| Error::internal("round is missing"))?.as_ref())?;
         let values = ends.iter().zip(starts).zip(round).map(|row| match row {
             ((Some(end), Some(start)), Some(round)) => {
-                Ok(Some(months_apart(zone.to_local(end), zone.to_local(start), round)))
+                Ok(Some(months_apart(day_and_time(end, &zone), day_and_time(start, &zone), round)))
             }
             _ => Ok(None),
         });
@@ -147,8 +161,14 @@ fn months_between(mut call: Call<'_>) -> Result<Expr> {
     Ok(kernel.key(key).call(args))
 }
 
-fn months_apart(end: i64, start: i64, round: bool) -> f64 {
-    let ((end_days, end_time), (start_days, start_time)) = (split_micros(end), split_micros(start));
+/// The local day, and the time that has passed since it began: an hour less than its clock shows where clocks went forward.
+fn day_and_time(instant: i64, zone: &Zone) -> (i64, i64) {
+    let (days, time) = split_micros(zone.to_local(instant));
+    let begin = join_micros(days, 0).and_then(|midnight| zone.to_instant(midnight));
+    (days, begin.map_or(time, |begin| instant - begin))
+}
+
+fn months_apart((end_days, end_time): (i64, i64), (start_days, start_time): (i64, i64), round: bool) -> f64 {
     let (last, first) = (civil_from_days(end_days), civil_from_days(start_days));
     let months = (month_number(last) - month_number(first)) as f64;
     let both_at_end = last_day_of_month(end_days) == end_days && last_day_of_month(start_days) == start_days;
@@ -186,11 +206,21 @@ fn unit(call: &Call<'_>, expr: &Expr) -> Result<Unit> {
         "SECOND" => Unit::Micros(MICROS_PER_SECOND),
         "MILLISECOND" => Unit::Micros(1_000),
         "MICROSECOND" => Unit::Micros(1),
+        _ if !matches!(expr, Expr::Literal(ScalarValue::Utf8(_), _)) => return Err(no_unit(call)),
         other => {
             let message = format!("'{}' does not know the unit '{other}'", call.name);
             return Err(Error::query("INVALID_PARAMETER_VALUE.DATETIME_UNIT", message));
         }
     })
+}
+
+/// With three arguments and no unit it is another function: one of two arguments, or none that there is.
+fn no_unit(call: &Call<'_>) -> Error {
+    if call.name.to_ascii_lowercase().starts_with("timestamp") {
+        return Error::query("UNRESOLVED_ROUTINE", format!("cannot resolve routine `{}`", call.name))
+            .hint("The first argument is a unit such as DAY.");
+    }
+    Error::query("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("function '{}' needs 2 arguments but has 3", call.name))
 }
 
 fn timestamp_add(mut call: Call<'_>) -> Result<Expr> {
@@ -220,7 +250,7 @@ pub(in crate::functions) fn plus(start: i64, months: i64, days: i64, micros: i64
         return start.checked_add(micros);
     }
     let (date, time) = split_micros(zone.to_local(start));
-    let in_range = months.abs() < 12_000_000 && days.abs() < 400_000_000;
+    let in_range = months.unsigned_abs() < 12_000_000 && days.unsigned_abs() < 400_000_000;
     let date = if in_range { months_later(date, months) + days } else { return None };
     zone.to_instant(join_micros(date, time)?)?.checked_add(micros)
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use datafusion::logical_expr::{Expr, lit};
 
 use super::now::unix_now;
-use super::{Micros, collect, constant_text, overflow, primitive, session_zone, strings, timestamp, unary};
+use super::{Micros, collect, constant_text, primitive, session_zone, strings, timestamp, unary};
 use crate::functions::arguments::fixed;
 use crate::functions::cast::{self, Mode};
 use crate::functions::kernel::Kernel;
@@ -115,10 +115,21 @@ fn read(mut call: Call<'_>, name: &'static str, target: Target) -> Result<Expr> 
     let pattern = if args.len() == 2 { args.pop() } else { None };
     let [source] = fixed(args)?;
     let mode = if lenient { Mode::Try } else { Mode::of(call.conf) };
+    let source = readable(&call, source, target)?;
+    let pattern = pattern.map(|pattern| call.implicit(pattern, &DataType::Utf8)).transpose()?;
     let is_text = matches!(call.type_of(&source)?, DataType::Utf8 | DataType::Null);
     match pattern {
         Some(pattern) if is_text => read_by_pattern(&call, name, target, source, pattern, lenient),
         _ => cast::cast(source, &target.data_type(), mode, call.schema, call.conf),
+    }
+}
+
+/// Times stay, and numbers where a TIMESTAMP is asked for; the rest is read as text.
+fn readable(call: &Call<'_>, source: Expr, target: Target) -> Result<Expr> {
+    match call.type_of(&source)? {
+        DataType::Date32 | DataType::Timestamp(..) | DataType::Null => Ok(source),
+        number if target == Target::Timestamp && coerce::is_numeric(&number) => Ok(source),
+        _ => call.implicit(source, &DataType::Utf8),
     }
 }
 
@@ -176,7 +187,7 @@ fn from_unixtime(mut call: Call<'_>) -> Result<Expr> {
     let seconds = call.implicit(seconds, &DataType::Int64)?;
     let pattern = call.implicit(pattern, &DataType::Utf8)?;
     let instants = unary::<Int64Type, Micros>("timestamp_seconds", types::timestamp(), |seconds| {
-        seconds.checked_mul(MICROS_PER_SECOND).map(Some).ok_or_else(|| overflow("from_unixtime"))
+        Ok(Some(seconds.wrapping_mul(MICROS_PER_SECOND)))
     });
     print(instants.call(vec![seconds]), pattern, session_zone(call.conf)?, "from_unixtime")
 }
@@ -206,7 +217,8 @@ fn print(source: Expr, pattern: Expr, zone: Zone, name: &'static str) -> Result<
 }
 
 fn unix_timestamp(mut call: Call<'_>) -> Result<Expr> {
-    let mut args = call.values(0..=2)?;
+    let least = usize::from(call.name.eq_ignore_ascii_case("to_unix_timestamp"));
+    let mut args = call.values(least..=2)?;
     if args.is_empty() {
         return Ok(unix_now());
     }

@@ -93,7 +93,7 @@ fn check_bounded(join: &Join, mode: OutputMode, rules: Rules) -> Result<()> {
             refused(format!("a {kind} outer join of two streams in output mode '{mode:?}'")).hint("Use append mode.")
         );
     }
-    let times = JoinTimes::of(join)?;
+    let times = JoinTimes::of(join, rules == Rules::Spark)?;
     let bounded = match kind {
         JoinType::Left | JoinType::LeftSemi => times.bounds_matches_of_left(),
         JoinType::Right => times.bounds_matches_of_right(),

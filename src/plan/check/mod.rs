@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, Limit, LogicalPl
 pub use event_times::check_optimized;
 
 use super::grouping_sets::event_time_key;
-use super::nodes::{ArbitraryState, Deduplicate, SessionAggregate, event_time_index, watermark_delay_millis};
+use super::nodes::{ArbitraryState, Deduplicate, PIVOT, SessionAggregate, event_time_index, watermark_delay_millis};
 use super::scan::is_streaming;
 use crate::conf::Conf;
 use crate::functions::aggregate::as_stream_aggregate;
@@ -69,6 +69,9 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
         return Err(refused(format!("several chained aggregations in output mode '{mode:?}'"))
             .hint("Use append mode with a watermark."));
     }
+    if rules == Rules::Spark && mode != OutputMode::Append && nodes.iter().any(|node| is_pivot(node)) {
+        return Err(refused("PIVOT"));
+    }
     if mode == OutputMode::Append {
         nodes.iter().try_for_each(|node| check_final(node))?;
     }
@@ -90,6 +93,10 @@ fn check_final(node: &LogicalPlan) -> Result<()> {
     }
 }
 
+fn is_pivot(node: &LogicalPlan) -> bool {
+    node.schema().metadata().contains_key(PIVOT)
+}
+
 /// EXCEPT is planned as an anti join in which nulls are equal.
 fn is_except(join: &Join) -> bool {
     join.join_type == JoinType::LeftAnti
@@ -97,6 +104,13 @@ fn is_except(join: &Join) -> bool {
         && is_streaming(&join.left)
         && !is_streaming(&join.right)
         && event_time_index(join.left.schema()).is_none()
+}
+
+/// INTERSECT is planned as a semi join in which nulls are equal.
+fn is_intersect(join: &Join) -> bool {
+    join.join_type == JoinType::LeftSemi
+        && join.null_equality == NullEquality::NullEqualsNull
+        && is_streaming(&join.left) != is_streaming(&join.right)
 }
 
 fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> {
@@ -115,6 +129,9 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, rules: Rules) -> Result<()> 
             Err(refused("limit in update mode").hint("Use append or complete mode."))
         }
         LogicalPlan::Limit(limit) if rules == Rules::Spark && skips(limit) => Err(refused("OFFSET")),
+        LogicalPlan::Join(join) if rules == Rules::Spark && is_intersect(join) => {
+            Err(refused("INTERSECT of a stream and a table"))
+        }
         LogicalPlan::Join(join) => join::check(join, mode, rules),
         LogicalPlan::Union(union) if !union.inputs.iter().all(|input| is_streaming(input)) => {
             Err(refused("union of a stream with a static table"))
@@ -180,7 +197,7 @@ fn check_session(session: Option<&SessionAggregate>, mode: OutputMode, rules: Ru
     if mode == OutputMode::Append && watermark_delay_millis(field).is_none() {
         return Err(without_watermark());
     }
-    Ok(())
+    if rules == Rules::Spark { check_session_keys(session) } else { Ok(()) }
 }
 
 /// What Spark refuses though it has a meaning.
@@ -191,6 +208,11 @@ fn check_session_as_spark(session: &SessionAggregate, mode: OutputMode) -> Resul
     if session.aggregates.iter().any(is_distinct) {
         return Err(refused("distinct aggregations").hint("Use approx_count_distinct() instead."));
     }
+    Ok(())
+}
+
+/// Spark finds out when it plans the query, after all that the output mode refuses.
+fn check_session_keys(session: &SessionAggregate) -> Result<()> {
     let keys_vary = session.keys.iter().any(|key| !matches!(key.clone().unalias(), Expr::Literal(..)));
     if !keys_vary {
         return Err(Error::query(

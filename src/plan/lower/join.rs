@@ -127,7 +127,7 @@ impl Lowering {
         if self.wants_tables(join, &inputs) {
             return self.table_join(join, inputs);
         }
-        let times = JoinTimes::of(join)?;
+        let times = JoinTimes::of(join, self.as_spark)?;
         let schemas = [join.left.schema(), join.right.schema()];
         let mut sides = [Side::new(schemas[0], "left"), Side::new(schemas[1], "right")];
         let mut on = Vec::new();
@@ -148,6 +148,7 @@ impl Lowering {
         let kind = Kind::Join(Box::new(Join {
             kind: join.join_type,
             on,
+            null_safe: join.null_equality == NullEquality::NullEqualsNull,
             condition,
             joined: arrow_schema(&joined),
             prefilters,
@@ -315,10 +316,11 @@ fn eviction(times: &JoinTimes, i: usize, join: &LogicalJoin) -> Result<Option<Ev
         let time = event_time(expr.clone(), &expr.get_type(base)?);
         return Ok(Some(Eviction { value: expression::physical(&time, base)?, delay: 0 }));
     }
-    // Spark: a side without event time of its own is kept for ever, though it is bounded.
-    let (Some(bound), Some(_)) = (&times.bounds[i], times.columns[i]) else { return Ok(None) };
     let base = if i == 0 { join.left.schema() } else { join.right.schema() };
-    let value = expression::physical(&Expr::Column(bound.time.clone()), base)?;
+    // Spark: a side without event time of its own is kept for ever, though it is bounded.
+    let (Some(bound), Some(_)) = (times.bound(i, base), times.columns[i]) else { return Ok(None) };
+    let time = Expr::Column(bound.time);
+    let value = expression::physical(&event_time(time.clone(), &time.get_type(base)?), base)?;
     Ok(Some(Eviction { value, delay: bound.delay }))
 }
 

@@ -7,6 +7,7 @@ mod aggregate;
 mod arbitrary;
 mod changes;
 mod expression;
+mod fuse;
 mod grouping_sets;
 mod join;
 mod late;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{LogicalPlan, TableScan, Union};
-use datafusion::physical_expr::utils::collect_columns;
 use thalweg_operators::change::with_change;
 use thalweg_operators::group::Mode;
 
@@ -89,6 +89,7 @@ struct Lowering {
     consumer: Consumer,
     scans: Vec<Scan>,
     watermarks: Vec<i64>,
+    watermark_calls: Vec<u64>,
     statics: Vec<LogicalPlan>,
     nodes: usize,
     late: late::Late,
@@ -102,6 +103,7 @@ impl Lowering {
             consumer: if wanted.changelog { Consumer::Operator } else { Consumer::Sink },
             scans: Vec::new(),
             watermarks: Vec::new(),
+            watermark_calls: Vec::new(),
             statics: Vec::new(),
             nodes: 0,
             late: late::Late { schema: late, ..late::Late::default() },
@@ -112,7 +114,8 @@ impl Lowering {
         let root = self.node(plan)?;
         let root = self.finish(root, wanted)?;
         let (scans, watermarks, statics) = (self.scans.clone(), self.watermarks.clone(), self.statics.clone());
-        Ok((DataflowPlan { scans, watermarks, statics, root, late: None }, self))
+        let watermark_calls = self.watermark_calls.clone();
+        Ok((DataflowPlan { scans, watermarks, watermark_calls, statics, root, late: None }, self))
     }
 
     fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
@@ -180,6 +183,7 @@ impl Lowering {
         let input = self.node(&node.input)?;
         append_only(&input, "withWatermark")?;
         self.watermarks.push(node.delay_micros);
+        self.watermark_calls.push(node.call);
         let kind = Kind::Watermark { clock: self.watermarks.len() - 1, column: node.index()? };
         Ok(self.add("watermark", kind, vec![input], arrow_schema(plan.schema())))
     }
@@ -253,9 +257,8 @@ impl Lowering {
     fn step(&mut self, mut input: Node, step: Step, schema: &DFSchema) -> Node {
         let schema = signed_schema(arrow_schema(schema), input.changelog);
         let step = if input.changelog { changes::with_sign(step, &input.schema) } else { step };
-        if let Kind::Map(steps) = &mut input.kind {
-            narrow(steps, &step);
-            steps.push(step);
+        if let (Kind::Map(steps), [source]) = (&mut input.kind, input.inputs.as_slice()) {
+            fuse::append(steps, step, &source.schema);
             input.schema = schema;
             return input;
         }
@@ -316,15 +319,6 @@ fn append_only(input: &Node, what: &str) -> Result<()> {
         format!("{what} over rows that later rows may correct is not supported"),
     )
     .hint("Apply it below the aggregation or join, or use append mode."))
-}
-
-/// Tells a kernel in front of a projection which of its columns are read.
-fn narrow(steps: &mut [Step], next: &Step) {
-    let (Some(Step::Expand(kernel)), Step::Project(exprs, _)) = (steps.last_mut(), next) else { return };
-    let columns = exprs.iter().flat_map(collect_columns).map(|column| column.index());
-    if let Some(narrowed) = kernel.reading(&columns.collect::<Vec<_>>()) {
-        *kernel = narrowed;
-    }
 }
 
 /// The Arrow schema with every column nullable, as streams have it.

@@ -38,6 +38,9 @@ pub use watermark::Watermark;
 /// An empty value means that the mark was lost (an expression over the column).
 pub const WATERMARK_DELAY: &str = "spark.watermarkDelayMs";
 
+/// Key of a schema's metadata that marks the result of a PIVOT.
+pub const PIVOT: &str = "spark.pivot";
+
 /// The watermark's delay in milliseconds, if this field is an event-time column.
 pub fn watermark_delay_millis(field: &Field) -> Option<i64> {
     field.metadata().get(WATERMARK_DELAY)?.parse().ok()

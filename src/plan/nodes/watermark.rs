@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
@@ -21,8 +22,14 @@ pub struct Watermark {
     pub column: Column,
     /// How far the watermark stays behind the newest event time, in microseconds, zero or more.
     pub delay_micros: i64,
+    /// Which call of `withWatermark` it is. A view that is used twice brings the same one to two places, which then have one
+    /// watermark together.
+    pub call: u64,
     schema: DFSchemaRef,
 }
+
+/// The next number of a call.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 impl Watermark {
     /// Marks a column.
@@ -30,6 +37,10 @@ impl Watermark {
     /// # Errors
     /// If the input has no such column.
     pub fn try_new(input: Arc<LogicalPlan>, column: Column, delay_micros: i64) -> Result<Self> {
+        Self::of_call(input, column, delay_micros, CALLS.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn of_call(input: Arc<LogicalPlan>, column: Column, delay_micros: i64, call: u64) -> Result<Self> {
         let marked = input.schema().index_of_column(&column)?;
         let mut fields = qualified_fields(input.schema());
         for (index, (_, field)) in fields.iter_mut().enumerate() {
@@ -42,7 +53,7 @@ impl Watermark {
             *field = Arc::new(field.as_ref().clone().with_metadata(metadata));
         }
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
-        Ok(Self { input, column, delay_micros, schema })
+        Ok(Self { input, column, delay_micros, call, schema })
     }
 
     /// Where the event-time column is among the input's (and the output's) columns.
@@ -84,7 +95,7 @@ impl UserDefinedLogicalNodeCore for Watermark {
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         match exprs.as_slice() {
-            [Expr::Column(column)] => Self::try_new(single(inputs)?, column.clone(), self.delay_micros),
+            [Expr::Column(column)] => Self::of_call(single(inputs)?, column.clone(), self.delay_micros, self.call),
             _ => internal_err!("the watermark's column became something else"),
         }
     }

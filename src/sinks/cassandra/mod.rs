@@ -30,6 +30,7 @@ use crate::cassandra::cluster::{Cluster, wait};
 use crate::cassandra::errors;
 use crate::cassandra::options::CONNECTION;
 use crate::cassandra::table::Table;
+use crate::cassandra::tls;
 use crate::clock::SharedClock;
 use crate::conf::Conf;
 use crate::io::SaveMode;
@@ -47,7 +48,7 @@ impl SinkProvider for Cassandra {
     }
 
     fn options(&self) -> Vec<&'static [OptionSpec]> {
-        vec![CONNECTION, OUTPUT, INPUT]
+        vec![CONNECTION, tls::OPTIONS, OUTPUT, INPUT]
     }
 
     fn modes(&self) -> &'static [OutputMode] {

@@ -95,7 +95,7 @@ impl Producers {
         let plain = crate::kafka::config::client_config(&spec.options, crate::kafka::config::Side::Producer)?;
         let own = |turn| self.settings.transactional(config.clone(), context, &format!("thalweg-{query}-{turn}"));
         let configs = [own(0)?, own(1)?];
-        let progress = ProgressTopic::open(&plain, &self.settings, query)?;
+        let progress = ProgressTopic::open(&plain, &self.settings, query, &self.clock)?;
         for own in configs {
             let line = self.line(&own)?;
             let begun = line.producer.init_transactions(self.settings.api_timeout);

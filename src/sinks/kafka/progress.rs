@@ -50,10 +50,17 @@ pub(super) fn record(epoch: u64) -> String {
 
 impl ProgressTopic {
     /// Finds the topic, making it if it is not there.
-    pub(super) fn open(config: &ClientConfig, settings: &Settings, query: String) -> Result<ProgressTopic> {
+    pub(super) fn open(
+        config: &ClientConfig,
+        settings: &Settings,
+        query: String,
+        clock: &SharedClock,
+    ) -> Result<ProgressTopic> {
         let (name, timeout) = (settings.progress_topic.clone(), settings.api_timeout);
-        create(config, &name, timeout).map_err(|cause| failed("creating", &name, cause))?;
-        let count = partitions(config, &name, timeout).map_err(|cause| failed("looking at", &name, cause))?;
+        let made = patiently(timeout, clock, || create(config, &name, timeout));
+        made.map_err(|cause| failed("creating", &name, cause))?;
+        let found = patiently(timeout, clock, || partitions(config, &name, timeout));
+        let count = found.map_err(|cause| failed("looking at", &name, cause))?;
         let hash = twox_hash::XxHash64::oneshot(0, query.as_bytes());
         let partition = (hash % u64::from(count.clamp(1, PARTITIONS).unsigned_abs())) as i32;
         Ok(ProgressTopic { name, partition, query, timeout, max_retry_time: settings.max_retry_time })
@@ -62,7 +69,7 @@ impl ProgressTopic {
     /// The last epoch of the query that the topic names. Waits for transactions that are open there.
     pub(super) fn last_epoch(&self, config: &ClientConfig, clock: &SharedClock) -> Result<Option<u64>> {
         let reading = |cause| failed("reading", &self.name, cause);
-        let end = self.end(&self.consumer(config, "read_uncommitted")?).map_err(reading)?;
+        let end = self.end(&self.consumer(config, "read_uncommitted")?, clock).map_err(reading)?;
         let consumer = self.consumer(config, "read_committed")?;
         self.wait_until_stable(&consumer, end, clock)?;
         let mut start = TopicPartitionList::new();
@@ -82,15 +89,16 @@ impl ProgressTopic {
     }
 
     /// Where the partition ends, for a reader at this consumer's isolation level.
-    fn end(&self, consumer: &BaseConsumer) -> std::result::Result<i64, KafkaError> {
-        consumer.fetch_watermarks(&self.name, self.partition, self.timeout).map(|(_, end)| end)
+    fn end(&self, consumer: &BaseConsumer, clock: &SharedClock) -> std::result::Result<i64, KafkaError> {
+        let ask = || consumer.fetch_watermarks(&self.name, self.partition, self.timeout);
+        patiently(self.timeout, clock, ask).map(|(_, end)| end)
     }
 
     /// Until nothing before `end` belongs to a transaction that may still be committed or aborted.
     fn wait_until_stable(&self, consumer: &BaseConsumer, end: i64, clock: &SharedClock) -> Result<()> {
         let (begun, pause) = (clock.nanos(), Pause::default());
         let mut told = false;
-        while self.end(consumer).map_err(|cause| failed("reading", &self.name, cause))? < end {
+        while self.end(consumer, clock).map_err(|cause| failed("reading", &self.name, cause))? < end {
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!("waiting for another query's transaction on the progress topic '{}' to end", self.name);
             }
@@ -130,6 +138,23 @@ impl ProgressTopic {
 
 fn failed(doing: &str, topic: &str, cause: KafkaError) -> Error {
     errors::error(&format!("{doing} the progress topic '{topic}'"), cause)
+}
+
+/// Asks again for as long as the answer is one that waiting may change: a broker that has just gone or is about to come.
+fn patiently<T>(
+    limit: Duration,
+    clock: &SharedClock,
+    mut ask: impl FnMut() -> std::result::Result<T, KafkaError>,
+) -> std::result::Result<T, KafkaError> {
+    let (begun, pause) = (clock.nanos(), Pause::default());
+    loop {
+        let answer = ask();
+        let may_change = answer.as_ref().is_err_and(|cause| errors::judge(cause) == errors::Verdict::Wait);
+        if !may_change || u128::from(clock.nanos().saturating_sub(begun)) > limit.as_nanos() {
+            return answer;
+        }
+        pause.sleep(LOOK_AGAIN);
+    }
 }
 
 fn create(config: &ClientConfig, topic: &str, timeout: Duration) -> std::result::Result<(), KafkaError> {

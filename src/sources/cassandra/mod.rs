@@ -26,6 +26,7 @@ use super::{Limit, Offset, Reader, Source, SourceContext, SourceProvider, Source
 use crate::cassandra::cluster::{Cluster, wait};
 use crate::cassandra::options::{CONNECTION, TableName};
 use crate::cassandra::table::Table;
+use crate::cassandra::tls;
 use crate::conf::Conf;
 use crate::formats::Decoder;
 use crate::options::OptionSpec;
@@ -47,7 +48,7 @@ impl SourceProvider for Cassandra {
     }
 
     fn options(&self) -> Vec<&'static [OptionSpec]> {
-        vec![CONNECTION, INPUT, OUTPUT]
+        vec![CONNECTION, tls::OPTIONS, INPUT, OUTPUT]
     }
 
     fn schema(&self, spec: &SourceSpec, conf: &Conf) -> Result<SchemaRef> {

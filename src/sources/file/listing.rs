@@ -32,7 +32,7 @@ pub(super) struct Found {
 pub(super) fn list(selection: &Selection, known: &dyn Fn(&Path) -> bool) -> Result<Vec<Found>> {
     let mut walk = Walk { selection, known, found: Vec::new() };
     for path in &selection.paths {
-        for root in expand(path)? {
+        for root in existing(path)? {
             walk.root(&root)?;
         }
     }
@@ -70,7 +70,7 @@ pub(super) fn base_paths(selection: &Selection) -> Result<Vec<PathBuf>> {
     }
     let mut bases = Vec::new();
     for path in &selection.paths {
-        bases.extend(expand(path)?);
+        bases.extend(existing(path)?);
     }
     Ok(bases)
 }
@@ -95,7 +95,10 @@ fn is_pattern(name: &OsStr) -> bool {
 }
 
 /// The existing paths that a path with patterns means; a path without patterns means itself.
-fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// A pattern that is none, and what listing folders fails with.
+pub(crate) fn existing(path: &Path) -> Result<Vec<PathBuf>> {
     let mut roots = vec![PathBuf::new()];
     for component in path.components() {
         let name = component.as_os_str();

@@ -330,6 +330,11 @@ impl Cluster {
         self.consumer.context().reachable(&partition.0, partition.1)
     }
 
+    /// How often it has been heard which leaders are there.
+    pub(super) fn news(&self) -> u64 {
+        self.consumer.context().news()
+    }
+
     /// What the newest statistics say.
     pub(super) fn figures(&self) -> Figures {
         self.consumer.context().figures()

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, RecordBatch, RecordBatchOptions, StringBuilder,
-    StructBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BinaryArray, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, RecordBatch,
+    RecordBatchOptions, StringBuilder, StructBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use rdkafka::message::{Headers, Message, Timestamp};
@@ -142,8 +142,8 @@ impl Columns {
 
     fn finish(&mut self, column: usize) -> Option<ArrayRef> {
         Some(match column {
-            0 => Arc::new(self.key.as_mut()?.finish()),
-            1 => Arc::new(self.value.as_mut()?.finish()),
+            0 => Arc::new(hand_over(self.key.as_mut()?)),
+            1 => Arc::new(hand_over(self.value.as_mut()?)),
             2 => Arc::new(self.topic.as_mut()?.finish()),
             3 => Arc::new(self.partition.as_mut()?.finish()),
             4 => Arc::new(self.offset.as_mut()?.finish()),
@@ -152,6 +152,12 @@ impl Columns {
             _ => Arc::new(self.headers.as_mut()?.finish()),
         })
     }
+}
+
+/// The values; in their place a builder with room for as many, since batches are of similar sizes.
+fn hand_over(values: &mut BinaryBuilder) -> BinaryArray {
+    let room = BinaryBuilder::with_capacity(values.len(), values.values_slice().len());
+    std::mem::replace(values, room).finish()
 }
 
 /// Milliseconds, and Kafka's number of the kind: -1 none, 0 when it was made, 1 when the broker took it.
@@ -166,8 +172,7 @@ fn time_of(timestamp: Timestamp) -> (i64, i32) {
 fn headers_builder() -> HeadersBuilder {
     let fields = header_fields();
     let item = crate::types::list_item(DataType::Struct(fields.clone()));
-    let children: Vec<Box<dyn arrow::array::ArrayBuilder>> =
-        vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
+    let children: Vec<Box<dyn ArrayBuilder>> = vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
     ListBuilder::new(StructBuilder::new(fields, children)).with_field(item)
 }
 

@@ -15,7 +15,7 @@ use super::offsets::{self, Partition, Positions, name};
 use super::rows::Rows;
 use crate::kafka::errors::{self, Verdict};
 use crate::sources::pause::Pause;
-use crate::sources::{Offset, Read, Reader};
+use crate::sources::{Offset, Reach, Read, Reader};
 use crate::{Error, Result};
 
 /// Partitions that were found while a reader runs, with the offsets to begin at.
@@ -55,6 +55,8 @@ pub(super) struct TailReader {
     rows: Rows,
     pause: Pause,
     inbox: Arc<Inbox>,
+    /// The last news of the partitions' leaders that was looked at.
+    news: u64,
 }
 
 impl TailReader {
@@ -66,7 +68,8 @@ impl TailReader {
         inbox: Arc<Inbox>,
     ) -> Result<Self> {
         let pause = Pause::default();
-        let mut reader = TailReader { cluster: Arc::clone(cluster), tails: Vec::new(), turn: 0, rows, pause, inbox };
+        let mut reader =
+            TailReader { cluster: Arc::clone(cluster), tails: Vec::new(), turn: 0, rows, pause, inbox, news: 0 };
         starts.into_iter().try_for_each(|(partition, from)| reader.adopt(partition, from))?;
         Ok(reader)
     }
@@ -175,8 +178,15 @@ impl Reader for TailReader {
         self.tails.iter().any(|tail| tail.behind(&self.cluster))
     }
 
-    fn out_of_reach(&self) -> bool {
-        self.cluster.health.away().is_some() || self.tails.iter().any(|tail| !self.cluster.reachable(&tail.partition))
+    fn reach(&mut self) -> Reach {
+        let lost = self.cluster.health.away().is_some()
+            || self.tails.iter().any(|tail| !self.cluster.reachable(&tail.partition));
+        let news = self.cluster.news();
+        match (lost, std::mem::replace(&mut self.news, news) == news) {
+            (true, _) => Reach::Lost,
+            (false, true) => Reach::Open,
+            (false, false) => Reach::Sure,
+        }
     }
 
     fn interrupt(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {

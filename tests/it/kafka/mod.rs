@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, reason = "what is outside has its own time")]
 
 mod copies;
+#[cfg(feature = "kafka-tls")]
+mod encrypted;
 mod faults;
 mod kills;
 mod outages;
@@ -14,7 +16,7 @@ mod reading;
 mod secrets;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -100,6 +102,8 @@ impl Cluster {
             match consumer.poll(LONG).expect("something comes") {
                 Ok(message) => found.push(String::from_utf8(message.payload().unwrap_or_default().to_vec()).unwrap()),
                 Err(KafkaError::PartitionEOF(_)) => ended += 1,
+                // One of several brokers is away; the client goes on with the others.
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)) => {}
                 Err(error) => panic!("{error}"),
             }
         }
@@ -148,17 +152,21 @@ impl Own {
 
     /// Runs `tests/services/kafka` for this cluster.
     fn script(&self, arguments: &[&str]) -> String {
-        let ran = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
+        let ran = self.ran(arguments);
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    fn ran(&self, arguments: &[&str]) -> Output {
+        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
             .args(arguments)
-            .env("THALWEG_INSTANCE", "own")
+            .env("THALWEG_INSTANCE", format!("own-{}", Own::port()))
             .env("KAFKA_PORT", Own::port().to_string())
             .env("KAFKA_BROKERS", self.brokers)
             .env("KAFKA_HEAP", "256m")
             .env("KAFKA_EXTRA_CONFIG", &self.extra)
             .output()
-            .unwrap();
-        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8_lossy(&ran.stdout).into_owned()
+            .unwrap()
     }
 
     /// `kill -9` of a broker.
@@ -174,11 +182,8 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // A second panic would hide the first one.
-            return;
-        }
-        self.script(&["wipe"]);
+        // Not asserted: a second panic would hide the first one.
+        self.ran(&["wipe"]);
     }
 }
 

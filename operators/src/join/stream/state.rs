@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StructArray, UInt8Array, UInt64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt8Array, UInt64Array, new_null_array};
 use arrow::compute::{filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, FieldRef, UInt8Type, UInt64Type};
 
@@ -19,7 +19,7 @@ use crate::join::store::About;
 use crate::{Error, Result, snapshot};
 
 /// Key group and id name a row of the state: their positions.
-const CELL: [usize; 2] = [0, 1];
+pub(super) const CELL: [usize; 2] = [0, 1];
 
 impl Join {
     /// All rows of both sides.
@@ -51,6 +51,7 @@ impl Join {
         let matched: Vec<bool> = matched.as_boolean_opt().ok_or_else(foreign)?.values().iter().collect();
         let rows = sides.get(port).and_then(|side| side.as_struct_opt()).ok_or_else(foreign)?;
         let rows = RecordBatch::try_new(self.sides[port].input.schema.clone(), rows.columns().to_vec())?;
+        self.warm(port, &rows)?;
         let mut groups = Vec::new();
         self.sides[port].keys.insert(&mut self.index, &rows, &mut groups)?;
         // Semi joins have printed and forgotten their matched left rows, so none is skipped here.
@@ -86,19 +87,36 @@ impl Join {
     /// Rows of one side as state: id, matched, left row, right row, of which one is null.
     fn state_of(&self, port: usize, rows: RecordBatch, about: About) -> Result<RecordBatch> {
         let keys = self.sides[port].keys.columns(&rows);
-        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![
-            (id_field(), Arc::new(about.ids)),
-            (Arc::new(Field::new("_matched", DataType::Boolean, false)), Arc::new(about.matched)),
-        ];
-        for (side, name) in ["left", "right"].into_iter().enumerate() {
+        let sides = self.structs(port, &rows)?;
+        self.state_of_columns(&keys, Arc::new(about.ids), Arc::new(about.matched), sides)
+    }
+
+    /// Rows of one side as a left and a right column, of which the other is null.
+    pub(super) fn structs(&self, port: usize, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let one = |side: usize| -> Result<ArrayRef> {
             let fields = nullable(&self.sides[side].input.schema).fields().clone();
-            let column: ArrayRef = match side == port {
-                true => Arc::new(StructArray::try_new(fields.clone(), rows.columns().to_vec(), None)?),
-                false => new_null_array(&DataType::Struct(fields.clone()), rows.num_rows()),
-            };
-            columns.push((Arc::new(Field::new(name, DataType::Struct(fields), true)), column));
-        }
-        snapshot::keyed(&keys, rows.num_rows(), columns)
+            Ok(match side == port {
+                true => Arc::new(StructArray::try_new(fields, rows.columns().to_vec(), None)?),
+                false => new_null_array(&DataType::Struct(fields), rows.num_rows()),
+            })
+        };
+        Ok(vec![one(LEFT)?, one(RIGHT)?])
+    }
+
+    /// State of rows with these keys.
+    pub(super) fn state_of_columns(
+        &self,
+        keys: &[ArrayRef],
+        ids: ArrayRef,
+        matched: ArrayRef,
+        sides: Vec<ArrayRef>,
+    ) -> Result<RecordBatch> {
+        let rows = ids.len();
+        let mut columns: Vec<(FieldRef, ArrayRef)> =
+            vec![(id_field(), ids), (Arc::new(Field::new("_matched", DataType::Boolean, false)), matched)];
+        let named = ["left", "right"].into_iter().zip(sides);
+        columns.extend(named.map(|(name, side)| (Arc::new(Field::new(name, side.data_type().clone(), true)), side)));
+        snapshot::keyed(keys, rows, columns)
     }
 }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::super::On;
 use super::*;
 use crate::Pace;
+use crate::cold::Cold;
 use crate::event_time::column;
 use crate::exchange::Route;
 use crate::harness::{Changes, Harness, ints, long_multiset, with_times};
@@ -200,11 +201,23 @@ struct Run {
     instances: usize,
     restart: usize,
     later: usize,
+    /// Memory for so many bytes of state, if not for all of it.
+    cold: Option<usize>,
+}
+
+impl Run {
+    fn chilled(self, mut join: Join) -> Result<Join> {
+        if let Some(budget) = self.cold {
+            assert!(join.goes_cold(Cold::in_memory(budget).in_pieces_of(2))?);
+        }
+        Ok(join)
+    }
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    let run = |(eager, chunk, instances, restart, later)| Run { eager, chunk, instances, restart, later };
-    (any::<bool>(), 1usize..6, 1usize..4, 0usize..8, 1usize..4).prop_map(run)
+    let run = |(eager, chunk, instances, restart, later, cold)| Run { eager, chunk, instances, restart, later, cold };
+    let cold = prop_oneof![Just(None), Just(Some(0)), Just(Some(4000))];
+    (any::<bool>(), 1usize..6, 1usize..4, 0usize..8, 1usize..4, cold).prop_map(run)
 }
 
 proptest! {
@@ -212,7 +225,7 @@ proptest! {
     fn prints_in_each_epoch_what_two_loops_print(epochs in epochs(), kind in kind(), null_safe: bool, run in run()) {
         let pace = if run.eager { Pace::Eager } else { Pace::Epoch };
         let routes = vec![Some(Route::Keys(vec![0])), Some(Route::Keys(vec![0]))];
-        let mut operator = Harness::new(pace, routes, run.instances, move || join(kind, null_safe, true));
+        let mut operator = Harness::new(pace, routes, run.instances, move || run.chilled(join(kind, null_safe, true)?));
         let mut oracle = Oracle { kind, null_safe, by_epoch: !run.eager, watermarks: Vec::new(), sides: [Vec::new(), Vec::new()] };
         let (mut late, mut id) = (i64::MIN, 0);
         for (epoch, (rows, rise)) in epochs.into_iter().enumerate() {
@@ -247,7 +260,7 @@ proptest! {
     ) {
         let pace = if run.eager { Pace::Eager } else { Pace::Epoch };
         let routes = vec![Some(Route::Keys(vec![0])), Some(Route::Keys(vec![0]))];
-        let make = move || join_as(kind, null_safe, watermarks, true);
+        let make = move || run.chilled(join_as(kind, null_safe, watermarks, true)?);
         let mut operator = Harness::new(pace, routes, run.instances, make);
         let mut oracle = Oracle { kind, null_safe, by_epoch: false, watermarks: Vec::new(), sides: [Vec::new(), Vec::new()] };
         let (mut late, mut id, mut table) = (i64::MIN, 0, Changes::default());

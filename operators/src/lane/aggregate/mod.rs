@@ -12,19 +12,19 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::{AsCollection, Data};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::updates::{Bytes, ColumnBytes, Updates, chunks};
+use super::updates::{ColumnBytes, Updates};
 use super::{Fine, FineStream, Place};
 use crate::Result;
 use crate::aggregate::Accumulator;
+use crate::change::batch;
 use crate::change::rows::RowBytes;
+use crate::change::short::Bytes;
 use crate::group::AggregateCall;
 use sums::Sums;
 
@@ -53,19 +53,13 @@ impl Aggregation {
 /// # Errors
 /// Keys that have no equality.
 pub fn aggregate<'scope>(stream: FineStream<'scope>, place: &Place, spec: &Aggregation) -> Result<FineStream<'scope>> {
-    let groups = match Sums::new(spec) {
-        Some(sums) => sums::reduce(stream, place, spec, sums)?,
-        None => again::reduce(stream, place, spec)?,
-    };
-    let output = RowBytes::new(spec.output.clone())?;
-    let rows = groups.as_collection(|_, row: &Bytes| row.clone());
-    Ok(chunks(rows, place, move |rows| output.decode(rows.iter().map(|row| row.as_slice()))))
+    match Sums::new(spec) {
+        Some(sums) => sums::aggregate(stream, place, spec, sums),
+        None => again::aggregate(stream, place, spec),
+    }
 }
 
-/// Each group's row under its key.
-type Groups<'scope> = Arranged<'scope, TraceAgent<ValSpine<Bytes, Bytes, Fine, i64>>>;
-
-/// Computes a group's row with one accumulator an aggregate, used again for each group.
+/// Computes rows of groups with one accumulator an aggregate, which are used again and again.
 struct Finish {
     keys: ColumnBytes,
     output: RowBytes,
@@ -82,16 +76,26 @@ impl Finish {
         })
     }
 
-    /// The row of the group of this key, `fill` having put its rows into the accumulators as group 0.
-    fn row(&mut self, key: &Bytes, fill: impl FnOnce(&mut [Box<dyn Accumulator>]) -> Result<()>) -> Result<Bytes> {
-        fill(&mut self.states)?;
-        let mut columns = self.keys.bytes().decode(std::iter::once(key.as_slice()))?.columns().to_vec();
+    /// The rows of the groups of these keys; `fill` puts what belongs to the first into the accumulators as group 0, and so on.
+    fn rows<'a>(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = &'a [u8]>,
+        fill: impl FnOnce(&mut [Box<dyn Accumulator>], &[u32]) -> Result<()>,
+    ) -> Result<RecordBatch> {
+        let groups: Vec<u32> = (0..keys.len() as u32).collect();
+        let mut columns = self.keys.bytes().decode(keys)?.columns().to_vec();
+        fill(&mut self.states, &groups)?;
         for state in &mut self.states {
-            columns.push(state.evaluate(&[0])?);
-            state.clear(&[0]);
+            columns.push(state.evaluate(&groups)?);
+            state.clear(&groups);
         }
-        let columns = self.typed(columns)?;
-        Ok(self.output.encode_columns(&columns, 1)?.row(0).data().to_vec())
+        batch(self.output.schema().clone(), self.typed(columns)?, groups.len())
+    }
+
+    /// The row of one group, as bytes.
+    fn row(&mut self, key: &Bytes, fill: impl FnOnce(&mut [Box<dyn Accumulator>]) -> Result<()>) -> Result<Bytes> {
+        let row = self.rows(std::iter::once(&**key), |states, _| fill(states))?;
+        Ok(self.output.encode(&row)?.row(0).data().into())
     }
 
     /// The columns in the types of the output, which differ in no more than names of nested fields.
@@ -131,8 +135,8 @@ fn seed<'scope, R: Data>(scope: Scope<'scope, Fine>, place: &Place, key: Bytes, 
 /// The key of rows without keys.
 fn no_key(spec: &Aggregation) -> Result<Bytes> {
     let schema = Arc::new(spec.input.project(&spec.keys)?);
-    let rows = crate::change::batch(schema.clone(), Vec::new(), 1)?;
-    Ok(RowBytes::new(schema)?.encode(&rows)?.row(0).data().to_vec())
+    let rows = batch(schema.clone(), Vec::new(), 1)?;
+    Ok(RowBytes::new(schema)?.encode(&rows)?.row(0).data().into())
 }
 
 /// The columns of a call's arguments.

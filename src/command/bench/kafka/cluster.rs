@@ -23,6 +23,9 @@ use super::super::data::Random;
 
 /// How long the cluster may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How often, and how much later each time, it is asked whether a topic is there.
+const LOOKS: usize = 300;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 fn failed(doing: &str) -> impl Fn(KafkaError) -> Error + '_ {
     move |cause| Error::outside(format!("{doing} failed: {cause}")).hint("Check --bootstrap-servers.")
@@ -52,7 +55,23 @@ impl Cluster {
         let made = futures::executor::block_on(self.admin.create_topics([&new], &AdminOptions::new()));
         let refused = |(_, code)| failed("making a topic")(KafkaError::AdminOp(code));
         made.map_err(failed("making a topic"))?.into_iter().try_for_each(|made| made.map(drop).map_err(refused))?;
+        self.wait_for(&name, partitions)?;
         Ok(Topic { name, partitions, servers: self.servers.clone(), admin: Arc::clone(&self.admin) })
+    }
+}
+
+impl Cluster {
+    /// Waits until the brokers know a topic: that it is made is answered before that.
+    fn wait_for(&self, topic: &str, partitions: i32) -> Result<()> {
+        for _ in 0..LOOKS {
+            let known = self.admin.inner().fetch_metadata(Some(topic), ANSWER).map_err(failed("asking for a topic"))?;
+            let led = known.topics().iter().flat_map(|topic| topic.partitions()).filter(|part| part.leader() >= 0);
+            if led.count() as i64 >= i64::from(partitions) {
+                return Ok(());
+            }
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+        Err(Error::outside(format!("topic '{topic}' was made but does not appear")).hint("Check the brokers' logs."))
     }
 }
 
