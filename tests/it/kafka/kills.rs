@@ -31,14 +31,17 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// Counts and sums numbers by windows of ten seconds; number n happens at second n.
+///
+/// The job waits for its broker, also while it starts, as long as the test does: on a busy machine a broker is away for a minute.
 fn job(cluster: &Cluster, from: &str, to: &str, folder: &Path) {
     let servers = &cluster.servers;
     let checkpoint = folder.join("checkpoint");
+    let patience = format!("kafka.default.api.timeout.ms '{}'", 3 * LONG.as_millis());
     let text = format!(
         "CREATE TABLE source USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', subscribe '{from}',
-             startingOffsets 'earliest', idleTimeout 'off');
+             startingOffsets 'earliest', idleTimeout 'off', {patience});
          CREATE TABLE sink USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', topic '{to}', deliveryGuarantee 'exactly-once',
-             outputMode 'append', trigger 'continuous 100 milliseconds', queryName 'job', checkpointLocation '{}');
+             outputMode 'append', trigger 'continuous 100 milliseconds', queryName 'job', checkpointLocation '{}', {patience});
          INSERT INTO sink
          SELECT concat(CAST(unix_seconds(window.start) AS STRING), '=', CAST(count(*) AS STRING), '/', CAST(sum(n) AS STRING)) AS value
          FROM (SELECT CAST(CAST(value AS STRING) AS BIGINT) AS n,
@@ -103,14 +106,21 @@ impl Engine {
     }
 }
 
+/// Tells how long a step took, for the one who reads why a test failed.
+fn timed(what: &str, step: impl FnOnce()) {
+    let begun = Instant::now();
+    step();
+    println!("{what} after {:?}", begun.elapsed());
+}
+
 /// One round: the engine lives for a random while; in some rounds the broker is killed and comes back meanwhile.
 fn round(own: &Own, folder: &Path, dice: &mut Dice, broker: bool) {
     let engine = Engine::start(folder);
     pause(Duration::from_millis(300 + dice.below(2500)));
     if broker {
-        own.kill("1");
+        timed("the broker is killed", || own.kill("1"));
         pause(Duration::from_millis(dice.below(1500)));
-        own.revive("1");
+        timed("the broker is back", || own.revive("1"));
         pause(Duration::from_millis(dice.below(2500)));
     }
     engine.kill();
