@@ -36,6 +36,7 @@ pub mod sources;
 pub mod sql;
 pub mod stateful;
 pub mod store;
+pub(crate) mod threads;
 pub mod types;
 mod variant;
 

@@ -18,7 +18,7 @@ mod tests;
 use crate::Result;
 
 /// Bytes under keys, in the order of the keys. Not shared: one instance of an operator has it for itself, and begins with it empty.
-pub trait ColdStore {
+pub trait ColdStore: Send {
     /// Puts `value` under `key`, in place of what was there.
     ///
     /// # Errors

@@ -11,7 +11,6 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::process::Process;
 use crate::clock::SystemClock;
 use crate::store::{Folder, Put};
+use crate::threads::{self, JoinHandle};
 use crate::{Error, Result};
 
 /// Who asks for a lease.
@@ -149,7 +149,7 @@ impl Lease {
         let (ended, changed) = (Mutex::new(false), Condvar::new());
         let shared = Arc::new(Shared { folder, generation, holder, ended, changed });
         let beating = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("thalweg-lease".into()).spawn(move || beating.beat())?;
+        let thread = threads::spawn("thalweg-lease", move || beating.beat())?;
         Ok(Lease { shared, thread: Some(thread) })
     }
 
@@ -177,11 +177,9 @@ impl Shared {
     /// Shows that this run lives until the lease ends or is lost.
     fn beat(&self) {
         let pause = Duration::from_millis(self.holder.timeout_ms.unsigned_abs() / 3).max(Duration::from_millis(10));
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let waited = self.changed.wait_timeout_while(ended, pause, |ended| !*ended);
-            ended = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if *ended {
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if *threads::wait_while(&self.ended, &self.changed, ended, Some(pause), |ended| !*ended) {
                 return;
             }
             let holder = Holder { heartbeat_ms: now(), ..self.holder.clone() };

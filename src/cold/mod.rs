@@ -150,6 +150,7 @@ pub(crate) fn goes_cold(node: &Node) -> bool {
         Kind::Dedup(dedup) => !dedup.keys.is_empty(),
         Kind::Session(session) => !session.keys.is_empty(),
         Kind::Join(join) => !join.on.is_empty(),
+        Kind::Arbitrary(state) => !state.keys.is_empty(),
         _ => false,
     }
 }

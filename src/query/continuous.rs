@@ -17,7 +17,7 @@ use super::execution::{Batch, Execution};
 use super::ingest::{Pump, Report, Running, Signals, Waiting};
 use super::micro_batch;
 use crate::sources::Offset;
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// How long a reader waits for data before it looks at its signals: alone in its scan, or with others that it would hold up.
 const WAIT_ALONE: Duration = Duration::from_millis(20);
@@ -170,7 +170,7 @@ impl Continuous {
     fn collect_offsets(&self, execution: &mut Execution, epoch: u64) -> Result<Vec<Option<Offset>>> {
         let mut parts: Vec<Vec<Option<Offset>>> = self.counts.iter().map(|count| vec![None; *count]).collect();
         while parts.iter().flatten().any(Option::is_none) {
-            match self.reports.recv_timeout(Duration::from_millis(50)) {
+            match threads::receive(&self.reports, Some(Duration::from_millis(50))) {
                 Ok(Report::Closed { reader: (scan, n), epoch: closed, offset }) if closed == epoch => {
                     parts[scan][n] = Some(offset);
                 }

@@ -25,6 +25,7 @@ use crate::checkpoint::EpochState;
 use crate::render::{Event, EventObserver, Gauge, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane};
 use crate::sinks::{Prepared, Writer};
 use crate::sources::Source;
+use crate::threads::{self, Place};
 use crate::{Error, Result};
 
 /// Worker threads and the ways in and out.
@@ -43,6 +44,8 @@ pub(crate) struct Graph {
     gangway: Sender<Guest>,
     live: Arc<Live>,
     guards: Option<WorkerGuards<()>>,
+    /// The workers' among the query's threads.
+    places: Vec<Place>,
 }
 
 /// Everything that came back for one epoch.
@@ -108,7 +111,9 @@ impl Graph {
         }
         let abort = Arc::new(AtomicBool::new(false));
         let wakers = Arc::new(Mutex::new(Vec::new()));
+        let places: Vec<Place> = (0..workers).map(|worker| Place::reserve(&format!("worker {worker}"))).collect();
         let crew = Crew {
+            places: places.clone(),
             shared: shared.clone(),
             parcels: Mutex::new(parcels.into_iter().map(Some).collect()),
             events: sender,
@@ -132,6 +137,7 @@ impl Graph {
             gangway,
             live,
             guards: Some(guards),
+            places,
         })
     }
 
@@ -162,7 +168,7 @@ impl Graph {
     /// Waits until every worker's sink has all rows of `epoch`; `give_up` is asked now and then.
     pub fn wait(&mut self, epoch: u64, give_up: &mut dyn FnMut() -> Option<Error>) -> Result<EpochResult> {
         while self.pending.get(&epoch).is_none_or(|result| result.prepared.len() < self.writers) {
-            match self.events.recv_timeout(Duration::from_millis(50)) {
+            match threads::receive(&self.events, Some(Duration::from_millis(50))) {
                 Ok(event) => self.accept(event)?,
                 Err(RecvTimeoutError::Timeout) => give_up().map_or(Ok(()), Err)?,
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the workers are gone")),
@@ -230,6 +236,7 @@ impl Graph {
         self.lanes.clear();
         self.wake();
         if let Some(guards) = self.guards.take() {
+            self.places.iter().for_each(Place::wait_until_left);
             // Panics of workers have been reported as events.
             guards.join().into_iter().for_each(drop);
             self.live.forget();
@@ -280,10 +287,12 @@ struct Crew {
     schemas: Vec<SchemaRef>,
     snapshots: bool,
     live: Arc<Live>,
+    places: Vec<Place>,
 }
 
 impl Crew {
     fn run(&self, worker: &mut TimelyWorker) {
+        let _turns = self.places.get(worker.index()).map(Place::enter);
         let observer = EventObserver::new(worker.index(), self.events.clone(), self.snapshots, self.live.clone());
         let observer = Rc::new(observer);
         let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.work(worker, observer.clone())));
@@ -327,7 +336,7 @@ impl Crew {
             }
             match &mut guest {
                 None => {
-                    worker.step_or_park(None);
+                    step_or_park(worker);
                     guest = guests.and_then(|guests| guests.try_recv().ok());
                 }
                 Some(_) if step_without_parking(worker) => {}
@@ -338,6 +347,15 @@ impl Crew {
                 }
             }
         }
+    }
+}
+
+/// Steps, or waits until there is something to do.
+fn step_or_park(worker: &mut TimelyWorker) {
+    match threads::in_turns() {
+        false => drop(worker.step_or_park(None)),
+        true if step_without_parking(worker) => threads::chance(),
+        true => threads::idle(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! The handle of a running query. Cheap to clone; dropping it does not stop the query.
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::progress::{Progress, StateOperator};
 use super::state::{QueryState, Status};
 use super::state_operators::StateOperators;
+use crate::threads::JoinHandle;
 use crate::{Error, Result};
 
 /// How long workers may take to say what they keep.
@@ -139,7 +139,8 @@ impl StreamingQuery {
             return Err(Error::outside("the query did not stop within 'spark.sql.streaming.stopTimeout'")
                 .hint("Its epoch in progress is given up and runs again after a restart."));
         }
-        if let Some(thread) = self.0.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+        let thread = self.0.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             // A panic of the driver thread was turned into the query's error.
             let _ = thread.join();
         }

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,6 +15,7 @@ use super::graph::Graph;
 use crate::clock::SharedClock;
 use crate::render::{LaneSender, Message};
 use crate::sources::{Offset, Reach, Read, Reader};
+use crate::threads::{self, JoinHandle, Place};
 use crate::{Error, Result};
 
 /// Longest wait of a bounded read for data that is known to be there.
@@ -37,12 +37,18 @@ pub(crate) fn pump_all(
             .try_for_each(|(i, reader)| pump(reader, lanes, i, spread, clock, stopped));
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = readers
-            .into_iter()
-            .enumerate()
-            .map(|(i, reader)| scope.spawn(move || pump(reader, lanes, i, spread, clock, stopped)))
-            .collect();
-        threads
+        let start = |(i, reader)| {
+            let place = Place::reserve(&format!("reader {i}"));
+            let own = place.clone();
+            let body = move || {
+                let _turns = own.enter();
+                pump(reader, lanes, i, spread, clock, stopped)
+            };
+            (place, scope.spawn(body))
+        };
+        let (places, running): (Vec<_>, Vec<_>) = readers.into_iter().enumerate().map(start).unzip();
+        places.iter().for_each(Place::wait_until_left);
+        running
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a reader panicked"))))
     })
@@ -129,7 +135,7 @@ impl Running {
     pub fn start(mut pump: Pump) -> Result<Self> {
         let (interrupt, idle) = (pump.reader.interrupt(), pump.idle.clone());
         let name = format!("thalweg-read-{}-{}", pump.number.0, pump.number.1);
-        let thread = std::thread::Builder::new().name(name).spawn(move || pump.run())?;
+        let thread = threads::spawn(&name, move || pump.run())?;
         Ok(Running { pumped: Pumped::Alone(Some(thread)), interrupt, idle })
     }
 
@@ -154,7 +160,7 @@ impl Running {
         match &mut self.pumped {
             // A panic has been reported by the thread's own guard.
             Pumped::Alone(thread) => drop(thread.take().map(JoinHandle::join)),
-            Pumped::ByWorker(left) => drop(left.recv()),
+            Pumped::ByWorker(left) => drop(threads::receive(left, None)),
         }
     }
 }
@@ -273,7 +279,7 @@ impl Pump {
     fn read(&mut self, wait: Duration) -> Result<()> {
         let before = self.clock.nanos();
         if self.ended {
-            std::thread::park_timeout(wait);
+            threads::rest(wait);
             self.rest(before);
             return Ok(());
         }

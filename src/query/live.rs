@@ -11,6 +11,8 @@ use std::time::Duration;
 use thalweg_operators::driver::StateMetrics;
 use timely::scheduling::SyncActivator;
 
+use crate::threads;
+
 /// A query's operators, and those who ask them.
 #[derive(Default)]
 pub(crate) struct Live {
@@ -60,7 +62,7 @@ impl Live {
         // A worker that has ended needs no waking, and says nothing any more.
         board.retain(|_, entry| entry.activator.activate().is_ok());
         let waits = |board: &mut BTreeMap<Seat, Entry>| board.values().any(|entry| entry.answered < request);
-        board = self.told.wait_timeout_while(board, limit, waits).unwrap_or_else(PoisonError::into_inner).0;
+        board = threads::wait_while(&self.board, &self.told, board, Some(limit), waits);
         let mut all = BTreeMap::<String, StateMetrics>::new();
         for ((_, operator), entry) in board.iter() {
             *all.entry(operator.clone()).or_default() += entry.metrics;

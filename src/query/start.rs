@@ -26,7 +26,7 @@ use crate::plan::dataflow::DataflowPlan;
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkProvider, SinkSpec};
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// What a writer has collected.
 pub struct StartRequest {
@@ -225,9 +225,9 @@ fn launch(
                 |setup: &Setup| outlets.iter().map(|outlet| connect_sink(outlet, setup, session.clone())).collect();
             run(setup, connect, &state, &manager, &connected);
         };
-        std::thread::Builder::new().name(label).spawn(body)?
+        threads::spawn(&label, body)?
     };
-    connecting.recv().map_err(|_| Error::internal("the query's driver died while connecting"))??;
+    threads::receive(&connecting, None).map_err(|_| Error::internal("the query's driver died while connecting"))??;
     let query =
         StreamingQuery::new(Parts { id, run_id, name, explained, state, state_operators, thread, stop_timeout });
     manager.add(query.clone());

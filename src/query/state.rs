@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::live::Live;
 use super::progress::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// What a query is doing.
 #[derive(Debug, Clone, Serialize)]
@@ -65,6 +65,15 @@ impl QueryState {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn wait_while<'a>(
+        &'a self,
+        inner: MutexGuard<'a, Inner>,
+        limit: Option<Duration>,
+        waits: impl FnMut(&mut Inner) -> bool,
+    ) -> MutexGuard<'a, Inner> {
+        threads::wait_while(&self.inner, &self.changed, inner, limit, waits)
     }
 
     /// Sets the status.
@@ -155,12 +164,7 @@ impl QueryState {
 
     /// Waits until woken after the count was `since`, at most `limit`; not at all if it should stop, whenever that was asked for.
     pub fn sleep(&self, since: u64, limit: Option<Duration>) {
-        let inner = self.lock();
-        let idle = |inner: &mut Inner| inner.wakes == since && !self.stopping();
-        match limit {
-            Some(limit) => drop(self.changed.wait_timeout_while(inner, limit, idle)),
-            None => drop(self.changed.wait_while(inner, idle)),
-        }
+        drop(self.wait_while(self.lock(), limit, |inner| inner.wakes == since && !self.stopping()));
     }
 
     /// Asks for everything available to be processed and waits for it.
@@ -170,8 +174,7 @@ impl QueryState {
         inner.wakes += 1;
         let ticket = inner.asked;
         self.changed.notify_all();
-        let pending = |inner: &mut Inner| inner.answered < ticket && inner.ended.is_none();
-        let inner = self.changed.wait_while(inner, pending).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let inner = self.wait_while(inner, None, |inner| inner.answered < ticket && inner.ended.is_none());
         inner.ended.clone().flatten().map_or(Ok(()), Err)
     }
 
@@ -194,17 +197,7 @@ impl QueryState {
 
     /// Waits for the end; false if `limit` passed first.
     pub fn wait(&self, limit: Option<Duration>) -> Result<bool> {
-        let inner = self.lock();
-        let running = |inner: &mut Inner| inner.ended.is_none();
-        let inner = match limit {
-            Some(limit) => {
-                self.changed
-                    .wait_timeout_while(inner, limit, running)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .0
-            }
-            None => self.changed.wait_while(inner, running).unwrap_or_else(std::sync::PoisonError::into_inner),
-        };
+        let inner = self.wait_while(self.lock(), limit, |inner| inner.ended.is_none());
         match &inner.ended {
             None => Ok(false),
             Some(None) => Ok(true),

@@ -19,7 +19,7 @@ use timely::scheduling::SyncActivator;
 
 use crate::formats::{Decoder, Frames};
 use crate::sources::Read;
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// Messages that may wait in a lane. A message is at most about 1 MiB.
 const DEPTH: usize = 16;
@@ -81,9 +81,10 @@ impl LaneSender {
     pub fn send(&self, mut message: Message, stopped: &dyn Fn() -> bool) -> bool {
         let Some(messages) = &self.messages else { return false };
         loop {
-            match messages.send_timeout(message, Duration::from_millis(50)) {
+            match threads::send(messages, message, Some(Duration::from_millis(50))) {
                 Ok(()) => {
                     self.wake();
+                    threads::chance();
                     return true;
                 }
                 Err(SendTimeoutError::Disconnected(_)) => return false,

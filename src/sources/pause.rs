@@ -6,6 +6,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::threads;
+
 /// A place to sleep. Clones share one interruption.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pause(Arc<(Mutex<bool>, Condvar)>);
@@ -13,9 +15,9 @@ pub(crate) struct Pause(Arc<(Mutex<bool>, Condvar)>);
 impl Pause {
     /// Sleeps for at most `wait`, shorter if interrupted.
     pub(crate) fn sleep(&self, wait: Duration) {
-        let interrupted = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let slept = self.0.1.wait_timeout_while(interrupted, wait, |interrupted| !*interrupted);
-        *slept.unwrap_or_else(PoisonError::into_inner).0 = false;
+        let (lock, changed) = &*self.0;
+        let interrupted = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        *threads::wait_while(lock, changed, interrupted, Some(wait), |interrupted| !*interrupted) = false;
     }
 
     /// What another thread calls to end the sleep.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::{Disk, DiskFile};
 use super::local::LocalStore;
 use super::{Entry, Folder};
-use crate::Result;
+use crate::{Result, threads};
 
 const PAGE: usize = 4096;
 
@@ -98,6 +98,7 @@ struct State {
     fault: Option<Fault>,
     passed: HashMap<(String, Step), u64>,
     happened: Option<Trouble>,
+    trace: u64,
 }
 
 /// The disk. Clones are the same one.
@@ -181,8 +182,14 @@ impl SimulatedDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An operation begins.
+    /// A hash of all operations so far, in order.
+    pub(crate) fn trace(&self) -> u64 {
+        self.lock().trace
+    }
+
+    /// An operation begins. Another thread may come first.
     fn step(&self, step: Step, path: &Path) -> io::Result<MutexGuard<'_, State>> {
+        threads::chance();
         let mut state = self.lock();
         state.step(step, path)?;
         Ok(state)
@@ -212,7 +219,8 @@ impl State {
     /// Counts the operation; the error that it meets.
     fn step(&mut self, step: Step, path: &Path) -> io::Result<()> {
         self.alive()?;
-        let (kind, _) = about(path);
+        let (kind, fixed) = about(path);
+        self.trace = hash((self.trace, step, fixed));
         let count = self.passed.entry((kind.clone(), step)).or_default();
         let passes = *count;
         *count += 1;
@@ -429,6 +437,7 @@ impl OpenFile {
 
 impl Write for OpenFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        threads::chance();
         let mut state = self.disk.lock();
         let before = state.happened;
         let met = state.step(Step::Write, &self.path);
@@ -447,6 +456,7 @@ impl Write for OpenFile {
 
 impl DiskFile for OpenFile {
     fn sync(&mut self) -> io::Result<()> {
+        threads::chance();
         let mut state = self.disk.lock();
         let met = state.step(Step::Sync, &self.path);
         if met.is_err() && state.happened == Some(Trouble::SyncFails) {

@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use serde::{Deserialize, Serialize};
 use thalweg::prelude::*;
 use thalweg::sources::memory::MemoryStream;
+use thalweg::stateful::*;
 
 use crate::changelog::Random;
 use crate::compare::json_rows;
 
-/// Queries with state of each kind that goes to files, and their modes; without SQL it is a deduplication.
-const QUERIES: [(&str, &str, &str); 13] = [
+/// Queries with state of each kind that goes to files, and their modes; without SQL it is a deduplication or a program's own.
+const QUERIES: [(&str, &str, &str); 14] = [
     ("sums", "SELECT k, sum(n) AS s, collect_list(n) AS l FROM t GROUP BY k", "update"),
     ("table", "SELECT k, d, count(*) AS c, max(w) AS w FROM t GROUP BY k, d", "complete"),
     (
@@ -56,6 +58,7 @@ const QUERIES: [(&str, &str, &str); 13] = [
     ),
     ("dedup", "k n", "append"),
     ("dedup within the watermark", "k n within", "append"),
+    ("program", "program", "update"),
     ("changelog", "SELECT s, count(*) AS c FROM (SELECT k, sum(n) AS s FROM t GROUP BY k) GROUP BY s", "complete"),
 ];
 
@@ -72,6 +75,37 @@ fn rows(random: &mut Random, count: usize, second: u64) -> RecordBatch {
         ("time", Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
+}
+
+#[derive(Deserialize)]
+struct Event {
+    n: i64,
+    time: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct List {
+    k: Option<String>,
+    l: Vec<i64>,
+}
+
+/// All numbers of each key so far; a key is forgotten when the watermark is five seconds beyond its last row.
+fn lists(frame: &DataFrame) -> Result<DataFrame> {
+    let list = |key: &Option<String>, rows: Rows<'_, Event>, state: &mut GroupState<(Vec<i64>, i64)>| {
+        let (mut l, mut latest) = state.get().cloned().unwrap_or_default();
+        if state.has_timed_out() {
+            state.remove();
+            return Ok(None);
+        }
+        for event in rows {
+            l.push(event.n);
+            latest = latest.max(event.time / 1000);
+        }
+        state.update((l.clone(), latest));
+        state.set_timeout_timestamp(latest.max(state.get_current_watermark_ms()?) + 5_000)?;
+        Ok(Some(List { k: key.clone(), l }))
+    };
+    frame.group_by(["k"]).flat_map_groups_with_state("update", GroupStateTimeout::EventTimeTimeout, list)
 }
 
 /// What is the same over all runs of a query.
@@ -112,6 +146,7 @@ impl Stage {
         let frame = match self.sql {
             "k n" => frame.drop_duplicates(&["k", "n"]),
             "k n within" => frame.drop_duplicates_within_watermark(&["k", "n"]),
+            "program" => lists(&frame),
             sql => session.sql(sql),
         };
         let writer = frame.unwrap().write_stream().output_mode(self.mode).trigger(trigger);

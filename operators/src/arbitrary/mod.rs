@@ -8,10 +8,11 @@
 //!
 //! In: rows routed by their keys. Out: what the processor makes. What always holds: within a call the state is that of the
 //! call's key; a timer fires once, at or after its time; timers that are registered while timers fire wait for the next
-//! round; a key without variables and timers costs nothing; what an operator keeps is in its snapshot.
+//! round; a key without variables and timers costs nothing; what an operator keeps is in its snapshot, wherever it lies ([`cold`]).
 //!
 //! Absent on purpose: types. Whoever calls this turns bytes into values.
 
+mod cold;
 mod persist;
 mod states;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use arrow::compute::{interleave_record_batch, min, take_record_batch};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::chunk::MAX_ROWS;
+use crate::cold::Cold;
 use crate::driver::{Logic, StateMetrics, Wake};
 use crate::event_time::{EventTime, column, drop_late, times};
 use crate::keys::KeyTable;
@@ -112,6 +114,9 @@ pub struct Arbitrary {
     /// Keys that a checkpoint does not have as they are, and those that it may have and are gone.
     marks: Marks,
     gone: Vec<RecordBatch>,
+    /// The program deletes variables by name: all that is kept has changed since the checkpoint.
+    forgets: bool,
+    cold: Option<cold::ColdKeys>,
     metrics: StateMetrics,
 }
 
@@ -131,6 +136,8 @@ impl Arbitrary {
             watermark: NO_WATERMARK,
             marks: Marks::default(),
             gone: Vec::new(),
+            forgets: false,
+            cold: None,
             metrics: StateMetrics::default(),
             processor,
             spec,
@@ -153,7 +160,9 @@ impl Arbitrary {
         let keys = self.spec.keys.clone();
         self.calls(&rows, &keys, false)?;
         self.fire()?;
-        self.sweep()
+        self.warm_expired()?;
+        self.sweep()?;
+        self.relieve(rows.iter().map(RecordBatch::num_rows).sum())
     }
 
     /// Hands over the initial state, once.
@@ -165,6 +174,10 @@ impl Arbitrary {
     }
 
     fn calls(&mut self, batches: &[RecordBatch], keys: &[usize], initial: bool) -> Result<()> {
+        for batch in batches {
+            let columns: Vec<ArrayRef> = keys.iter().map(|key| batch.column(*key).clone()).collect();
+            self.warm(&columns, batch.num_rows())?;
+        }
         let sorted = Sorted::new(batches, keys, &mut self.keys)?;
         let mut start = 0;
         for calls in sorted.calls().chunks(MAX_ROWS) {
@@ -192,9 +205,11 @@ impl Arbitrary {
             TimeMode::ProcessingTime => Some(self.states.now()),
             TimeMode::EventTime => self.states.watermark(),
         };
-        let Some(limit) = limit.filter(|limit| self.states.first_timer().is_some_and(|first| first <= *limit)) else {
+        let Some(limit) = limit else { return Ok(()) };
+        self.warm_timers(limit)?;
+        if self.states.first_timer().is_none_or(|first| first > limit) {
             return Ok(());
-        };
+        }
         for timers in self.states.due(limit).chunks(MAX_ROWS) {
             let keys = self.key_rows(timers.iter().map(|(group, _)| *group))?;
             self.processor.on_timers(&keys, timers, &mut self.states)?;
@@ -315,7 +330,9 @@ impl Logic for Arbitrary {
     }
 
     fn wake(&self) -> Option<Wake> {
-        let at = self.states.first_timer().filter(|_| self.spec.time == TimeMode::ProcessingTime)?;
+        let cold = self.cold.as_ref().and_then(|cold| cold.first_timer);
+        let first = self.states.first_timer().into_iter().chain(cold).min();
+        let at = first.filter(|_| self.spec.time == TimeMode::ProcessingTime)?;
         let at = at.saturating_mul(1000);
         let left = at.saturating_sub((self.spec.now)());
         Some(Wake { at, after: Duration::from_micros(u64::try_from(left).unwrap_or(0)) })
@@ -326,17 +343,21 @@ impl Logic for Arbitrary {
         self.emit(out)
     }
 
+    fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
+        self.set_cold(cold)
+    }
+
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let all = self.states.live_groups();
-        persist::save(&self.states, all, &self.keys, self.key_schema.fields(), self.spec.time)
+        let mut state = persist::save(&self.states, all, &self.keys, self.key_schema.fields(), self.spec.time)?;
+        state.extend(self.snapshot_cold()?);
+        Ok(state)
     }
 
     fn tracks_changes(&mut self) -> bool {
         self.marks.track();
         // What the program has deleted by name is to go from all keys.
-        if !self.spec.deleted.is_empty() {
-            self.marks.note(self.states.live_groups(), DIRTY);
-        }
+        self.forgets = !self.spec.deleted.is_empty();
         true
     }
 
@@ -344,26 +365,33 @@ impl Logic for Arbitrary {
         let mut changes = std::mem::take(&mut self.gone);
         let mut dirty = self.marks.take_dirty();
         dirty.retain(|group| self.keys.is_live(*group) && self.states.is_live(*group));
-        let fields = self.key_schema.fields();
-        for rows in persist::save(&self.states, dirty.into_iter(), &self.keys, fields, self.spec.time)? {
-            changes.push(snapshot::changed(&rows, &persist::cell(fields))?);
+        let fields = self.key_schema.fields().clone();
+        let mut changed = match self.forgets {
+            true => self.snapshot()?,
+            false => persist::save(&self.states, dirty.into_iter(), &self.keys, &fields, self.spec.time)?,
+        };
+        // Also in that case: what has changed there has been shown then.
+        let cold = self.changes_cold()?;
+        if !std::mem::take(&mut self.forgets) {
+            changed.extend(cold);
+        }
+        for rows in changed {
+            changes.push(snapshot::changed(&rows, &persist::cell(&fields))?);
         }
         Ok(changes)
     }
 
     fn restore(&mut self, state: Vec<RecordBatch>) -> Result<()> {
-        for batch in &state {
-            persist::load(batch, &mut self.states, &mut self.keys, &self.spec.deleted, self.spec.time)?;
-        }
-        self.sweep()?;
+        self.restore_pieces(state)?;
         self.metrics = StateMetrics::default();
         Ok(())
     }
 
     fn metrics(&mut self) -> StateMetrics {
-        let memory_bytes = (self.keys.size_bytes() + self.states.size_bytes()) as u64;
+        let memory_bytes = self.size_bytes() as u64;
         let wakes_at = self.wake().map(|wake| wake.at);
-        let held = StateMetrics { rows_total: self.states.live(), memory_bytes, wakes_at, ..self.metrics };
+        let mut held = StateMetrics { rows_total: self.states.live(), memory_bytes, wakes_at, ..self.metrics };
+        self.report_cold(&mut held);
         self.metrics = StateMetrics::default();
         held
     }

@@ -13,10 +13,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, Int64Builder, RecordBatch, StringArray,
-    StringBuilder,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, Int64Builder, ListArray, RecordBatch,
+    StringArray, StringBuilder, StructArray,
 };
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 
 use super::states::{Cell, Kept, Layout, States, Stored, TimeMode, Variable};
 use crate::keys::KeyTable;
@@ -71,15 +72,70 @@ impl Columns {
     }
 
     fn finish(mut self) -> Vec<(FieldRef, ArrayRef)> {
-        let columns: [(&str, ArrayRef); WIDTH] = [
-            ("_variable", Arc::new(self.variables.finish())),
-            ("_map_key", Arc::new(self.map_keys.finish())),
-            ("_value", Arc::new(self.values.finish())),
-            ("_time", Arc::new(self.times.finish())),
+        let columns: [ArrayRef; WIDTH] = [
+            Arc::new(self.variables.finish()),
+            Arc::new(self.map_keys.finish()),
+            Arc::new(self.values.finish()),
+            Arc::new(self.times.finish()),
         ];
-        let field = |name: &str, column: &ArrayRef| Arc::new(Field::new(name, column.data_type().clone(), true));
-        columns.into_iter().map(|(name, column)| (field(name, &column), column)).collect()
+        fields().iter().cloned().zip(columns).collect()
     }
+}
+
+/// The columns behind the keys.
+fn fields() -> Fields {
+    let field = |(name, data_type): (&str, DataType)| Field::new(name, data_type, true);
+    let columns: [(&str, DataType); WIDTH] = [
+        ("_variable", DataType::Utf8),
+        ("_map_key", DataType::Binary),
+        ("_value", DataType::Binary),
+        ("_time", DataType::Int64),
+    ];
+    columns.map(field).to_vec().into()
+}
+
+fn item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Struct(fields()), false))
+}
+
+/// The type of what [`pack`] makes.
+pub(super) fn packed_type() -> DataType {
+    DataType::List(item())
+}
+
+/// All that is kept of each of these keys, as one value a key.
+pub(super) fn pack(states: &States, groups: &[u32]) -> ArrayRef {
+    let (mut columns, mut lengths) = (Columns::default(), Vec::with_capacity(groups.len()));
+    for group in groups {
+        let before = columns.groups.len();
+        if let Some(kept) = states.kept.get(*group as usize) {
+            columns.key(*group, kept, &states.variables);
+        }
+        lengths.push(columns.groups.len() - before);
+    }
+    let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = columns.finish().into_iter().unzip();
+    let entries = StructArray::new(fields.into(), columns, None);
+    Arc::new(ListArray::new(item(), OffsetBuffer::from_lengths(lengths), Arc::new(entries), None))
+}
+
+/// Takes back what [`pack`] made of keys that have these ids now.
+///
+/// # Errors
+/// Something that it has not made.
+pub(super) fn unpack(packed: &ArrayRef, groups: &[u32], states: &mut States) -> Result<()> {
+    let lists = packed.as_list_opt::<i32>().ok_or_else(foreign)?;
+    let of_list = |(group, ends): (&u32, &[i32])| std::iter::repeat_n(*group, (ends[1] - ends[0]) as usize);
+    let groups: Vec<u32> = groups.iter().zip(lists.offsets().windows(2)).flat_map(of_list).collect();
+    let first = lists.offsets().first().map_or(0, |first| *first as usize);
+    let entries = lists.values().slice(first, groups.len());
+    let columns = entries.as_struct_opt().ok_or_else(foreign)?.columns();
+    Rows::of(columns)?.put_back(&groups, states);
+    Ok(())
+}
+
+/// What is no arbitrary state.
+pub(super) fn foreign() -> Error {
+    Error::Internal("the state is not arbitrary state".into())
 }
 
 /// All that is kept of these live keys; nothing if there is none.
@@ -148,18 +204,11 @@ pub(super) fn load(
     deleted: &[String],
     time: TimeMode,
 ) -> Result<()> {
-    let foreign = || Error::Internal("the state is not arbitrary state".into());
     let all = snapshot::columns(batch)?;
     let (key_columns, rest) = all.split_at_checked(all.len().saturating_sub(WIDTH)).ok_or_else(foreign)?;
     check_keys(key_columns, keys)?;
     check_variables(batch, states, deleted, time)?;
-    let [variables, map_keys, values, times] = rest else { return Err(foreign()) };
-    let rows = Rows {
-        variables: variables.as_string_opt().ok_or_else(foreign)?,
-        map_keys: map_keys.as_binary_opt().ok_or_else(foreign)?,
-        values: values.as_binary_opt().ok_or_else(foreign)?,
-        times: times.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?,
-    };
+    let rows = Rows::of(rest)?;
     let mut groups = Vec::new();
     keys.lookup_or_insert(key_columns, batch.num_rows(), &mut groups)?;
     rows.put_back(&groups, states);
@@ -174,7 +223,17 @@ struct Rows<'a> {
     times: &'a Int64Array,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn of(columns: &'a [ArrayRef]) -> Result<Self> {
+        let [variables, map_keys, values, times] = columns else { return Err(foreign()) };
+        Ok(Rows {
+            variables: variables.as_string_opt().ok_or_else(foreign)?,
+            map_keys: map_keys.as_binary_opt().ok_or_else(foreign)?,
+            values: values.as_binary_opt().ok_or_else(foreign)?,
+            times: times.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?,
+        })
+    }
+
     fn put_back(&self, groups: &[u32], states: &mut States) {
         let places: HashMap<String, usize> =
             states.variables.iter().enumerate().map(|(place, variable)| (variable.name.clone(), place)).collect();

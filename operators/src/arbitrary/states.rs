@@ -350,6 +350,33 @@ impl States {
         }
     }
 
+    /// Takes back keys that were elsewhere, as `put_back` does it: that does not change them.
+    pub(super) fn admit(&mut self, put_back: impl FnOnce(&mut Self) -> crate::Result<()>) -> crate::Result<()> {
+        let before = self.touched.len();
+        put_back(self)?;
+        for group in self.touched.split_off(before) {
+            self.kept[group as usize].changed = false;
+            self.settle(group, &mut Swept::default());
+        }
+        Ok(())
+    }
+
+    /// The same variables at the same time, and no key has anything.
+    pub(super) fn emptied(&self) -> States {
+        States { now: self.now, watermark: self.watermark, ..States::new(self.variables.clone()) }
+    }
+
+    /// The earliest timer of a key.
+    pub(super) fn timer_of(&self, group: u32) -> Option<i64> {
+        self.kept.get(group as usize)?.timers.first().copied()
+    }
+
+    /// When the first of a key's values expires; `i64::MAX` for never.
+    pub(super) fn expiry_of(&self, group: u32) -> i64 {
+        let cells = self.kept.get(group as usize).map_or(&[][..], |kept| &kept.cells);
+        cells.iter().map(Cell::first_expiry).min().unwrap_or(NEVER)
+    }
+
     /// The keys that hold something.
     pub(super) fn live_groups(&self) -> impl Iterator<Item = u32> {
         (0u32..).zip(&self.kept).filter(|(_, kept)| kept.live).map(|(group, _)| group)
@@ -425,6 +452,17 @@ impl Cell {
             Cell::List(values) => values.iter().map(Stored::size).sum(),
             Cell::Map(entries) => entries.iter().map(|(key, stored)| key.len() + stored.size()).sum(),
         }
+    }
+
+    /// When the first of its values expires.
+    fn first_expiry(&self) -> i64 {
+        let first = match self {
+            Cell::Empty => None,
+            Cell::Value(stored) => Some(stored.expires),
+            Cell::List(values) => values.iter().map(|stored| stored.expires).min(),
+            Cell::Map(entries) => entries.values().map(|stored| stored.expires).min(),
+        };
+        first.unwrap_or(NEVER)
     }
 
     /// Lets go of what has expired; how many bytes that was.

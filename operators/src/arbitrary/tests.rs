@@ -138,9 +138,22 @@ fn operator(time: TimeMode, now: &Arc<AtomicI64>, variables: Vec<Variable>) -> R
     Arbitrary::new(spec, Box::new(Program { made: Vec::new() }))
 }
 
-fn harness(pace: Pace, time: TimeMode, instances: usize, now: &Arc<AtomicI64>) -> Harness<Arbitrary> {
+/// `cold`: a budget of memory, beyond which keys leave it.
+fn harness(
+    pace: Pace,
+    time: TimeMode,
+    instances: usize,
+    cold: Option<usize>,
+    now: &Arc<AtomicI64>,
+) -> Harness<Arbitrary> {
     let now = Arc::clone(now);
-    Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || operator(time, &now, variables()))
+    Harness::new(pace, vec![Some(Route::Keys(vec![0]))], instances, move || {
+        let mut operator = operator(time, &now, variables())?;
+        if let Some(budget) = cold {
+            assert!(operator.goes_cold(Cold::in_memory(budget).in_pieces_of(2))?);
+        }
+        Ok(operator)
+    })
 }
 
 /// One key, as plainly as can be.
@@ -212,11 +225,12 @@ proptest! {
         eager: bool,
         chunk in 1usize..5,
         (instances, restart, later) in (1usize..4, 0usize..8, 1usize..4),
+        cold in prop_oneof![Just(None), Just(Some(0)), Just(Some(1500))],
     ) {
         let time = if event_time { TimeMode::EventTime } else { TimeMode::ProcessingTime };
         let pace = if eager { Pace::Eager } else { Pace::Epoch };
         let now = Arc::new(AtomicI64::new(0));
-        let mut operator = harness(pace, time, instances, &now);
+        let mut operator = harness(pace, time, instances, cold, &now);
         let mut oracle = Oracle::default();
         let mut watermark = None;
         for (epoch, (rows, rise, pass)) in epochs.into_iter().enumerate() {
@@ -251,7 +265,7 @@ proptest! {
 /// The state after two rows, as of one worker.
 fn saved() -> Vec<RecordBatch> {
     let now = Arc::new(AtomicI64::new(0));
-    let mut operator = harness(Pace::Epoch, TimeMode::ProcessingTime, 1, &now);
+    let mut operator = harness(Pace::Epoch, TimeMode::ProcessingTime, 1, None, &now);
     operator.push(0, batch(&[(1, 0, 0, 7), (1, 0, 4, 30), (2, 0, 2, 5)])).unwrap();
     operator.close().unwrap();
     operator.state().unwrap()
@@ -295,6 +309,24 @@ fn a_variable_that_is_no_longer_named_is_carried_along_until_it_is_deleted() {
 }
 
 #[test]
+fn what_is_deleted_by_name_goes_from_the_checkpoint_wherever_it_lies() {
+    for cold in [false, true] {
+        let variables = variables().into_iter().filter(|variable| variable.name != "map").collect();
+        let mut operator = operator(TimeMode::ProcessingTime, &Arc::new(AtomicI64::new(0)), variables).unwrap();
+        operator.spec.deleted = vec!["map".into()];
+        if cold {
+            assert!(operator.goes_cold(Cold::in_memory(0).in_pieces_of(2)).unwrap());
+        }
+        operator.restore(saved()).unwrap();
+        assert!(operator.tracks_changes());
+        let changes = vec![saved(), operator.changes().unwrap()];
+        let rows = |state: &[RecordBatch]| state.iter().map(RecordBatch::num_rows).sum::<usize>();
+        assert_eq!(rows(&snapshot::merged(changes).unwrap()), rows(&saved()) - 1, "in files: {cold}");
+        assert!(operator.changes().unwrap().is_empty());
+    }
+}
+
+#[test]
 fn initial_state_comes_before_the_first_rows_and_once() {
     let mut operator = operator(TimeMode::None, &Arc::new(AtomicI64::new(0)), variables()).unwrap();
     operator.spec.initial = Some(Initial { rows: batch(&[(1, 0, 0, 0), (2, 0, 0, 0)]), keys: vec![0] });
@@ -320,6 +352,24 @@ fn a_timer_in_processing_time_asks_to_be_woken() {
     out.take();
     operator.on_wake(&mut out).unwrap();
     assert_eq!((out.take().len(), operator.wake()), (1, None));
+}
+
+#[test]
+fn a_timer_of_a_key_that_has_left_memory_asks_to_be_woken_and_fires() {
+    let now = Arc::new(AtomicI64::new(10));
+    let mut operator = operator(TimeMode::ProcessingTime, &now, variables()).unwrap();
+    assert!(operator.goes_cold(Cold::in_memory(0)).unwrap());
+    let mut out = Output::new(Pace::Eager);
+    let rows: Vec<Row> = (0..1000).map(|key| (key, 0, 4, 25 + key)).collect();
+    operator.on_rows(0, Chunk::new(batch(&rows), 0, 0), &mut out).unwrap();
+    let metrics = operator.metrics();
+    assert_eq!((metrics.rows_total, metrics.wakes_at), (1000, Some(25_000)));
+    assert!(metrics.cold_rows >= 500, "only {} left", metrics.cold_rows);
+    now.store(25 + 999, Ordering::Relaxed);
+    out.take();
+    operator.on_wake(&mut out).unwrap();
+    let fired: usize = out.take().into_iter().filter_map(Chunk::into_rows).map(|rows| rows.num_rows()).sum();
+    assert_eq!((fired, operator.metrics().rows_total), (1000, 0));
 }
 
 #[test]

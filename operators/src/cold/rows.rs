@@ -200,6 +200,20 @@ impl ColdRows {
         }
     }
 
+    /// When the first of the rows of a bucket is due; none if none ever is.
+    pub fn first_due(&mut self, bucket: i64) -> Result<Option<i64>> {
+        if self.is_empty() || !self.is_timed {
+            return Ok(None);
+        }
+        let from = [&[DUE], ordered(bucket).as_slice()].concat();
+        let mut first = None;
+        self.store.walk(&from, &after_all(&from), &mut |key, _| {
+            first = Some(unordered(&key[9..]));
+            false
+        })?;
+        Ok(first)
+    }
+
     fn due(&mut self, bucket: i64, until: i64) -> Result<Ids> {
         let (piece, mut ids) = (self.piece, Ids::default());
         if self.is_empty() || !self.is_timed {

@@ -4,14 +4,15 @@
 //! goes through it a file at a time. What always holds: nothing changes until the result is durable; a fold that fails or is cut off
 //! leaves a chain that is complete without it.
 
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use thalweg_operators::snapshot::coalesced;
 
 use super::{StateChain, StateFile, StateFiles, codec, lost};
 use crate::Result;
+use crate::threads::{self, JoinHandle};
 
 /// A fold under way.
 pub(super) struct Fold {
@@ -40,7 +41,7 @@ impl Fold {
             // Who asked may have ended meanwhile.
             let _ = sender.send(whole(&files, &chain, target, part));
         };
-        let thread = std::thread::Builder::new().name("thalweg-fold".into()).spawn(body)?;
+        let thread = threads::spawn("thalweg-fold", body)?;
         Ok(Fold { operator: operator.to_owned(), from, result, thread: Some(thread) })
     }
 
@@ -51,11 +52,10 @@ impl Fold {
 
     /// The result, once there is one; `wait`: as long as it takes.
     pub(super) fn result(&self, wait: bool) -> Option<Result<Vec<StateFile>>> {
-        let result = if wait { self.result.recv().map_err(TryRecvError::from) } else { self.result.try_recv() };
-        match result {
+        match threads::receive(&self.result, (!wait).then_some(Duration::ZERO)) {
             Ok(result) => Some(result),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(lost())),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(lost())),
         }
     }
 

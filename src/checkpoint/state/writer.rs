@@ -9,7 +9,6 @@
 //! [`Rules::max_changes`] files of changes for long, and they do not outweigh the snapshot by much.
 
 use std::collections::{BTreeMap, HashMap};
-use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -17,6 +16,7 @@ use thalweg_operators::snapshot::{coalesced, merged};
 
 use super::fold::Fold;
 use super::{EpochState, OperatorState, StateFile, StateFiles, StateRef, codec, lost};
+use crate::threads::{self, JoinHandle};
 use crate::{Error, Result};
 
 /// Up to this size a state is put together at once instead of beside the flow, and changes may outweigh the snapshot.
@@ -75,14 +75,14 @@ impl StateWriter {
         let chains = from.map(|from| from.chains.clone()).unwrap_or_default();
         let mut chains = Chains { files, names, rules, chains, fold: None };
         let body = move || {
-            for Job { epoch, state, done } in queue {
+            while let Ok(Job { epoch, state, done }) = threads::receive(&queue, None) {
                 if sender.send(chains.write(epoch, state)).is_err() {
                     return;
                 }
                 done();
             }
         };
-        let thread = std::thread::Builder::new().name("thalweg-state".into()).spawn(body)?;
+        let thread = threads::spawn("thalweg-state", body)?;
         Ok(StateWriter { jobs: Some(jobs), results, thread: Some(thread) })
     }
 
@@ -93,7 +93,7 @@ impl StateWriter {
     /// If the thread is gone.
     pub(crate) fn begin(&self, epoch: u64, state: EpochState, done: impl FnOnce() + Send + 'static) -> Result<()> {
         let job = Job { epoch, state, done: Box::new(done) };
-        self.jobs.as_ref().ok_or_else(lost)?.send(job).map_err(|_| lost())
+        threads::send(self.jobs.as_ref().ok_or_else(lost)?, job, None).map_err(|_| lost())
     }
 
     /// Whether the oldest epoch that was begun is durable (or has failed).
@@ -106,7 +106,7 @@ impl StateWriter {
     /// # Errors
     /// What can't be written.
     pub(crate) fn finish(&self) -> Result<StateRef> {
-        self.results.recv().map_err(|_| lost())?
+        threads::receive(&self.results, None).map_err(|_| lost())?
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! In: a cluster, how many records, a rate. Out: two tables. *Throughput*: JSON records that a query parses and filters (nine in ten
 //! pass) next to a loop that copies all of them; seconds of CPU are those of this process, with the client's threads and
-//! without the broker. *Latency*: records sent at fixed times, from when each was due until the copy is read back.
+//! without the broker. *Latency*: records sent at fixed times, from when each was due until the copy is read back; beside it the
+//! *pulse*, single records that a client sends to itself through the same cluster in the same seconds.
 //!
 //! ```text
 //!  sender ──► topic ──► consumer, producer (a loop)        ──► topic ──► reader: answers
@@ -10,10 +11,12 @@
 //! ```
 
 mod cluster;
+mod pulse;
 
 use std::time::Duration;
 
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde_json::json;
 use thalweg::clock::{SharedClock, SystemClock};
 use thalweg::query::DataStreamWriter;
@@ -21,6 +24,7 @@ use thalweg::session::Session;
 use thalweg::{Error, Result};
 
 use self::cluster::Cluster;
+use self::pulse::Pulse;
 use super::latency::answers::Answers;
 use super::latency::sender::{Schedule, Sender};
 use super::measure::{self, Cost, Driver};
@@ -155,14 +159,14 @@ fn latencies(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> 
     let mut rows = Vec::new();
     let (input, output) = (cluster.topic(1)?, cluster.topic(1)?);
     let echo = input.echo_to(&output)?;
-    rows.push(latency_row("librdkafka echo", arguments.rate, &answers(schedule, &input, &output)?));
+    rows.push(latency_row("librdkafka echo", arguments.rate, &answers(schedule, cluster, &input, &output)?));
     echo.stop()?;
     for driver in Driver::ALL {
         let (input, output) = (cluster.topic(1)?, cluster.topic(1)?);
         let trigger = driver.trigger(&arguments.interval)?;
         let running =
             query(arguments, cluster, &input.name, &output.name, "length(value) > 0")?.trigger(trigger).start()?;
-        let answers = answers(schedule, &input, &output)?;
+        let answers = answers(schedule, cluster, &input, &output)?;
         running.stop()?;
         running.exception().map_or(Ok(()), Err)?;
         rows.push(latency_row(driver.name(), arguments.rate, &answers));
@@ -170,7 +174,7 @@ fn latencies(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> 
     Ok(rows)
 }
 
-fn latency_row(engine: &str, rate: u64, answers: &Answers) -> Row {
+fn latency_row(engine: &str, rate: u64, (answers, pulse): &(Answers, Histogram<u64>)) -> Row {
     row([
         ("engine", json!(engine)),
         ("rate", json!(rate)),
@@ -181,11 +185,27 @@ fn latency_row(engine: &str, rate: u64, answers: &Answers) -> Row {
         ("sent_per_s", json!(answers.sent_per_second())),
         ("due", json!(answers.due())),
         ("answered", json!(answers.answered())),
+        ("pulse_p50_us", json!(pulse.value_at_quantile(0.5))),
+        ("pulse_p99_us", json!(pulse.value_at_quantile(0.99))),
+        ("pulse_max_us", json!(pulse.max())),
     ])
 }
 
+/// Sends numbers at their times and reads them back; also how the cluster fared meanwhile.
+fn answers(
+    schedule: Schedule,
+    cluster: &Cluster,
+    input: &cluster::Topic,
+    output: &cluster::Topic,
+) -> Result<(Answers, Histogram<u64>)> {
+    let pulse = Pulse::start(cluster)?;
+    let answers = numbers_back(schedule, input, output);
+    let pulse = pulse.stop()?;
+    Ok((answers?, pulse))
+}
+
 /// Sends numbers at their times and reads them back.
-fn answers(schedule: Schedule, input: &cluster::Topic, output: &cluster::Topic) -> Result<Answers> {
+fn numbers_back(schedule: Schedule, input: &cluster::Topic, output: &cluster::Topic) -> Result<Answers> {
     let (sending, reading) = (input.producer()?, output.consumer()?);
     let clock: SharedClock = SystemClock::shared();
     let start = clock.nanos() + LEAD;

@@ -8,10 +8,9 @@
 //! ```
 //!
 //! Behind the seed are: the input, the disk ([`crate::store::simulated`]), the clock ([`StepClock`], which moves whenever it is
-//! read), where batches end, and what the disk does at which operation. Not behind it: the order in which threads run. A
-//! query with one worker still has a driver, a worker and perhaps readers; with several workers rows meet in any order.
-//! Neither may change a result, so a divergence shows whenever it is there, but a seed that failed may have to be repeated to
-//! fail again: `THALWEG_SEED=n` plays one seed `THALWEG_SEEDS` times.
+//! read), where batches end, what the disk does at which operation, and which thread runs when ([`crate::threads::turns`]): driver,
+//! workers, readers, writers of state take turns. So a seed that failed fails again, with the same turns: `THALWEG_SEED=n` plays
+//! that one. Not behind it: tables of hashes, which list their rows in another order in each process.
 //!
 //! `THALWEG_SEEDS` says how many seeds are played (200; 5,000 in a step of CI), beginning with 1.
 
@@ -33,6 +32,7 @@ use crate::clock::Clock;
 use crate::prelude::*;
 use crate::query::DataStreamWriter;
 use crate::store::simulated::{Fault, SimulatedDisk, Spot, Step, Trouble};
+use crate::threads::turns::{self, Trace};
 
 pub(crate) use self::sink::Simulated as SimulatedSink;
 pub(crate) use self::source::Simulated as SimulatedSource;
@@ -42,7 +42,7 @@ pub(crate) const NAME: &str = "simulated";
 
 /// So many seeds have a query, an input and a batch answer in common.
 const SHARED: u64 = 4;
-/// Seeds that are played at the same time. Half of their time they wait for each other's threads.
+/// Seeds that are played at the same time.
 const THREADS: u64 = 4;
 /// A query that takes so long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -146,15 +146,21 @@ struct Trial<'a> {
 }
 
 /// What a seed's runs met.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Met {
     runs: u64,
+    /// Turns of threads, and a hash of which they were and of what they did to the disk; the same whenever the same seeds are played.
+    turns: u64,
+    trace: u64,
     faults: BTreeMap<String, u64>,
 }
 
 impl Met {
     fn add(&mut self, other: Met) {
         self.runs += other.runs;
+        self.turns += other.turns;
+        // Whichever seed ends first.
+        self.trace = self.trace.wrapping_add(other.trace);
         other.faults.into_iter().for_each(|(fault, count)| *self.faults.entry(fault).or_default() += count);
     }
 }
@@ -180,10 +186,11 @@ fn fault(random: &mut Random) -> Fault {
 }
 
 impl<'a> Trial<'a> {
-    fn new(scene: &'a Scene, seed: u64, repetition: u64) -> Self {
+    /// `of` tells plays of one seed apart that run at the same time.
+    fn new(scene: &'a Scene, seed: u64, of: &str) -> Self {
         let mut random = Random::new(seed);
         let output = random.one_of(scene.query.outputs);
-        let name = format!("{seed}-{repetition}");
+        let name = format!("{seed}-{of}");
         // Batches take partitions in one order of time, continuous readers don't: what one left may be late for the other.
         let may_change = !scene.query.timed || scene.partitions == [1, 1];
         let one = random.one_of(&[Driver::MicroBatch, Driver::Continuous]);
@@ -201,7 +208,14 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// The story of a divergence.
-    fn play(mut self) -> Result<Met, String> {
+    fn play(self) -> Result<Met, String> {
+        let (game, disk) = (turns::begin(self.seed), self.disk.clone());
+        let met = self.play_in_turns()?;
+        let Trace { turns, hash: order } = game.end();
+        Ok(Met { turns, trace: hash((order, disk.trace())), ..met })
+    }
+
+    fn play_in_turns(mut self) -> Result<Met, String> {
         let mut met = Met::default();
         let faults = 1 + self.random.below(3);
         let _ =
@@ -320,7 +334,7 @@ fn drive(writer: DataStreamWriter, driver: Driver) -> Result<()> {
 }
 
 /// Plays the seeds of a scene.
-fn play_scene(number: u64, seeds: impl Iterator<Item = (u64, u64)>) -> (Met, Vec<String>) {
+fn play_scene(number: u64, seeds: impl Iterator<Item = u64>) -> (Met, Vec<String>) {
     let (mut met, mut divergences) = (Met::default(), Vec::new());
     let scene = match Scene::new(number) {
         Ok(scene) => scene,
@@ -330,8 +344,8 @@ fn play_scene(number: u64, seeds: impl Iterator<Item = (u64, u64)>) -> (Met, Vec
             return (met, vec![divergence]);
         }
     };
-    for (seed, repetition) in seeds {
-        match Trial::new(&scene, seed, repetition).play() {
+    for seed in seeds {
+        match Trial::new(&scene, seed, "once").play() {
             Ok(more) => met.add(more),
             Err(divergence) => {
                 println!("{divergence}\n");
@@ -349,17 +363,17 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn all_seeds_give_the_batch_answer() {
     let one = number("THALWEG_SEED");
-    let seeds = number("THALWEG_SEEDS").unwrap_or(if one.is_some() { 1 } else { 200 });
+    let seeds = if one.is_some() { 1 } else { number("THALWEG_SEEDS").unwrap_or(200) };
     let next = AtomicU64::new(0);
     let found = Mutex::new((Met::default(), Vec::new()));
     let work = || loop {
         let scene = next.fetch_add(1, Ordering::Relaxed);
         let of_scene = |n: &u64| (1..=seeds).contains(n);
         let (met, divergences) = match one {
-            Some(_) if scene >= THREADS => return,
-            Some(seed) => play_scene(seed / SHARED, (scene..seeds).step_by(THREADS as usize).map(|n| (seed, n))),
+            Some(_) if scene > 0 => return,
+            Some(seed) => play_scene(seed / SHARED, std::iter::once(seed)),
             None if scene * SHARED > seeds => return,
-            None => play_scene(scene, (scene * SHARED..(scene + 1) * SHARED).filter(of_scene).map(|seed| (seed, 0))),
+            None => play_scene(scene, (scene * SHARED..(scene + 1) * SHARED).filter(of_scene)),
         };
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.0.add(met);
@@ -367,7 +381,18 @@ fn all_seeds_give_the_batch_answer() {
     };
     std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
     let (met, divergences) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{seeds} seeds, {} runs, {:?}: {} divergences", met.runs, met.faults, divergences.len());
+    let Met { runs, turns, trace, faults } = met;
+    println!("{seeds} seeds, {runs} runs, {turns} turns ({trace:016x}), {faults:?}: {} divergences", divergences.len());
     assert!(divergences.is_empty(), "{} divergences, printed above", divergences.len());
-    assert!(one.is_some() || met.faults.len() == 4, "not all kinds of faults happened: {:?}", met.faults);
+    assert!(one.is_some() || faults.len() == 4, "not all kinds of faults happened: {faults:?}");
+}
+
+#[test]
+fn a_seed_replays_a_run() {
+    let play = |seed: u64| {
+        let scene = Scene::new(seed / SHARED).unwrap();
+        Trial::new(&scene, seed, "again").play().unwrap()
+    };
+    let all: Vec<Met> = (1..=24).map(play).collect();
+    assert_eq!(all, (1..=24).map(play).collect::<Vec<_>>());
 }

@@ -19,7 +19,7 @@ use crate::options::{OptionSpec, option};
 use crate::sources::{
     Limit, Offset, Read, Reader, Source, SourceContext, SourceProvider, SourceSpec, whole_number, wrong_offset,
 };
-use crate::{Error, Result, types};
+use crate::{Error, Result, threads, types};
 
 /// Event time of the first row, in microseconds.
 pub(super) const BEGIN: i64 = 1_704_067_200_000_000;
@@ -59,7 +59,7 @@ impl Input {
             places[part].push(place);
         }
         for (part, places) in parts.iter_mut().zip(&mut places) {
-            part.push((format!("closing {name}"), BEGIN + 1_800_000_000, 0));
+            part.push((format!("closing {content:x}"), BEGIN + 1_800_000_000, 0));
             places.push(rows);
         }
         let partitions = parts.iter().map(|rows| table(rows)).collect();
@@ -213,7 +213,7 @@ impl Reader for Part {
         let rests = self.to.is_none() && !self.rested && chance.is_multiple_of(3);
         if self.at >= end || rests {
             self.rested = true;
-            std::thread::park_timeout(Duration::from_micros(500));
+            threads::rest(Duration::from_micros(500));
             return Ok(Read::Idle);
         }
         self.rested = false;
