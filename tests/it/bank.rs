@@ -108,7 +108,8 @@ fn check(sql: &'static str) {
         }
         .unwrap();
         println!("{workers} workers: {} different tables", epochs.len());
-        for table in epochs.iter().filter(|table| !table.is_empty()) {
+        // An epoch that closes before the first transfer has no total.
+        for table in epochs.iter().skip_while(|table| table.is_empty() || table[0].starts_with("[null,null,")) {
             let row: Value = serde_json::from_str(&table[0]).unwrap();
             assert_eq!((table.len(), &row[0]), (1, &json!(0)), "money came from nowhere: {table:?}");
         }

@@ -171,6 +171,9 @@ impl Arbitrary {
             let columns = snapshot::columns(&piece)?;
             self.warm(&columns[..columns.len().min(self.spec.keys.len())], piece.num_rows())?;
             persist::load(&piece, &mut self.states, &mut self.keys, &self.spec.deleted, self.spec.time)?;
+            if !self.spec.deleted.is_empty() {
+                self.note_gone(&self.states.empty_groups())?;
+            }
             self.sweep()?;
             self.relieve(piece.num_rows())?;
         }

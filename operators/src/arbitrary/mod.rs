@@ -219,13 +219,21 @@ impl Arbitrary {
 
     fn sweep(&mut self) -> Result<()> {
         let swept = self.states.sweep();
-        if self.marks.tracks() && !swept.emptied.is_empty() {
-            self.gone.push(persist::gone(&swept.emptied, &self.keys, self.key_schema.fields())?);
+        if self.marks.tracks() {
+            self.note_gone(&swept.emptied)?;
         }
         self.marks.note(swept.held, DIRTY);
         self.metrics.rows_updated += swept.updated;
         self.metrics.rows_removed += swept.removed;
         self.keys.remove(&swept.gone);
+        Ok(())
+    }
+
+    /// A checkpoint may have these keys, which have nothing any more.
+    fn note_gone(&mut self, groups: &[u32]) -> Result<()> {
+        if !groups.is_empty() {
+            self.gone.push(persist::gone(groups, &self.keys, self.key_schema.fields())?);
+        }
         Ok(())
     }
 

@@ -311,7 +311,7 @@ impl States {
         let kept = &mut self.kept[group as usize];
         kept.touched = false;
         let changed = std::mem::take(&mut kept.changed);
-        let holds = !kept.timers.is_empty() || kept.cells.iter().any(|cell| !matches!(cell, Cell::Empty));
+        let holds = kept.holds();
         match (std::mem::replace(&mut kept.live, holds), holds) {
             (false, true) => self.live += 1,
             (true, false) => {
@@ -348,6 +348,11 @@ impl States {
             (Layout::Map, other, key) => *other = Cell::Map(BTreeMap::from([(key.unwrap_or_default(), stored)])),
             (Layout::Value, other, _) => *other = Cell::Value(stored),
         }
+    }
+
+    /// The keys entered in this round that have nothing.
+    pub(super) fn empty_groups(&self) -> Vec<u32> {
+        self.touched.iter().copied().filter(|group| !self.kept[*group as usize].holds()).collect()
     }
 
     /// Takes back keys that were elsewhere, as `put_back` does it: that does not change them.
@@ -435,6 +440,13 @@ impl States {
         if expires != NEVER {
             self.expiry.extend([(expires.saturating_mul(1000), self.current)]);
         }
+    }
+}
+
+impl Kept {
+    /// Whether there is anything.
+    fn holds(&self) -> bool {
+        !self.timers.is_empty() || self.cells.iter().any(|cell| !matches!(cell, Cell::Empty))
     }
 }
 
