@@ -226,4 +226,9 @@ impl Reader for Part {
     fn offset(&self) -> Offset {
         json!(self.at)
     }
+
+    /// Who waits for all there is does not mind that it rests.
+    fn behind(&self) -> bool {
+        self.at < self.input.end(self.part)
+    }
 }
