@@ -60,7 +60,8 @@ fn beat(topic: &Topic, stop: &AtomicBool) -> Result<Histogram<u64>> {
         }
         // The first one also pays for the connections.
         if number > 0 {
-            times.saturating_record((passed() / 1000).max(1));
+            // It grows as needed, and refuses nothing from 1 on.
+            let _ = times.record((passed() / 1000).max(1));
         }
         std::thread::park_timeout(REST);
     }
