@@ -65,6 +65,10 @@ pub(in super::super) struct KafkaArguments {
     /// Seconds before that which are not counted.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
     warm: u64,
+    /// Let the echo run in the same seconds as each query, at the same rate, instead of before them: what holds up the brokers then
+    /// holds up both.
+    #[arg(long)]
+    beside: bool,
     /// Between checkpoints of the continuous driver.
     #[arg(long, default_value = "1 second")]
     interval: String,
@@ -85,7 +89,8 @@ pub(super) fn run(arguments: &KafkaArguments) -> Result<()> {
         report::show("kafka throughput", &throughput(arguments, &cluster)?, arguments.json)?;
     }
     if arguments.rate > 0 {
-        report::show("kafka latency", &latencies(arguments, &cluster)?, arguments.json)?;
+        let rows = if arguments.beside { beside(arguments, &cluster)? } else { latencies(arguments, &cluster)? };
+        report::show("kafka latency", &rows, arguments.json)?;
     }
     Ok(())
 }
@@ -170,6 +175,34 @@ fn latencies(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> 
         running.stop()?;
         running.exception().map_or(Ok(()), Err)?;
         rows.push(latency_row(driver.name(), arguments.rate, &answers));
+    }
+    Ok(rows)
+}
+
+/// Each driver with an echo in the same seconds.
+fn beside(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> {
+    let schedule = Schedule::new(arguments.rate, arguments.warm, arguments.seconds);
+    let mut rows = Vec::new();
+    for driver in Driver::ALL {
+        let (input, output) = (cluster.topic(1)?, cluster.topic(1)?);
+        let (own_input, own_output) = (cluster.topic(1)?, cluster.topic(1)?);
+        let echo = own_input.echo_to(&own_output)?;
+        let trigger = driver.trigger(&arguments.interval)?;
+        let running =
+            query(arguments, cluster, &input.name, &output.name, "length(value) > 0")?.trigger(trigger).start()?;
+        let pulse = Pulse::start(cluster)?;
+        let (echoed, answered) = std::thread::scope(|scope| {
+            let echoed = scope.spawn(|| numbers_back(schedule, &own_input, &own_output));
+            let answered = numbers_back(schedule, &input, &output);
+            (echoed.join().map_err(|_| Error::internal("the echo's reader panicked")), answered)
+        });
+        let pulse = pulse.stop()?;
+        echo.stop()?;
+        running.stop()?;
+        running.exception().map_or(Ok(()), Err)?;
+        let name = format!("librdkafka echo beside {}", driver.name());
+        rows.push(latency_row(&name, arguments.rate, &(echoed??, pulse.clone())));
+        rows.push(latency_row(driver.name(), arguments.rate, &(answered?, pulse)));
     }
     Ok(rows)
 }
