@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, PoisonError};
 
 use arrow::array::{Array, TimestampMicrosecondArray};
-use arrow::compute::{max, min, sum};
+use arrow::compute::{max, min};
 use timely::scheduling::SyncActivator;
 
 use super::watermark_for;
@@ -203,8 +203,7 @@ impl EventClock {
         self.greatest.fetch_max(largest, Ordering::AcqRel);
         self.seen.max.fetch_max(largest, Ordering::AcqRel);
         self.seen.min.fetch_min(smallest, Ordering::AcqRel);
-        let millis = times.unary::<_, arrow::datatypes::Int64Type>(|micros| micros.div_euclid(1000));
-        self.seen.sum.fetch_add(sum(&millis)?, Ordering::AcqRel);
+        self.seen.sum.fetch_add(sum_of_millis(times), Ordering::AcqRel);
         let rows = times.len() - times.null_count();
         self.seen.count.fetch_add(rows as i64, Ordering::AcqRel);
         self.note_delays(times, rows, smallest, before);
@@ -240,16 +239,19 @@ impl EventClock {
         }
     }
 
-    /// Rows that come in order cost one addition a chunk.
+    /// Costs what others see once a chunk.
     fn note_delays(&self, times: &TimestampMicrosecondArray, rows: usize, smallest: i64, before: i64) {
-        let mut in_order = rows as u64;
+        let mut counts = [0; CLASSES];
+        counts[0] = rows as u64;
         if smallest < before {
             for time in times.iter().flatten().filter(|time| *time < before) {
-                self.delays[class(before.saturating_sub(time))].fetch_add(1, Ordering::Relaxed);
-                in_order -= 1;
+                counts[class(before.saturating_sub(time))] += 1;
+                counts[0] -= 1;
             }
         }
-        self.delays[0].fetch_add(in_order, Ordering::Relaxed);
+        for (delay, count) in self.delays.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            delay.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     fn delay_for_99_percent(&self) -> Option<u64> {
@@ -309,6 +311,16 @@ impl EventClock {
 fn together<'a>(partitions: impl Iterator<Item = &'a Stand> + Clone, delay: i64) -> i64 {
     let active = partitions.clone().filter(|stand| !stand.is_idle()).map(Stand::max).min();
     watermark_for(active.or_else(|| partitions.map(Stand::max).max()).unwrap_or(i64::MIN), delay)
+}
+
+/// Whole milliseconds, summed.
+fn sum_of_millis(times: &TimestampMicrosecondArray) -> i64 {
+    let millis = |micros: &i64| micros.div_euclid(1000);
+    let add = |sum: i64, millis: i64| sum.wrapping_add(millis);
+    match times.null_count() {
+        0 => times.values().iter().map(millis).fold(0, add),
+        _ => times.iter().flatten().map(|micros| millis(&micros)).fold(0, add),
+    }
 }
 
 /// The class of a delay in microseconds; class 0 is no delay.

@@ -33,6 +33,8 @@ pub(crate) struct Record {
     positions: Vec<usize>,
     /// How many fields a record must have; none if it does not matter.
     expected: Option<usize>,
+    /// So many of the first fields are looked at.
+    wanted: usize,
     /// Nothing of a record is wanted but that it is there.
     only_count: bool,
     fields: Vec<Field>,
@@ -50,9 +52,11 @@ impl Record {
         let positions: Vec<usize> = wanted.map(|at| data.partition_point(|other| other < at)).collect();
         let prunes = prunes_columns(context, options)?;
         let only_some = prunes && positions.len() < data.len();
+        let last = positions.iter().max().map_or(0, |last| last + 1);
         Ok(Record {
             only_count: prunes && positions.is_empty(),
             expected: if only_some { None } else { Some(data.len()) },
+            wanted: if only_some { last } else { usize::MAX },
             positions,
             rows,
             fields: Vec::new(),
@@ -77,7 +81,8 @@ impl Record {
 
     /// Splits and appends one record; `None` if the text holds none.
     pub(crate) fn append_text(&mut self, text: &[u8], options: &ReadOptions) -> Result<Option<bool>, Unreadable> {
-        let found = Fields::new(text, &options.syntax, &mut self.buffer).next_record(&mut self.fields)?;
+        let mut fields = Fields::new(text, &options.syntax, &mut self.buffer).wanting(self.wanted);
+        let found = fields.next_record(&mut self.fields)?;
         Ok(found.map(|_| self.append(text, options)))
     }
 }

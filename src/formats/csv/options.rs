@@ -79,6 +79,8 @@ pub(crate) struct Syntax {
     pub(crate) max_field: usize,
     /// Line ends separate records (`multiLine`); otherwise the whole text is one record.
     pub(crate) line_ends: bool,
+    /// The delimiter, if texts without quotes are cut at this byte and nothing else happens to them.
+    pub(crate) plain: Option<u8>,
 }
 
 impl Syntax {
@@ -90,8 +92,10 @@ impl Syntax {
         let (quote, escape) = (character(options, "quote", Some(b'"'))?, character(options, "escape", Some(b'\\'))?);
         let default_escape_escape = escape.filter(|escape| Some(*escape) != quote);
         let max_field = options.number::<i64>("maxCharsPerColumn")?.unwrap_or(-1);
-        Ok(Syntax {
-            delimiter: delimiter(options)?.into_bytes().into(),
+        let delimiter: Box<[u8]> = delimiter(options)?.into_bytes().into();
+        let mut syntax = Syntax {
+            plain: delimiter.first().copied().filter(|_| delimiter.len() == 1),
+            delimiter,
             quote,
             escape,
             escape_escape: character(options, "charToEscapeQuoteEscaping", default_escape_escape)?,
@@ -102,7 +106,11 @@ impl Syntax {
             max_columns: options.number("maxColumns")?.unwrap_or(20480),
             max_field: usize::try_from(max_field).unwrap_or(usize::MAX),
             line_ends: options.flag("multiLine", false)?,
-        })
+        };
+        if syntax.line_ends || syntax.trim_leading || syntax.trim_trailing {
+            syntax.plain = None;
+        }
+        Ok(syntax)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Dates, timestamps and intervals made of numbers, and the numbers behind them.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type,
@@ -230,9 +232,12 @@ fn timestamp_of(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<Exp
 }
 
 fn times_unit(name: &'static str, unit: i64) -> Kernel {
-    unary::<Int64Type, Micros>(name, types::timestamp(), move |number| {
-        number.checked_mul(unit).map(Some).ok_or_else(|| super::overflow(name))
+    let micros = move |number: i64| number.checked_mul(unit).ok_or_else(|| super::overflow(name));
+    Kernel::arrays(name, types::timestamp(), move |args| {
+        let times = primitive::<Int64Type>(args, 0)?.try_unary::<_, Micros, Error>(micros)?;
+        Ok(Arc::new(times.with_data_type(types::timestamp())))
     })
+    .fallible()
 }
 
 /// Whole seconds, decimals of up to six digits, or doubles, of which NaN and infinity are null.
