@@ -20,7 +20,7 @@ pub(super) struct ColdKeys {
     rows: ColdRows,
     /// Keys that came back since the size of what is in memory was last looked at.
     back: usize,
-    /// The earliest timer of the keys there.
+    /// The earliest timer of the keys there, in processing time.
     pub first_timer: Option<i64>,
 }
 
@@ -64,10 +64,7 @@ impl Arbitrary {
 
     /// Adds keys that are not here.
     fn admit(&mut self, part: &Part) -> Result<()> {
-        let mut groups = Vec::new();
-        self.keys.lookup_or_insert(&part.keys, part.len(), &mut groups)?;
-        let packed = part.values.first().ok_or_else(persist::foreign)?;
-        self.states.admit(|states| persist::unpack(packed, &groups, states))?;
+        let groups = put_back(part, &mut self.keys, &mut self.states)?;
         groups.iter().zip(&part.marks).for_each(|(group, mark)| self.marks.put_back(*group, *mark));
         self.cold.iter_mut().for_each(|cold| cold.back += part.len());
         Ok(())
@@ -84,8 +81,11 @@ impl Arbitrary {
         if looks && self.cold.as_ref().is_some_and(|cold| cold.rows.is_exceeded(self.size_bytes())) {
             self.send_half()?;
         }
-        let Some(cold) = &mut self.cold else { return Ok(()) };
-        cold.first_timer = cold.rows.first_due(TIMED)?;
+        // Only these timers wake anybody.
+        let wakes = self.spec.time == TimeMode::ProcessingTime;
+        if let Some(cold) = self.cold.as_mut().filter(|_| wakes) {
+            cold.first_timer = cold.rows.first_due(TIMED)?;
+        }
         Ok(())
     }
 
@@ -138,10 +138,7 @@ impl Arbitrary {
     fn saved(&self, part: &Part) -> Result<Vec<RecordBatch>> {
         let fields = self.key_schema.fields();
         let (mut keys, mut states) = (KeyTable::new(fields)?, self.states.emptied());
-        let mut groups = Vec::new();
-        keys.lookup_or_insert(&part.keys, part.len(), &mut groups)?;
-        let packed = part.values.first().ok_or_else(persist::foreign)?;
-        states.admit(|states| persist::unpack(packed, &groups, states))?;
+        let groups = put_back(part, &mut keys, &mut states)?;
         persist::save(&states, groups.into_iter(), &keys, fields, self.spec.time)
     }
 
@@ -183,4 +180,13 @@ impl Arbitrary {
     pub(super) fn report_cold(&self, metrics: &mut StateMetrics) {
         self.cold.iter().for_each(|cold| cold.rows.report(metrics));
     }
+}
+
+/// Adds keys that are not there; their ids, in their order.
+fn put_back(part: &Part, keys: &mut KeyTable, states: &mut States) -> Result<Vec<u32>> {
+    let mut groups = Vec::new();
+    keys.lookup_or_insert(&part.keys, part.len(), &mut groups)?;
+    let packed = part.values.first().ok_or_else(persist::foreign)?;
+    states.admit(|states| persist::unpack(packed, &groups, states))?;
+    Ok(groups)
 }

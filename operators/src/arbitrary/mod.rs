@@ -174,11 +174,11 @@ impl Arbitrary {
     }
 
     fn calls(&mut self, batches: &[RecordBatch], keys: &[usize], initial: bool) -> Result<()> {
-        for batch in batches {
-            let columns: Vec<ArrayRef> = keys.iter().map(|key| batch.column(*key).clone()).collect();
-            self.warm(&columns, batch.num_rows())?;
+        let columns: Vec<Vec<ArrayRef>> = batches.iter().map(|batch| key_columns(batch, keys)).collect();
+        for (batch, columns) in batches.iter().zip(&columns) {
+            self.warm(columns, batch.num_rows())?;
         }
-        let sorted = Sorted::new(batches, keys, &mut self.keys)?;
+        let sorted = Sorted::new(batches, &columns, &mut self.keys)?;
         let mut start = 0;
         for calls in sorted.calls().chunks(MAX_ROWS) {
             let keys = self.key_rows(calls.iter().map(|call| call.group))?;
@@ -266,6 +266,10 @@ fn check_emitted(rows: &RecordBatch, event_time: usize, watermark: i64) -> Resul
     }
 }
 
+fn key_columns(rows: &RecordBatch, keys: &[usize]) -> Vec<ArrayRef> {
+    keys.iter().map(|key| rows.column(*key).clone()).collect()
+}
+
 /// Rows of several batches in the order of their keys.
 struct Sorted<'a> {
     batches: Vec<&'a RecordBatch>,
@@ -274,12 +278,12 @@ struct Sorted<'a> {
 }
 
 impl<'a> Sorted<'a> {
-    fn new(batches: &'a [RecordBatch], keys: &[usize], table: &mut KeyTable) -> Result<Self> {
+    /// `keys`: the key columns of each batch.
+    fn new(batches: &'a [RecordBatch], keys: &[Vec<ArrayRef>], table: &mut KeyTable) -> Result<Self> {
         let mut places = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
         let mut groups = Vec::new();
-        for (number, batch) in batches.iter().enumerate() {
-            let columns: Vec<ArrayRef> = keys.iter().map(|key| batch.column(*key).clone()).collect();
-            table.lookup_or_insert(&columns, batch.num_rows(), &mut groups)?;
+        for (number, (batch, columns)) in batches.iter().zip(keys).enumerate() {
+            table.lookup_or_insert(columns, batch.num_rows(), &mut groups)?;
             places.extend(groups.iter().enumerate().map(|(row, group)| (*group, number, row)));
         }
         // Rows of a key stay in the order in which they came.

@@ -10,6 +10,7 @@
 //!  sender ──► topic ──► source → filter → sink (the query) ──► topic ──► reader: answers
 //! ```
 
+mod background;
 mod cluster;
 mod pulse;
 
@@ -19,12 +20,11 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::json;
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::query::DataStreamWriter;
+use thalweg::query::{DataStreamWriter, StreamingQuery};
 use thalweg::session::Session;
 use thalweg::{Error, Result};
 
 use self::cluster::Cluster;
-use self::pulse::Pulse;
 use super::latency::answers::Answers;
 use super::latency::sender::{Schedule, Sender};
 use super::measure::{self, Cost, Driver};
@@ -168,15 +168,30 @@ fn latencies(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> 
     echo.stop()?;
     for driver in Driver::ALL {
         let (input, output) = (cluster.topic(1)?, cluster.topic(1)?);
-        let trigger = driver.trigger(&arguments.interval)?;
-        let running =
-            query(arguments, cluster, &input.name, &output.name, "length(value) > 0")?.trigger(trigger).start()?;
+        let running = start(arguments, cluster, driver, &input, &output)?;
         let answers = answers(schedule, cluster, &input, &output)?;
-        running.stop()?;
-        running.exception().map_or(Ok(()), Err)?;
+        stop(&running)?;
         rows.push(latency_row(driver.name(), arguments.rate, &answers));
     }
     Ok(rows)
+}
+
+/// The query of the latency runs: all records of one topic, to another.
+fn start(
+    arguments: &KafkaArguments,
+    cluster: &Cluster,
+    driver: Driver,
+    input: &cluster::Topic,
+    output: &cluster::Topic,
+) -> Result<StreamingQuery> {
+    let trigger = driver.trigger(&arguments.interval)?;
+    query(arguments, cluster, &input.name, &output.name, "length(value) > 0")?.trigger(trigger).start()
+}
+
+/// Ends it; an error if it failed before.
+fn stop(running: &StreamingQuery) -> Result<()> {
+    running.stop()?;
+    running.exception().map_or(Ok(()), Err)
 }
 
 /// Each driver with an echo in the same seconds.
@@ -187,10 +202,8 @@ fn beside(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> {
         let (input, output) = (cluster.topic(1)?, cluster.topic(1)?);
         let (own_input, own_output) = (cluster.topic(1)?, cluster.topic(1)?);
         let echo = own_input.echo_to(&own_output)?;
-        let trigger = driver.trigger(&arguments.interval)?;
-        let running =
-            query(arguments, cluster, &input.name, &output.name, "length(value) > 0")?.trigger(trigger).start()?;
-        let pulse = Pulse::start(cluster)?;
+        let running = start(arguments, cluster, driver, &input, &output)?;
+        let pulse = pulse::start(cluster)?;
         let (echoed, answered) = std::thread::scope(|scope| {
             let echoed = scope.spawn(|| numbers_back(schedule, &own_input, &own_output));
             let answered = numbers_back(schedule, &input, &output);
@@ -198,8 +211,7 @@ fn beside(arguments: &KafkaArguments, cluster: &Cluster) -> Result<Vec<Row>> {
         });
         let pulse = pulse.stop()?;
         echo.stop()?;
-        running.stop()?;
-        running.exception().map_or(Ok(()), Err)?;
+        stop(&running)?;
         let name = format!("librdkafka echo beside {}", driver.name());
         rows.push(latency_row(&name, arguments.rate, &(echoed??, pulse.clone())));
         rows.push(latency_row(driver.name(), arguments.rate, &(answered?, pulse)));
@@ -231,7 +243,7 @@ fn answers(
     input: &cluster::Topic,
     output: &cluster::Topic,
 ) -> Result<(Answers, Histogram<u64>)> {
-    let pulse = Pulse::start(cluster)?;
+    let pulse = pulse::start(cluster)?;
     let answers = numbers_back(schedule, input, output);
     let pulse = pulse.stop()?;
     Ok((answers?, pulse))

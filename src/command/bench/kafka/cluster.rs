@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -20,6 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thalweg::{Error, Result};
 
 use super::super::data::Random;
+use super::background::Background;
 
 /// How long the cluster may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -144,12 +144,10 @@ impl Topic {
     }
 
     /// Copies each record the moment it comes, until it is stopped.
-    pub(super) fn echo_to(&self, output: &Topic) -> Result<Echo> {
+    pub(super) fn echo_to(&self, output: &Topic) -> Result<Background<()>> {
         let (reading, producer, target) = (self.consumer()?, output.producing("0")?, output.name.clone());
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("echo".into()).spawn(move || {
-            while !stopping.load(Ordering::Acquire) {
+        Background::start("echo", move |stop| {
+            while !stop.load(Ordering::Acquire) {
                 if let Some(message) =
                     reading.0.poll(Duration::from_millis(50)).transpose().map_err(failed("reading"))?
                 {
@@ -157,8 +155,7 @@ impl Topic {
                 }
             }
             producer.flush(ANSWER).map_err(failed("writing"))
-        })?;
-        Ok(Echo { stop, thread })
+        })
     }
 }
 
@@ -218,19 +215,5 @@ impl Reading {
         let message = self.0.poll(wait).transpose().map_err(failed("reading"))?;
         let text = message.as_ref().and_then(|message| std::str::from_utf8(message.payload()?).ok());
         Ok(text.and_then(|text| text.parse().ok()))
-    }
-}
-
-/// A running echo.
-pub(super) struct Echo {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<()>>,
-}
-
-impl Echo {
-    /// Ends it.
-    pub(super) fn stop(self) -> Result<()> {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().map_err(|_| Error::internal("the echo panicked"))?
     }
 }

@@ -3,15 +3,14 @@
 //! In: a cluster. Out: how long those records took there and back. A cluster that stands still for a while does so for all
 //! that is measured on it; this tells such a time from an engine's own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use thalweg::clock::SystemClock;
 use thalweg::{Error, Result};
 
+use super::background::Background;
 use super::cluster::{Cluster, Topic};
 
 /// Between an answer and the next record.
@@ -19,26 +18,10 @@ const REST: Duration = Duration::from_millis(10);
 /// No answer for so long: it will not come.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// A running pulse.
-pub(super) struct Pulse {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Histogram<u64>>>,
-}
-
-impl Pulse {
-    /// Begins with a topic of its own.
-    pub(super) fn start(cluster: &Cluster) -> Result<Pulse> {
-        let (topic, stop) = (cluster.topic(1)?, Arc::<AtomicBool>::default());
-        let stopping = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("pulse".into()).spawn(move || beat(&topic, &stopping))?;
-        Ok(Pulse { stop, thread })
-    }
-
-    /// Ends it. Gives the times of all records in microseconds.
-    pub(super) fn stop(self) -> Result<Histogram<u64>> {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().map_err(|_| Error::internal("the pulse panicked"))?
-    }
+/// Begins with a topic of its own; ends with the times of all records in microseconds.
+pub(super) fn start(cluster: &Cluster) -> Result<Background<Histogram<u64>>> {
+    let topic = cluster.topic(1)?;
+    Background::start("pulse", move |stop| beat(&topic, stop))
 }
 
 fn beat(topic: &Topic, stop: &AtomicBool) -> Result<Histogram<u64>> {
