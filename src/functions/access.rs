@@ -54,6 +54,12 @@ pub fn field(value: Expr, name: &str, context: Context<'_>) -> Result<Expr> {
     }
 }
 
+/// Takes the field at `index` out of a struct of these fields.
+pub fn nth_field(value: Expr, fields: &Fields, index: usize) -> Expr {
+    let field = &fields[index];
+    field_at(index, &field.name().to_lowercase(), field.data_type().clone()).call(vec![value])
+}
+
 fn index_of(fields: &Fields, name: &str) -> Result<usize> {
     let mut found = fields.iter().enumerate().filter(|(_, field)| field.name().eq_ignore_ascii_case(name));
     match (found.next(), found.next()) {

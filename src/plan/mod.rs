@@ -15,4 +15,5 @@ pub mod nodes;
 pub mod optimize;
 pub(crate) mod pushdown;
 pub mod scan;
+pub(crate) mod subqueries;
 pub mod time_range;

@@ -30,6 +30,9 @@ use crate::Result;
 use crate::functions::{access, conditional};
 use crate::plan::inferred;
 use crate::plan::scan::is_streaming;
+use crate::plan::subqueries::MarkJoins;
+
+type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
 /// Optimizes a streaming plan.
 ///
@@ -180,25 +183,31 @@ fn part(expr: Expr) -> Transformed<Expr> {
 }
 
 /// DataFusion's rules for finite inputs, and ours.
-pub fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+pub fn batch_rules() -> Rules {
     let mut rules = Optimizer::new().rules;
     let in_order = PushDownFilterInOrder::new();
     if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == in_order.name()) {
         *rule = Arc::new(in_order);
     }
-    let shared = CommonSubexprEliminate::new();
-    let before = rules.iter().position(|rule| rule.name() == shared.name()).unwrap_or(rules.len());
-    rules.insert(before, Arc::new(PartsOfStructs));
+    insert(&mut rules, CommonSubexprEliminate::new().name(), Arc::new(PartsOfStructs));
+    insert(&mut rules, DecorrelatePredicateSubquery::new().name(), Arc::new(MarkJoins));
     rules.push(Arc::new(FiltersInOrder));
     rules
 }
 
-fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+/// Puts a rule before the one of this name.
+fn insert(rules: &mut Rules, before: &str, rule: Arc<dyn OptimizerRule + Send + Sync>) {
+    let place = rules.iter().position(|rule| rule.name() == before).unwrap_or(rules.len());
+    rules.insert(place, rule);
+}
+
+fn rules() -> Rules {
     vec![
         Arc::new(SimplifyExpressions::new()),
         // An outer join whose padded rows are filtered out again is an inner one; its filters can then go below watermarks.
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(MarkJoins),
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(NotInTable),

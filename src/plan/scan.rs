@@ -97,8 +97,16 @@ pub fn range(start: i64, end: i64, step: i64) -> Result<LogicalPlan> {
 /// # Errors
 /// If the batches do not have the schema.
 pub fn rows(name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<LogicalPlan> {
+    rows_of(TableReference::bare(name), schema, batches)
+}
+
+/// As [`rows`], for a table that has a name already.
+///
+/// # Errors
+/// As [`rows`].
+pub fn rows_of(name: TableReference, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<LogicalPlan> {
     let table = MemTable::try_new(schema, vec![batches])?;
-    LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(Arc::new(table)), None)?.build()
+    LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()
 }
 
 /// The source below a scan node; none if the scan reads something else (rows held in memory).

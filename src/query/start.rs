@@ -21,7 +21,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::cold::StateStore;
 use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, QueryTime};
-use crate::plan::batch::settle_blocking;
+use crate::plan::subqueries::settle_blocking;
 use crate::plan::dataflow::DataflowPlan;
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;

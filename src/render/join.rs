@@ -25,6 +25,7 @@ pub(super) fn static_join(join: &StaticJoin, tables: &[Arc<StaticTable>]) -> Res
         JoinType::Left | JoinType::Right => TableJoinKind::Outer,
         JoinType::LeftSemi | JoinType::RightSemi => TableJoinKind::Semi,
         JoinType::LeftAnti | JoinType::RightAnti => TableJoinKind::Anti,
+        JoinType::LeftMark => TableJoinKind::Mark,
         other => {
             return Err(Error::unsupported(format!("a {other} join with a static table is not supported on a stream")));
         }

@@ -220,7 +220,8 @@ fn keyword_call(expr: &Expr) -> String {
             let length = overlay_for.as_deref().map_or("-1".to_owned(), text);
             format!("overlay({}, {}, {}, {length})", text(expr), text(overlay_what), text(overlay_from))
         }
-        Expr::Exists { .. } => "exists()".into(),
+        Expr::Exists { negated, .. } => negated_if(*negated, "exists()".into()),
+        Expr::InSubquery { expr, negated, .. } => negated_if(*negated, format!("({} IN (listquery()))", text(expr))),
         Expr::Subquery(_) => "scalarsubquery()".into(),
         other => other.to_string(),
     }

@@ -6,19 +6,17 @@
 
 use arrow::datatypes::FieldRef;
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator, CastKind, UnaryOperator};
 
 use super::interval::Field;
-use super::{calls, literal, resolve};
+use super::{calls, literal, resolve, subquery};
 use crate::conf::Conf;
 use crate::functions::arithmetic::{self, Operator};
 use crate::functions::cast::{self, Mode};
 use crate::functions::comparison::{self, Comparison, Pattern};
 use crate::functions::user::UserFunctions;
 use crate::functions::{Context, conditional};
-use crate::plan::scan::is_streaming;
 use crate::{Error, Result, types};
 
 pub use super::item::{Item, bind_item};
@@ -87,7 +85,7 @@ pub fn bind_expression(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
         E::InList { expr, list, negated } => in_list(expr, list, *negated, scope),
         E::Between { expr, negated, low, high } => between(expr, low, high, *negated, scope),
         E::Like { .. } | E::ILike { .. } | E::RLike { .. } => pattern(expr, scope),
-        E::Exists { .. } | E::InSubquery { .. } | E::Subquery(_) => subquery(expr, scope),
+        E::Exists { .. } | E::InSubquery { .. } | E::Subquery(_) => subquery::subquery(expr, scope),
         E::Tuple(values) => calls::named("struct", values, scope),
         E::Named { expr, name } => Ok(bind_expression(expr, scope)?.alias(&name.value)),
         E::Extract { .. } | E::Position { .. } | E::Substring { .. } | E::Trim { .. } | E::Overlay { .. } => {
@@ -258,54 +256,4 @@ fn pattern(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
     let (value, pattern) = (bind_expression(expr, scope)?, bind_expression(pattern, scope)?);
     let escape = escape.map(|value| literal::text_of(&value.value)).transpose()?;
     Ok(negated_if(*negated, comparison::matches(kind, value, pattern, escape.as_deref(), scope.context())?))
-}
-
-fn subquery(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
-    use ast::Expr as E;
-    match expr {
-        E::Exists { subquery, negated } => {
-            Ok(Expr::Exists(Exists { subquery: plan(subquery, scope)?, negated: *negated }))
-        }
-        E::InSubquery { expr, subquery, negated } => {
-            let value = Box::new(bind_expression(expr, scope)?);
-            let subquery = plan(subquery, scope)?;
-            check_width(&value, &subquery, scope)?;
-            Ok(Expr::InSubquery(InSubquery { expr: value, subquery, negated: *negated }))
-        }
-        E::Subquery(query) => Ok(Expr::ScalarSubquery(scalar(plan(query, scope)?)?)),
-        other => Err(Error::internal(format!("'{other}' is no subquery"))),
-    }
-}
-
-/// A value is looked for among rows of one column.
-fn check_width(value: &Expr, subquery: &Subquery, scope: &Scope<'_>) -> Result<()> {
-    let columns = subquery.subquery.schema().fields().len();
-    if columns == 1 || matches!(scope.context().type_of(value)?, arrow::datatypes::DataType::Struct(_)) {
-        return Ok(());
-    }
-    let message = format!("the subquery of IN gives {columns} columns, but one value is looked for");
-    Err(Error::query("DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH", message))
-}
-
-/// A subquery in a value's place has one column.
-fn scalar(subquery: Subquery) -> Result<Subquery> {
-    match subquery.subquery.schema().fields().len() {
-        1 => Ok(subquery),
-        columns => Err(Error::query(
-            "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
-            format!("a scalar subquery must give one column but gives {columns}"),
-        )),
-    }
-}
-
-fn plan(query: &ast::Query, scope: &Scope<'_>) -> Result<Subquery> {
-    let planner = scope.subquery.ok_or_else(|| Error::unsupported("a subquery cannot stand here"))?;
-    let plan = planner(query, scope)?;
-    if is_streaming(&plan) && scope.conf.flag("spark.sql.streaming.unsupportedOperationCheck", false)? {
-        let message = "a streaming query cannot stand in a subquery expression";
-        return Err(Error::query("INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", message)
-            .hint("Join the two streams, or leave spark.sql.streaming.unsupportedOperationCheck unset."));
-    }
-    let outer_ref_columns = plan.all_out_ref_exprs();
-    Ok(Subquery { subquery: plan.into(), outer_ref_columns, spans: Default::default() })
 }

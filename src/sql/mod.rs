@@ -32,6 +32,7 @@ mod selection;
 pub(crate) mod set_operation;
 pub(crate) mod statement;
 mod stream_clauses;
+mod subquery;
 mod variant_path;
 mod watermark;
 

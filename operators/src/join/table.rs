@@ -1,15 +1,16 @@
 //! Stream × static table: the table is indexed once, and each chunk of the stream looks its rows up. A table may be renewed.
 //!
-//! In: chunks of the stream. Out: joined rows, or the rows of the stream that have (no) match. What always holds: every chunk
+//! In: chunks of the stream. Out: joined rows, or the rows of the stream that have (no) match, or say whether they have one. What always holds: every chunk
 //! is joined on its own with one version of the table, so the step is stateless; joined rows are made in blocks, so that memory
 //! is bounded by the result.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::keys::SideKeys;
 use super::{Condition, On, holds, joined, nullable, with_nulls};
@@ -30,6 +31,8 @@ pub enum TableJoinKind {
     Semi,
     /// Itself, if there is no match.
     Anti,
+    /// Itself, and behind it whether there is a match.
+    Mark,
 }
 
 /// A join of a stream with a table.
@@ -114,7 +117,7 @@ impl Probe {
         let mut groups = std::mem::take(&mut self.groups);
         self.stream_keys.lookup(&self.lookup.index, &rows, &mut groups)?;
         let result = match (self.join.kind, &self.join.condition) {
-            (TableJoinKind::Semi | TableJoinKind::Anti, None) => {
+            (TableJoinKind::Semi | TableJoinKind::Anti | TableJoinKind::Mark, None) => {
                 let matched = BooleanBuffer::collect_bool(groups.len(), |row| groups[row] != ABSENT);
                 self.choose(&rows, matched)
             }
@@ -124,9 +127,13 @@ impl Probe {
         result
     }
 
-    /// Semi and anti: the stream's own rows.
+    /// Semi, anti and mark: the stream's own rows.
     fn choose(&self, rows: &RecordBatch, matched: BooleanBuffer) -> Result<RecordBatch> {
-        let chosen = if self.join.kind == TableJoinKind::Semi { matched } else { !&matched };
+        let chosen = match self.join.kind {
+            TableJoinKind::Mark => return marked(rows, matched),
+            TableJoinKind::Semi => matched,
+            _ => !&matched,
+        };
         Ok(filter_record_batch(rows, &BooleanArray::new(chosen, None))?)
     }
 
@@ -172,7 +179,9 @@ impl Probe {
     fn finish(&self, mut matches: Matches<'_>) -> Result<RecordBatch> {
         let matched = BooleanBuffer::from(matches.matched);
         match self.join.kind {
-            TableJoinKind::Semi | TableJoinKind::Anti => return self.choose(matches.rows, matched),
+            TableJoinKind::Semi | TableJoinKind::Anti | TableJoinKind::Mark => {
+                return self.choose(matches.rows, matched);
+            }
             TableJoinKind::Outer if matched.count_set_bits() < matched.len() => {
                 let alone = filter_record_batch(matches.rows, &BooleanArray::new(!&matched, None))?;
                 matches.joined.push(with_nulls(&self.join.joined, &alone, self.join.stream_left)?);
@@ -184,6 +193,19 @@ impl Probe {
             several => Ok(concat_batches(&self.join.joined, several)?),
         }
     }
+}
+
+/// Rows, and behind them whether they have a match.
+fn marked(rows: &RecordBatch, matched: BooleanBuffer) -> Result<RecordBatch> {
+    let fields = rows.schema_ref().fields().iter().cloned().chain([mark_field()]).collect::<Vec<_>>();
+    let mark: ArrayRef = Arc::new(BooleanArray::new(matched, None));
+    let columns = rows.columns().iter().cloned().chain([mark]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// The column behind the rows of [`TableJoinKind::Mark`].
+pub fn mark_field() -> FieldRef {
+    Arc::new(Field::new("mark", DataType::Boolean, false))
 }
 
 /// The matches of one chunk.
@@ -212,10 +234,9 @@ fn by_group(groups: &[u32], group_count: usize) -> (Vec<u32>, Vec<u32>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Int64Type, Schema};
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::compute::cast;
+    use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
 
     use super::*;
@@ -257,11 +278,23 @@ mod tests {
                 TableJoinKind::Anti if found.is_empty() => out.push(vec![s.0, s.1]),
                 TableJoinKind::Outer if found.is_empty() => out.push(vec![s.0, s.1, None, None]),
                 TableJoinKind::Semi | TableJoinKind::Anti => {}
+                TableJoinKind::Mark => out.push(vec![s.0, s.1, Some(i64::from(!found.is_empty()))]),
                 _ => out.extend(found.iter().map(|t| vec![s.0, s.1, t.0, t.1])),
             }
         }
         out.sort();
         out
+    }
+
+    /// The mark as a number.
+    fn numbered(rows: &RecordBatch) -> RecordBatch {
+        let columns: Vec<Int64Array> = rows
+            .columns()
+            .iter()
+            .map(|column| cast(column, &DataType::Int64).unwrap().as_primitive::<Int64Type>().clone())
+            .collect();
+        let columns: Vec<Vec<_>> = columns.iter().map(|column| column.iter().collect()).collect();
+        ints(&[("k", &columns[0]), ("v", &columns[1]), ("mark", &columns[2])])
     }
 
     fn rows() -> impl Strategy<Value = Vec<Row>> {
@@ -270,8 +303,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_two_loops(stream in rows(), table in rows(), kind in 0usize..4, stream_left: bool, keyed: bool, null_safe: bool, with_condition: bool) {
-            let kind = [TableJoinKind::Inner, TableJoinKind::Outer, TableJoinKind::Semi, TableJoinKind::Anti][kind];
+        fn agrees_with_two_loops(stream in rows(), table in rows(), kind in 0usize..5, stream_left: bool, keyed: bool, null_safe: bool, with_condition: bool) {
+            let kind = [TableJoinKind::Inner, TableJoinKind::Outer, TableJoinKind::Semi, TableJoinKind::Anti, TableJoinKind::Mark][kind];
             let (s, t) = (batch(["k", "v"], &stream), batch(["tk", "w"], &table));
             let (left, right) = if stream_left { (s.schema(), t.schema()) } else { (t.schema(), s.schema()) };
             let fields: Vec<_> = left.fields().iter().chain(right.fields()).cloned().collect();
@@ -280,6 +313,9 @@ mod tests {
             let joined = Arc::new(Schema::new(fields));
             let mut step = table_join(TableJoin { kind, stream_left, on, condition, joined }, t, Box::new(|| None)).unwrap();
             let mut result = step(s).unwrap();
+            if kind == TableJoinKind::Mark {
+                result = numbered(&result);
+            }
             if !stream_left && result.num_columns() == 4 {
                 result = result.project(&[2, 3, 0, 1]).unwrap();
             }

@@ -11,7 +11,6 @@ pub mod kernels;
 mod planner;
 pub(crate) mod scan;
 mod step;
-mod subqueries;
 mod windows;
 
 use std::sync::Arc;
@@ -23,10 +22,9 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Sendable
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
-pub(crate) use subqueries::settle_blocking;
-
 use crate::conf::Conf;
 use crate::plan::scan::is_streaming;
+use crate::plan::subqueries;
 use crate::{Error, Result};
 
 /// A DataFusion context for one query under these settings.

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join as LogicalJoin, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::PhysicalExpr;
+use thalweg_operators::join::table::mark_field;
 
 use super::super::dataflow::{Eviction, Join, Kind, Node, StaticJoin, Step, TableJoin};
 use super::super::nodes::{QualifiedField, qualified_fields};
@@ -252,7 +253,7 @@ fn nullable(schema: &SchemaRef) -> SchemaRef {
 }
 
 fn left_only(kind: JoinType) -> bool {
-    matches!(kind, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark)
+    matches!(kind, JoinType::LeftSemi | JoinType::LeftAnti)
 }
 
 fn right_only(kind: JoinType) -> bool {
@@ -263,6 +264,7 @@ fn right_only(kind: JoinType) -> bool {
 fn shown_fields(kind: JoinType, left: &Side, right: &Side) -> Vec<QualifiedField> {
     let (left, right) = (qualified_fields(&left.schema), qualified_fields(&right.schema));
     match kind {
+        JoinType::LeftMark => left.into_iter().chain([(None, mark_field())]).collect(),
         kind if left_only(kind) => left,
         kind if right_only(kind) => right,
         _ => left.into_iter().chain(right).collect(),
@@ -272,6 +274,7 @@ fn shown_fields(kind: JoinType, left: &Side, right: &Side) -> Vec<QualifiedField
 /// Which of the operator's output columns are no helper columns.
 fn kept_columns(kind: JoinType, left: &Side, right: &Side) -> Vec<usize> {
     match kind {
+        JoinType::LeftMark => (0..left.width).chain([left.total()]).collect(),
         kind if left_only(kind) => (0..left.width).collect(),
         kind if right_only(kind) => (0..right.width).collect(),
         _ => (0..left.width).chain(left.total()..left.total() + right.width).collect(),
