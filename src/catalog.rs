@@ -12,6 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use crate::conf::Conf;
 use crate::options::Options;
 use crate::plan::scan;
+use crate::query::writer::QUERY_OPTIONS;
 use crate::sinks::SinkSpec;
 use crate::sinks::memory::MemoryTables;
 use crate::sources::SourceSpec;
@@ -24,7 +25,35 @@ enum Entry {
     /// A view: a query.
     View(LogicalPlan),
     /// A table over a source (and sink) with options.
-    Table(SourceSpec),
+    Table(Table),
+}
+
+/// A table, as CREATE TABLE says it.
+#[derive(Clone, Default)]
+pub struct Table {
+    /// Where its rows come from, and go to.
+    pub source: SourceSpec,
+    /// Columns whose values name sub-directories of what is written.
+    pub partition_by: Vec<String>,
+}
+
+impl Table {
+    /// As a source: options of the queries that write into it are none of its own.
+    fn as_source(&self, streaming: bool) -> SourceSpec {
+        let source = self.source.clone();
+        SourceSpec { options: source.options.without(&QUERY_OPTIONS), streaming, ..source }
+    }
+
+    fn as_sink(&self) -> SinkSpec {
+        let Table { source, partition_by } = self.clone();
+        SinkSpec { format: source.format, options: source.options, partition_by, ..SinkSpec::default() }
+    }
+
+    /// The table of the memory sink that holds its rows, if it is one.
+    fn in_memory<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        let is_memory = self.source.format.eq_ignore_ascii_case("memory");
+        is_memory.then(|| self.source.options.get("queryName").unwrap_or(name))
+    }
 }
 
 /// Views and tables of a session.
@@ -67,12 +96,12 @@ impl Catalog {
         self.insert(name, Entry::View(plan), replace)
     }
 
-    /// Names a source.
+    /// Names a table.
     ///
     /// # Errors
     /// `TABLE_OR_VIEW_ALREADY_EXISTS` unless it may be replaced.
-    pub fn add_table(&self, name: &str, source: SourceSpec, replace: bool) -> Result<()> {
-        self.insert(name, Entry::Table(source), replace)
+    pub fn add_table(&self, name: &str, table: Table, replace: bool) -> Result<()> {
+        self.insert(name, Entry::Table(table), replace)
     }
 
     /// Forgets a name; false if there was none.
@@ -96,9 +125,7 @@ impl Catalog {
     /// What an INSERT INTO this table writes to; none for a view or an unknown name.
     pub fn sink(&self, name: &str) -> Option<SinkSpec> {
         match self.entry(name)? {
-            Entry::Table(source) => {
-                Some(SinkSpec { format: source.format, options: source.options, ..SinkSpec::default() })
-            }
+            Entry::Table(table) => Some(table.as_sink()),
             Entry::View(_) => None,
         }
     }
@@ -106,7 +133,7 @@ impl Catalog {
     /// The columns that a table was declared with, if it was.
     pub fn declared(&self, name: &str) -> Option<SchemaRef> {
         match self.entry(name)? {
-            Entry::Table(source) => source.schema,
+            Entry::Table(table) => table.source.schema,
             Entry::View(_) => None,
         }
     }
@@ -130,19 +157,33 @@ impl Lookup<'_> {
         let Some(table) = self.memory.get(name) else { return Ok(None) };
         Ok(Some(scan::rows(name, table.schema(), table.batches())?))
     }
+
+    /// The files of a path: ``csv.`in/*.csv` ``.
+    fn files(&self, space: &[String], path: &str) -> Result<Option<LogicalPlan>> {
+        let [format] = space else { return Ok(None) };
+        if crate::formats::lookup(format).is_err() {
+            return Ok(None);
+        }
+        let mut source = SourceSpec { format: format.clone(), ..SourceSpec::default() };
+        source.options.set("path", path);
+        io::plan(path, source, self.conf).map(Some)
+    }
 }
 
 impl Tables for Lookup<'_> {
     fn table(&self, name: &[String]) -> Result<Option<LogicalPlan>> {
         let Some((name, space)) = name.split_last() else { return Ok(None) };
         match self.catalog.entry(name) {
-            _ if !is_default(space) => Ok(None),
+            _ if !is_default(space) => self.files(space, name),
             None => self.memory_table(name),
             Some(Entry::View(plan)) => Ok(Some(plan)),
-            Some(Entry::Table(source)) => {
-                let streaming = !io::can_batch(&source)?;
-                io::plan(name, SourceSpec { streaming, ..source }, self.conf).map(Some)
-            }
+            Some(Entry::Table(table)) => match table.in_memory(name) {
+                Some(written) => self.memory_table(written),
+                None => {
+                    let streaming = !io::can_batch(&table.source)?;
+                    io::plan(name, table.as_source(streaming), self.conf).map(Some)
+                }
+            },
         }
     }
 
@@ -152,11 +193,12 @@ impl Tables for Lookup<'_> {
             _ if !is_default(space) => Ok(None),
             None => Ok(None),
             Some(Entry::View(plan)) => Ok(Some(plan)),
-            Some(Entry::Table(mut source)) => {
+            Some(Entry::Table(table)) => {
+                let mut source = table.as_source(true);
                 for (key, value) in options.iter() {
                     source.options.set(key, value);
                 }
-                io::plan(name, SourceSpec { streaming: true, ..source }, self.conf).map(Some)
+                io::plan(name, source, self.conf).map(Some)
             }
         }
     }

@@ -4,7 +4,21 @@
 
 use std::collections::BTreeMap;
 
+use crate::options::nearest;
 use crate::{Error, Result};
+
+/// The settings that are this engine's own; Spark's are those that Spark documents.
+pub const OWN: [&str; 9] = [
+    "thalweg.checkpoint.leaseTimeout",
+    "thalweg.idleTimeout",
+    "thalweg.maxFutureSkew",
+    "thalweg.state.maxBytes",
+    "thalweg.stateStore",
+    "thalweg.stateStore.memory",
+    "thalweg.stateStore.path",
+    "thalweg.staticRefreshInterval",
+    "thalweg.workers",
+];
 
 /// Settings of a session (or of one query: a copy taken when it starts).
 #[derive(Debug, Clone, Default)]
@@ -31,6 +45,20 @@ impl Conf {
     /// All settings made, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Refuses settings under this engine's name that it does not have.
+    ///
+    /// # Errors
+    /// The first of them, with the nearest that there is.
+    pub fn check_own(&self) -> Result<()> {
+        let unknown = self.values.keys().find(|key| key.starts_with("thalweg.") && !OWN.contains(&key.as_str()));
+        let Some(unknown) = unknown else { return Ok(()) };
+        let error = Error::invalid(format!("there is no setting '{unknown}'"));
+        Err(match nearest(unknown, OWN.into_iter()) {
+            Some(near) => error.hint(format!("Did you mean '{near}'?")),
+            None => error.hint(format!("There are {}.", OWN.join(", "))),
+        })
     }
 
     /// A boolean setting; anything but `true` and `false` (in any case) is an error.

@@ -60,6 +60,13 @@ impl Options {
         self.values.insert(name.to_ascii_lowercase(), (name, value.to_string()));
     }
 
+    /// The options but those of these names.
+    pub fn without(&self, names: &[&str]) -> Options {
+        let mut values = self.values.clone();
+        values.retain(|name, _| !names.iter().any(|other| other.eq_ignore_ascii_case(name)));
+        Options { values }
+    }
+
     /// The value of an option.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(&name.to_ascii_lowercase()).map(|(_, value)| value.as_str())

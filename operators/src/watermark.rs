@@ -4,7 +4,7 @@
 //! times of the epochs before; under [`Pace::Eager`] it moves with the data: per source partition the largest event time minus
 //! the delay, minimum over the partitions that are not idle; when all are idle, their maximum. Each worker promises the
 //! minimum of its own partitions and the frontier joins the workers' promises; a worker whose partitions are all idle promises
-//! what the others have reached. Either way a watermark never falls, and null event times do not move it.
+//! what the others have reached, and a place in the plan whose partitions are all idle what the query's other places have. Either way a watermark never falls, and null event times do not move it.
 //!
 //! What has moved it belongs to an epoch: rows of the next one, which come while an epoch is being completed, move it only when the
 //! query's driver says that all workers are through ([`EventClock::open`]). So every operator on every worker completes an epoch

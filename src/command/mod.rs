@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use thalweg::Error;
+use thalweg::conf::Conf;
 use thalweg::session::Session;
 use tracing_subscriber::EnvFilter;
 
@@ -63,7 +64,13 @@ impl Settings {
 
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        Some((key, value)) if !key.trim().is_empty() => {
+            let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
+            let mut conf = Conf::default();
+            conf.set(&key, &value);
+            conf.check_own().map_err(|error| error.to_string())?;
+            Ok((key, value))
+        }
         _ => Err("a setting is written KEY=VALUE".to_owned()),
     }
 }

@@ -6,13 +6,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Schema};
 use serde_json::json;
 use thalweg::conf::Conf;
 use thalweg::formats::json::ToJson;
 use thalweg::frame::DataFrame;
 use thalweg::options::Options;
+use thalweg::sql::TEXT;
 use thalweg::{Error, Result};
 
 /// A table has at most so many rows; who wants more asks for JSON or writes into a sink.
@@ -108,9 +109,22 @@ pub(super) fn show(frame: &DataFrame, style: Style) -> Result<()> {
         return Err(endless());
     }
     match style {
+        Style::Table if is_text(frame) => print(&text(frame)?),
         Style::Table => print(&frame.show_string(MOST_ROWS, 0)?),
         Style::Json => frame.collect()?.iter().try_for_each(|rows| print(&json_lines(rows, &frame.session().conf())?)),
     }
+}
+
+/// What EXPLAIN shows: a text of many lines, not a cell of a table.
+fn is_text(frame: &DataFrame) -> bool {
+    frame.schema().fields().iter().all(|field| field.metadata().contains_key(TEXT))
+}
+
+fn text(frame: &DataFrame) -> Result<String> {
+    let rows = frame.collect()?;
+    let lines =
+        rows.iter().filter_map(|rows| rows.column(0).as_string_opt::<i32>()).flat_map(|lines| lines.iter().flatten());
+    Ok(lines.flat_map(|line| [line.trim_end(), "\n"]).collect())
 }
 
 fn endless() -> Error {

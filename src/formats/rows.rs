@@ -23,13 +23,25 @@ pub(crate) struct Rows {
     count: usize,
 }
 
+/// Which records are malformed depends on which columns are read: without any the answer would have no meaning.
+fn only_corrupt() -> Error {
+    Error::query(
+        "UNSUPPORTED_FEATURE.QUERY_ONLY_CORRUPT_RECORD_COLUMN",
+        "queries of JSON and CSV files that use no column but the one for corrupt records are not supported",
+    )
+    .hint("Use another column of the file, too, or cache the rows first: write them to a table and query that.")
+}
+
 impl Rows {
     /// No rows yet.
     ///
     /// # Errors
-    /// A corrupt-record column that is no STRING; a type that text cannot hold.
+    /// A corrupt-record column that is no STRING, or alone; a type that text cannot hold.
     pub(crate) fn new(context: &DecodeContext) -> Result<Rows> {
-        corrupt_column(&context.schema, &context.options, &context.conf)?;
+        let corrupt = corrupt_column(&context.schema, &context.options, &context.conf)?;
+        if corrupt.is_some_and(|corrupt| context.projection == [corrupt]) {
+            return Err(only_corrupt());
+        }
         let schema = context.output_schema();
         let corrupt_at = corrupt_column(&schema, &context.options, &context.conf)?;
         let corrupt = corrupt_at.map(|at| Column::new(schema.field(at).data_type())).transpose()?;

@@ -288,13 +288,14 @@ fn plain(operator: PlanOperator, left: Expr, right: Expr) -> Expr {
 /// Name of the kernel that adds, subtracts and multiplies with errors on overflow.
 const CHECKED: &str = "checked_arithmetic";
 
-/// The operands of a checked sum or difference of numbers.
+/// The operands of a checked sum or difference of numbers, also of decimals.
 pub fn as_sum(expr: &Expr) -> Option<(&Expr, PlanOperator, &Expr)> {
-    let (kernel, args) = Kernel::of(expr).filter(|(kernel, _)| kernel.function_name() == CHECKED)?;
+    let is_known = |kernel: &Kernel| [CHECKED, decimals::ARITHMETIC].contains(&kernel.function_name());
+    let (kernel, args) = Kernel::of(expr).filter(|(kernel, _)| is_known(kernel))?;
     let [left, right] = args else { return None };
-    let operator = match kernel.parameters() {
-        "+" => PlanOperator::Plus,
-        "-" => PlanOperator::Minus,
+    let operator = match kernel.parameters().split(' ').next() {
+        Some("+") => PlanOperator::Plus,
+        Some("-") => PlanOperator::Minus,
         _ => return None,
     };
     Some((left, operator, right))

@@ -199,7 +199,19 @@ where
     T::Native: PartialOrd,
 {
     let run = move |args: &[ArrayRef]| compare_floats::<T>(comparison, &args[0], &args[1]);
-    Kernel::arrays("compare_floats", DataType::Boolean, run).key(comparison.symbol()).call(vec![left, right])
+    Kernel::arrays(FLOATS, DataType::Boolean, run).key(comparison.symbol()).call(vec![left, right])
+}
+
+/// Name of the kernel that compares floating-point numbers; its parameter is the operator.
+const FLOATS: &str = "compare_floats";
+
+/// The operands of an order of floating-point numbers ([`needs_care`]).
+pub fn as_comparison(expr: &Expr) -> Option<(&Expr, Operator, &Expr)> {
+    let (kernel, args) = Kernel::of(expr).filter(|(kernel, _)| kernel.function_name() == FLOATS)?;
+    let [left, right] = args else { return None };
+    let all = [Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
+    let found = all.into_iter().find(|comparison| comparison.symbol() == kernel.parameters())?;
+    Some((left, found.operator(), right))
 }
 
 fn compare_floats<T: ArrowPrimitiveType>(comparison: Comparison, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef>

@@ -34,6 +34,9 @@ pub(super) fn of_literal(expr: Expr) -> Expr {
     Expr::Literal(ScalarValue::Decimal128(Some(value), precision, scale), None)
 }
 
+/// Name of the kernel of sums and products; its parameters begin with the operator.
+pub(super) const ARITHMETIC: &str = "decimal_arithmetic";
+
 /// `left operator right` for decimals and whole numbers.
 ///
 /// # Errors
@@ -47,7 +50,7 @@ pub(super) fn binary(operator: Operator, left: Expr, right: Expr, mode: Mode, co
         Kernel::arrays("decimal_div", DataType::Int64, move |args| integral_quotients(args, a, b, mode))
     } else {
         let data_type = DataType::Decimal128(result.0, result.1);
-        Kernel::arrays("decimal_arithmetic", data_type, move |args| results(operator, args, a, b, result, mode))
+        Kernel::arrays(ARITHMETIC, data_type, move |args| results(operator, args, a, b, result, mode))
     };
     Ok(kernel.key(key).fallible_if(mode == Mode::Ansi).call(vec![left, right]))
 }

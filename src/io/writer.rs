@@ -15,6 +15,7 @@ use crate::frame::DataFrame;
 use crate::options::Options;
 use crate::plan::batch;
 use crate::plan::scan::scanned;
+use crate::query::writer::QUERY_OPTIONS;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkSpec};
 use crate::sources::SourceSpec;
 use crate::sources::file::existing;
@@ -153,6 +154,13 @@ impl DataFrameWriter {
     pub fn insert_into(mut self, table: &str) -> Result<()> {
         let found = self.frame.session().catalog().sink(table);
         let found = found.ok_or_else(|| crate::sql::relation::not_found(&[table.to_string()]))?;
+        let of_streams = QUERY_OPTIONS.iter().find(|option| found.options.get(option).is_some());
+        if let Some(option) = of_streams.filter(|option| **option != "checkpointLocation") {
+            return Err(Error::invalid(format!(
+                "the query is static, and table `{table}` has the option '{option}' of a stream"
+            ))
+            .hint("Read a stream: INSERT INTO ... SELECT ... FROM STREAM ..., or leave the option out."));
+        }
         self.spec = SinkSpec { batch: true, ..found };
         self.frame = insert::fitted_frame(&self.frame, table)?;
         // As in Spark, a table is there already, so any other mode means to append.

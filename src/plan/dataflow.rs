@@ -145,6 +145,8 @@ pub struct Group {
     pub time: Option<usize>,
     /// Windows the operator computes itself.
     pub window: Option<WindowSpec>,
+    /// Whether some groups have no closing time: those of grouping sets without the event time.
+    pub lasting: bool,
 }
 
 /// Aggregation over a changelog: the input is projected to keys, arguments, filters.
@@ -432,6 +434,7 @@ fn bound_of_join(join: &Join) -> &'static str {
 fn bound_of_group(group: &Group) -> &'static str {
     match (group.mode.closes(), group.window.is_some(), group.time.is_some()) {
         (false, _, _) => WHOLE_TABLE,
+        _ if group.lasting => "unbounded because a grouping set lacks the event time",
         (true, true, _) => "bounded by watermark and window",
         (true, false, true) => "bounded by watermark",
         (true, false, false) => "unbounded because no event time with a watermark is among the keys",

@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Aggregate, Extension, Join, LogicalPlan};
 
 use super::nodes::{
-    Deduplicate, LateTap, SessionAggregate, SessionWindow, TimeWindow, event_time_index, extension,
+    ArbitraryState, Deduplicate, LateTap, SessionAggregate, SessionWindow, TimeWindow, event_time_index, extension,
     watermark_delay_millis,
 };
 use super::scan::{ScanTable, is_streaming, scanned};
@@ -103,8 +103,11 @@ fn tap_node(node: LogicalPlan, mode: OutputMode, found: &mut Found<'_>) -> dataf
             Ok(LogicalPlan::Join(Join { left, right, ..join }))
         }
         LogicalPlan::Extension(Extension { node }) if extension_judges(node.as_any(), mode) => {
-            let inputs = node.inputs().into_iter().map(|input| tapped(input, found).as_ref().clone());
-            let inputs = inputs.collect();
+            let mut inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+            // A second input is an initial state.
+            if let Some(input) = inputs.first_mut() {
+                *input = tapped(input, found).as_ref().clone();
+            }
             Ok(LogicalPlan::Extension(Extension { node: node.with_exprs_and_inputs(node.expressions(), inputs)? }))
         }
         other => Ok(other),
@@ -130,6 +133,9 @@ fn judges(aggregate: &Aggregate, mode: OutputMode) -> bool {
 fn extension_judges(node: &dyn std::any::Any, mode: OutputMode) -> bool {
     if let Some(dedup) = node.downcast_ref::<Deduplicate>() {
         return is_streaming(&dedup.input) && event_time_index(dedup.input.schema()).is_some();
+    }
+    if let Some(state) = node.downcast_ref::<ArbitraryState>() {
+        return is_streaming(&state.input) && state.drops_late_rows();
     }
     let Some(session) = node.downcast_ref::<SessionAggregate>() else { return false };
     mode != OutputMode::Complete && is_streaming(&session.input)

@@ -4,8 +4,9 @@
 //! `left time - right time <= c` or `>= c`, in microseconds (months have no fixed length and bound nothing; times may be cast to
 //! numbers, which are seconds then). A stored left row can match a right row that is still to come only while
 //! `left time + most right lead > watermark`; Spark counts in milliseconds and takes one off where the comparison is inclusive, so
-//! do we. The stored row's own time needs no watermark, that of the other side does. Where several comparisons bound a side,
-//! the one that keeps rows longest counts, as in Spark: by it rows without match come when they come there.
+//! do we. The stored row's own time needs no watermark, that of the other side does. Where several comparisons bound a side, the
+//! tightest counts; only where everything has to be as in Spark it is the one that keeps rows longest, as there: by it rows without match
+//! come when they come there.
 //!
 //! Spark takes a number for a time where it stands alone: of `left number > 2` it concludes that left rows are of use while their time
 //! is after the second second of 1970, so it never evicts them and never prints those without match. That is done only where
@@ -20,6 +21,7 @@ use super::nodes::{event_time_index, watermark_delay_millis};
 use crate::Result;
 use crate::functions::arithmetic::as_sum;
 use crate::functions::cast::as_numeric_cast;
+use crate::functions::comparison::as_comparison;
 use crate::functions::conditional::conjuncts;
 use crate::functions::interval::as_moved;
 
@@ -50,6 +52,8 @@ pub struct JoinTimes {
     pub bounds: [Option<Bound>; 2],
     /// Whether Spark keeps the side's rows for ever because of a number.
     endless: [bool; 2],
+    /// Whether of several bounds the one counts that keeps rows longest.
+    loosest: bool,
     /// Whether the condition has an equality with an event time, which an optimizer will make a join key of.
     equality: bool,
 }
@@ -58,7 +62,8 @@ impl JoinTimes {
     /// Reads a join of two streams; `as_spark`: a number that is compared with a constant counts as a time, too.
     pub fn of(join: &Join, as_spark: bool) -> Result<JoinTimes> {
         let schemas = [join.left.schema().as_ref(), join.right.schema().as_ref()];
-        let mut times = JoinTimes { columns: schemas.map(event_time_index), ..Default::default() };
+        let columns = schemas.map(event_time_index);
+        let mut times = JoinTimes { columns, loosest: as_spark, ..Default::default() };
         times.keys = [key_of(join, schemas[0], 0), key_of(join, schemas[1], 1)];
         for conjunct in join.filter.iter().cloned().flat_map(conjuncts) {
             times.read(&conjunct, schemas);
@@ -120,6 +125,11 @@ impl JoinTimes {
                     schemas.iter().any(|schema| is_event_time(left, schema) || is_event_time(right, schema));
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.read_comparison(left, *op, right, schemas),
+            Expr::ScalarFunction(_) => {
+                if let Some((left, op, right)) = as_comparison(conjunct) {
+                    self.read_comparison(left, op, right, schemas);
+                }
+            }
             Expr::Between(between) if !between.negated => {
                 self.read_comparison(&between.expr, Operator::GtEq, &between.low, schemas);
                 self.read_comparison(&between.expr, Operator::LtEq, &between.high, schemas);
@@ -158,8 +168,12 @@ impl JoinTimes {
         if !is_event_time(&Expr::Column(event_time), schemas[1 - side]) {
             return;
         }
+        let loosest = self.loosest;
         let known = &mut self.bounds[side];
-        if known.as_ref().is_none_or(|known| known.delay < delay) {
+        // Of different columns nobody knows which is the tighter one.
+        let counts =
+            |known: &Bound| if loosest { known.delay < delay } else { known.time == time && delay < known.delay };
+        if known.as_ref().is_none_or(counts) {
             *known = Some(Bound { time, delay });
         }
     }
@@ -316,7 +330,11 @@ fn constant_micros(value: &ScalarValue) -> Option<i64> {
         ScalarValue::Int16(Some(seconds)) => i64::from(*seconds).checked_mul(SECOND),
         ScalarValue::Int32(Some(seconds)) => i64::from(*seconds).checked_mul(SECOND),
         ScalarValue::Int64(Some(seconds)) => seconds.checked_mul(SECOND),
+        ScalarValue::Float32(Some(seconds)) => Some((f64::from(*seconds) * SECOND as f64) as i64),
         ScalarValue::Float64(Some(seconds)) => Some((seconds * SECOND as f64) as i64),
+        ScalarValue::Decimal128(Some(value), _, scale) => {
+            Some((*value as f64 / 10f64.powi(i32::from(*scale)) * SECOND as f64) as i64)
+        }
         _ => None,
     }
 }

@@ -69,7 +69,10 @@ pub(crate) fn clocks(plan: &DataflowPlan, lanes: &[Vec<(u32, usize)>]) -> Vec<Ar
     for (clock, scans) in watermarks(plan) {
         partitions[clock].extend(scans.into_iter().flat_map(|scan| lanes[scan].iter().map(|(lane, _)| *lane)));
     }
-    partitions.iter().map(|partitions| Arc::new(EventClock::new(partitions))).collect()
+    let clocks: Vec<_> = partitions.iter().map(|partitions| Arc::new(EventClock::new(partitions))).collect();
+    let delays = plan.watermarks.iter().copied();
+    EventClock::introduce(&clocks.iter().cloned().zip(delays).collect::<Vec<_>>());
+    clocks
 }
 
 /// The number of each `withWatermark`, and the scans below it.

@@ -38,7 +38,7 @@ mod state_operators;
 mod state_tables;
 mod statics;
 mod trigger;
-mod writer;
+pub(crate) mod writer;
 
 pub use handle::StreamingQuery;
 pub use items::Items;

@@ -21,8 +21,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::cold::StateStore;
 use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, QueryTime};
-use crate::plan::subqueries::settle_blocking;
 use crate::plan::dataflow::DataflowPlan;
+use crate::plan::subqueries::settle_blocking;
 use crate::plan::{check, lower, optimize};
 use crate::session::Session;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkProvider, SinkSpec};
@@ -63,9 +63,11 @@ pub struct StartRequest {
 pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     let provider = sinks::lookup(&request.sink.format)?;
     request.manager.check_name(request.name.as_deref())?;
+    request.conf.check_own()?;
     let rules = check::Rules::of(&request.conf)?;
     check::check(&request.plan, request.mode, rules)?;
     check_mode(provider, request.mode)?;
+    check_checkpoint(provider, &request)?;
     let mut outlets = vec![Outlet::of(&request, provider)];
     let late = request.late.as_ref().map(|late| LateBranch::plan(&request, late)).transpose()?;
     let whole = late.as_ref().map_or(&request.plan, |late| &late.plan).clone();
@@ -165,6 +167,17 @@ pub(super) fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Resul
         format!("sink '{name}' does not take output mode '{mode:?}'"),
     )
     .hint(format!("It takes {:?}.", provider.modes())))
+}
+
+/// A sink that counts epochs over all runs needs a query that does.
+fn check_checkpoint(provider: &dyn SinkProvider, request: &StartRequest) -> Result<()> {
+    if !provider.needs_checkpoint() || checkpoint_location(request).is_some() {
+        return Ok(());
+    }
+    let name = provider.names().first().copied().unwrap_or_default();
+    Err(Error::query("_LEGACY_ERROR_TEMP_1298", format!("sink '{name}' needs a checkpoint")).hint(
+        "Set option 'checkpointLocation', or spark.sql.streaming.checkpointLocation for all queries of the session.",
+    ))
 }
 
 /// A file sink may not write where its query reads.

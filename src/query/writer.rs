@@ -25,7 +25,8 @@ use crate::sinks::{OutputMode, SinkSpec};
 use crate::{Error, Result};
 
 /// Options of the query itself, which the sink never sees.
-const QUERY_OPTIONS: [&str; 6] = ["checkpointLocation", "queryName", "outputMode", "changelog", "trigger", "lateRows"];
+pub(crate) const QUERY_OPTIONS: [&str; 6] =
+    ["checkpointLocation", "queryName", "outputMode", "changelog", "trigger", "lateRows"];
 
 /// Collects how a streaming DataFrame is written.
 #[derive(Clone)]
@@ -263,7 +264,11 @@ impl DataStreamWriter {
     /// The same writer, with the sink of a table.
     fn writing_to(self, name: &str) -> Result<Self> {
         let table = self.frame.session().sink_table(name)?;
-        Ok(self.format(&table.format).options(table.options.iter()))
+        let writer = self.format(&table.format).partition_by(table.partition_by);
+        // The rows of a query that writes into memory are found under the query's name: by default, the table's.
+        let named = table.format.eq_ignore_ascii_case("memory") && writer.name.is_none();
+        let writer = if named { writer.query_name(name) } else { writer };
+        Ok(writer.options(table.options.iter()))
     }
 }
 

@@ -88,6 +88,10 @@ impl SinkProvider for FileProvider {
         Guarantee::ExactlyOnce
     }
 
+    fn needs_checkpoint(&self) -> bool {
+        true
+    }
+
     fn connect(&self, spec: &SinkSpec, context: SinkContext) -> Result<Box<dyn Sink>> {
         super::check_options(self, spec)?;
         let path = spec.options.require("path", &format!("sink '{}'", self.names[0]))?;

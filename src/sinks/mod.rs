@@ -109,6 +109,11 @@ pub trait SinkProvider: Send + Sync {
     fn modes(&self) -> &'static [OutputMode];
     /// What it guarantees.
     fn guarantee(&self) -> Guarantee;
+    /// Whether a query without a checkpoint is refused: the sink counts epochs over all runs, and would take those of a new one for
+    /// epochs that it has.
+    fn needs_checkpoint(&self) -> bool {
+        false
+    }
     /// Makes room for a batch write as its mode says; false if nothing is to be written. `None` if what is there already lies in
     /// a path, or nothing is ever in the way: the writer sees to paths.
     fn settle(&self, _spec: &SinkSpec, _mode: SaveMode, _conf: &Conf) -> Result<Option<bool>> {

@@ -41,7 +41,6 @@ use crate::options::OptionSpec;
 use crate::{Error, Result, filepath};
 
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
-const LONGEST_POLL: Duration = Duration::from_millis(100);
 
 /// The provider of one file format.
 #[derive(Debug)]
@@ -209,7 +208,7 @@ impl Source for FileSource {
         let from = Place::parse(from)?;
         let mut tracker = lock(&self.tracker);
         if tracker.next() <= from.next_batch && !tracker.advance(limit)? {
-            self.poll = (self.poll * 2).min(LONGEST_POLL);
+            self.poll = (self.poll * 2).min(tracker.longest_poll());
             return Ok(None);
         }
         self.poll = SHORTEST_POLL;

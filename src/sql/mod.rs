@@ -41,3 +41,4 @@ pub use default_name::default_name;
 pub use expression::{Item, Scope, bind_expression, bind_item};
 pub use parse::{parse_expression, parse_select_item, parse_statements};
 pub use resolve::unresolved;
+pub use statement::TEXT;

@@ -17,6 +17,7 @@ use super::pivot::Pivot;
 use super::query::bounded;
 use super::relation::{as_aggregate, kind_of, on, parts_of, qualified};
 use super::{grouping, parse_expression, selection};
+use crate::plan::scan::is_streaming;
 use crate::{Error, Result};
 
 impl Binder<'_> {
@@ -117,8 +118,12 @@ impl Binder<'_> {
     /// `TABLESAMPLE (n PERCENT | n ROWS | BUCKET x OUT OF y) [REPEATABLE (seed)]`.
     ///
     /// # Errors
-    /// `INVALID_LIMIT_LIKE_EXPRESSION.*` for a number of rows; `PARSE_SYNTAX_ERROR` for a share that is not between 0 and 1.
+    /// A stream; `INVALID_LIMIT_LIKE_EXPRESSION.*` for a number of rows; `PARSE_SYNTAX_ERROR` for a share that is not between 0 and 1.
     pub(super) fn sampled(&self, plan: LogicalPlan, sample: &TableSample) -> Result<LogicalPlan> {
+        if is_streaming(&plan) {
+            return Err(Error::query("_LEGACY_ERROR_TEMP_3102", "sampling is not supported on a stream")
+                .hint("Filter by a column, or by rand()."));
+        }
         let share = match (&sample.quantity, &sample.bucket) {
             (Some(TableSampleQuantity { value, unit: Some(TableSampleUnit::Rows), .. }), _) => {
                 return bounded(plan, None, Some(value));

@@ -53,6 +53,10 @@ impl Binder<'_> {
                 let plan = self.sampled(self.named_table(name)?, sample_of(sample))?;
                 aliased(plan, alias.as_ref())
             }
+            TableFactor::Table { sample: Some(sample), name, alias, args: Some(args), .. } => {
+                let plan = self.sampled(self.called(name, &args.args)?, sample_of(sample))?;
+                aliased(plan, alias.as_ref())
+            }
             TableFactor::Derived { subquery, alias, lateral: false, sample: Some(sample) } => {
                 let plan = self.sampled(self.derived(subquery)?, sample_of(sample))?;
                 aliased(plan, alias.as_ref())
@@ -240,8 +244,18 @@ fn watermark_of(query: &Query) -> Option<(&Select, SelectItem, &Tree)> {
         return None;
     }
     match list.args.iter().map(argument).collect::<Vec<_>>().as_slice() {
-        [Some(time), Some(delay)] => Some((select, as_item(time), delay)),
+        [Some(time), Some(delay)] => Some((select, as_item(unwrapped(time)), delay)),
         _ => None,
+    }
+}
+
+/// The field of `struct(e AS name)`, which stands for `e AS name`; anything else as it is.
+fn unwrapped(tree: &Tree) -> &Tree {
+    let Tree::Function(call) = tree else { return tree };
+    let FunctionArguments::List(list) = &call.args else { return tree };
+    match list.args.as_slice() {
+        [only] => argument(only).filter(|field| matches!(field, Tree::Named { .. })).unwrap_or(tree),
+        _ => tree,
     }
 }
 

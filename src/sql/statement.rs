@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::parser::{IsOptional, Parser};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -18,11 +18,14 @@ use super::parameters::Parameters;
 use super::parse::{parser, syntax_error};
 use super::relation::{not_found, parts_of};
 use super::stream_clauses::{plain, rewrite};
+use crate::catalog::Table;
 use crate::frame::DataFrame;
 use crate::options::Options;
 use crate::session::Session;
-use crate::sources::SourceSpec;
 use crate::{Error, Result, types};
+
+/// Metadata of a column that is a text to be read as it is, such as a plan.
+pub const TEXT: &str = "thalweg.text";
 
 /// Runs one statement.
 ///
@@ -33,13 +36,8 @@ pub fn run(session: &Session, text: &str, parameters: &Parameters) -> Result<Dat
     let parser = Parser::new(&SparkDialect).with_tokens_with_locations(tokens);
     let mut reading = Reading { session, text, parameters, parser };
     let shown = reading.statement()?;
-    while reading.parser.consume_token(&Token::SemiColon) {}
-    match reading.parser.peek_token() {
-        next if next.token == Token::EOF => Ok(shown),
-        next => {
-            Err(reading.parser.expected::<()>("end of statement", next).map_or_else(syntax_error, |()| reading.wrong()))
-        }
-    }
+    reading.end()?;
+    Ok(shown)
 }
 
 struct Reading<'a> {
@@ -64,6 +62,15 @@ impl Reading<'_> {
                 Ok(DataFrame::new(self.session.clone(), self.query()?))
             }
             _ => Err(self.unknown()),
+        }
+    }
+
+    /// The statement ends here; asked before it has an effect.
+    fn end(&mut self) -> Result<()> {
+        while self.parser.consume_token(&Token::SemiColon) {}
+        match self.parser.peek_token() {
+            next if next.token == Token::EOF => Ok(()),
+            _ => Err(self.expected("end of statement")),
         }
     }
 
@@ -158,6 +165,7 @@ impl Reading<'_> {
             }
             None => plan,
         };
+        self.end()?;
         self.session.catalog().add_view(&name, plan, replace)?;
         self.nothing()
     }
@@ -195,27 +203,60 @@ impl Reading<'_> {
                 Token::EOF => return Err(self.expected(")")),
                 _ => {}
             }
-            parts.push(token.to_string());
+            parts.push(written(&token));
         }
     }
 
     /// `fmt [OPTIONS (...)] [LOCATION '...'] [COMMENT '...'] ...` behind USING.
     fn add_source(&mut self, name: &str, columns: Option<String>, replace: bool) -> Result<DataFrame> {
-        let mut source = SourceSpec { format: self.format(), ..SourceSpec::default() };
-        source.schema = columns.map(|columns| types::parse_ddl(&columns)).transpose()?;
-        loop {
-            if self.take(&["OPTIONS"]) || self.take(&["TBLPROPERTIES"]) {
-                self.options(&mut source.options)?;
-            } else if self.take(&["LOCATION"]) {
-                source.options.set("path", plain(&self.parser.next_token().token));
-            } else if self.take(&["COMMENT"]) {
-                self.parser.next_token();
-            } else {
-                break;
-            }
+        let mut table = Table::default();
+        table.source.format = self.format();
+        table.source.schema = columns.map(|columns| types::parse_ddl(&columns)).transpose()?;
+        while self.clause(&mut table)? {}
+        if self.take(&["AS"]) {
+            return self.create_as(name, table, replace);
         }
-        self.session.catalog().add_table(name, source, replace)?;
+        self.end()?;
+        self.session.catalog().add_table(name, table, replace)?;
         self.nothing()
+    }
+
+    /// Reads one of the clauses behind the format; false if there is none.
+    fn clause(&mut self, table: &mut Table) -> Result<bool> {
+        if self.take(&["OPTIONS"]) || self.take(&["TBLPROPERTIES"]) {
+            self.options(&mut table.source.options)?;
+        } else if self.take(&["LOCATION"]) {
+            table.source.options.set("path", plain(&self.parser.next_token().token));
+        } else if self.take(&["COMMENT"]) {
+            self.parser.next_token();
+        } else if self.take(&["PARTITIONED", "BY"]) {
+            let columns = self.bracketed()?.ok_or_else(|| self.expected("("))?;
+            let names = columns.split(',').filter_map(|column| column.split_whitespace().next());
+            table.partition_by = names.map(|name| name.trim_matches('`').to_owned()).collect();
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// `CREATE TABLE ... AS query`: the table, with the rows of a static query.
+    fn create_as(&mut self, name: &str, table: Table, replace: bool) -> Result<DataFrame> {
+        if table.source.schema.is_some() {
+            return Err(self.parse_error("a table made AS a query has the columns of the query: leave out its own"));
+        }
+        let plan = self.query()?;
+        self.end()?;
+        let frame = DataFrame::new(self.session.clone(), plan);
+        self.session.catalog().add_table(name, table, replace)?;
+        if let Err(error) = frame.write().mode("append").insert_into(name) {
+            self.session.catalog().remove(name);
+            return Err(error);
+        }
+        self.nothing()
+    }
+
+    fn parse_error(&self, message: &str) -> Error {
+        Error::query("PARSE_SYNTAX_ERROR", format!("{message}, in '{}'", self.text))
     }
 
     /// A format's name, which may have dots (`org.apache.spark.sql.cassandra`).
@@ -256,6 +297,7 @@ impl Reading<'_> {
         }
         let optional = self.take(&["IF", "EXISTS"]);
         let name = self.table_name()?;
+        self.end()?;
         if !self.session.catalog().remove(&name) && !optional {
             return Err(not_found(&[name]));
         }
@@ -341,7 +383,10 @@ impl Reading<'_> {
         }
         let plan = self.query()?;
         let text = DataFrame::new(self.session.clone(), plan).explain_string();
-        self.shown([("plan", StringArray::from(vec![text]).into_array())])
+        let field = Field::new("plan", DataType::Utf8, true).with_metadata([(TEXT.into(), String::new())].into());
+        let schema = Arc::new(Schema::new(vec![field]));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![StringArray::from(vec![text]).into_array()])?;
+        self.session.create_data_frame(schema, vec![rows])
     }
 
     /// `INSERT INTO t [(columns) | BY NAME] query`: once for a static query; a streaming one is started.
@@ -382,6 +427,7 @@ impl Reading<'_> {
     /// The query that follows, with the columns of the table.
     fn rows_for(&mut self, table: &str, columns: &Columns) -> Result<LogicalPlan> {
         let plan = self.query()?;
+        self.end()?;
         let declared = self.session.catalog().declared(table);
         fitted(plan, columns, table, declared.as_ref(), &self.session.conf())
     }
@@ -395,6 +441,14 @@ impl Reading<'_> {
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().map(|(_, column)| column).collect())?;
         self.session.create_data_frame(schema, vec![rows])
+    }
+}
+
+/// A token as it was written; its own display leaves quotes inside of a text as they are.
+fn written(token: &Token) -> String {
+    match token {
+        Token::SingleQuotedString(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+        other => other.to_string(),
     }
 }
 

@@ -159,13 +159,22 @@ fn watermark(tokens: &mut Vec<TokenWithSpan>, at: usize, delay: usize) -> Result
     let mut clause: Vec<_> = ["(", "SELECT", "*", "FROM"].map(made).into();
     clause.extend_from_slice(&tokens[start..at]);
     clause.extend(["CLUSTER", "BY", WATERMARK_CALL, "("].map(made));
-    clause.extend_from_slice(&tokens[at + 1..delay]);
+    clause.extend(named(&tokens[at + 1..delay]));
     clause.push(made(","));
     clause.extend_from_slice(&tokens[delay + 2..end]);
     clause.extend([")", ")"].map(made));
     let behind = start + clause.len();
     tokens.splice(start..end, clause);
     Ok(behind)
+}
+
+/// An event time as an argument of a call: `e AS name` is the field of a struct there.
+fn named(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let is_named = tokens.len() > 2 && is_word(&tokens[tokens.len() - 2], "AS");
+    match is_named {
+        true => [made("struct"), made("(")].into_iter().chain(tokens.iter().cloned()).chain([made(")")]).collect(),
+        false => tokens.to_vec(),
+    }
 }
 
 /// Where the relation begins that ends before `end`: a name, a call or something in brackets.

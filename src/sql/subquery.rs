@@ -29,7 +29,11 @@ pub(super) fn subquery(expr: &ast::Expr, scope: &Scope<'_>) -> Result<Expr> {
             Ok(Expr::Exists(Exists { subquery, negated: *negated }))
         }
         E::InSubquery { expr, subquery, negated } => within(expr, plan(subquery, scope)?, *negated, scope),
-        E::Subquery(query) => Ok(Expr::ScalarSubquery(scalar(as_subquery(plan(query, scope)?))?)),
+        E::Subquery(query) => {
+            let plan = plan(query, scope)?;
+            let subquery = if is_streaming(&plan) { return Err(streaming()) } else { as_subquery(plan) };
+            Ok(Expr::ScalarSubquery(scalar(subquery)?))
+        }
         other => Err(Error::internal(format!("'{other}' is no subquery"))),
     }
 }
@@ -38,11 +42,16 @@ fn plan(query: &ast::Query, scope: &Scope<'_>) -> Result<LogicalPlan> {
     let planner = scope.subquery.ok_or_else(|| Error::unsupported("a subquery cannot stand here"))?;
     let plan = planner(query, scope)?;
     if is_streaming(&plan) && scope.conf.flag("spark.sql.streaming.unsupportedOperationCheck", false)? {
-        let message = "a streaming query cannot stand in a subquery expression";
-        return Err(Error::query("INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", message)
-            .hint("Join the two streams, or leave spark.sql.streaming.unsupportedOperationCheck unset."));
+        return Err(streaming());
     }
     Ok(plan)
+}
+
+fn streaming() -> Error {
+    let message = "a streaming query cannot stand in a subquery expression";
+    Error::query("INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", message).hint(
+        "Join the two streams; EXISTS and IN of a stream run where spark.sql.streaming.unsupportedOperationCheck is unset.",
+    )
 }
 
 fn as_subquery(plan: LogicalPlan) -> Subquery {
@@ -110,7 +119,8 @@ fn together(types: &[DataType]) -> DataType {
     match types {
         [single] => single.clone(),
         several => {
-            let field = |(i, data_type): (usize, &DataType)| Field::new(format!("col{}", i + 1), data_type.clone(), true);
+            let field =
+                |(i, data_type): (usize, &DataType)| Field::new(format!("col{}", i + 1), data_type.clone(), true);
             DataType::Struct(several.iter().enumerate().map(field).collect::<Fields>())
         }
     }

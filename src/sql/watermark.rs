@@ -49,6 +49,11 @@ impl Binder<'_> {
             [Item { expr: Expr::Column(column), aliases, .. }] if aliases.is_empty() => {
                 marked(plan, column.clone(), delay)
             }
+            [item] if item.aliases.is_empty() => Err(Error::query(
+                "REQUIRES_EXPLICIT_NAME_IN_WATERMARK_CLAUSE",
+                format!("the event time '{}' of the WATERMARK clause needs a name", item.default_name),
+            )
+            .hint("Write WATERMARK expression AS name DELAY OF ...")),
             [item] => {
                 let mut columns = all_columns(plan.schema());
                 columns.push(item.clone().into_expr());

@@ -209,6 +209,32 @@ fn t05_an_idle_partition_is_released_and_its_old_rows_are_late() {
 }
 
 #[test]
+fn t05_a_source_that_is_silent_as_a_whole_holds_no_union_back() {
+    for workers in [1, 2] {
+        let session = session();
+        session.set_conf("thalweg.workers", workers);
+        session.set_conf("thalweg.idleTimeout", "40 seconds");
+        let schema = readings(&session, &[("a", "00:00:00", 0)]).schema();
+        let [busy, silent] = [MemoryStream::new(schema.clone()), MemoryStream::new(schema)];
+        let marked = |stream| session.read_stream().memory(stream).unwrap().with_watermark("time", "1 minute").unwrap();
+        let both = marked(&busy).union(&marked(&silent)).unwrap();
+        let counts = both.group_by([window("time", "10 minutes")]).agg([count("*").alias("n")]).unwrap();
+        let counts = counts.select_expr(["date_format(window.start, 'HH:mm') AS start", "n"]).unwrap();
+        let clock = ManualClock::at(NOON);
+        let writer = counts.write_stream().format("memory").query_name("t").trigger(continuous());
+        let query = writer.clock(clock.clone()).start().unwrap();
+        silent.push(readings(&session, &[("b", "10:00:00", 1)])).unwrap();
+        for second in 0..8 {
+            clock.advance(Duration::from_secs(10));
+            busy.push(readings(&session, &[("a", &format!("11:30:0{second}"), 1)])).unwrap();
+            (0..2).for_each(|_| query.process_all_available().unwrap());
+        }
+        assert_eq!(table(&session, "t"), [json!(["10:00", 1])], "{workers} workers");
+        query.stop().unwrap();
+    }
+}
+
+#[test]
 fn t05_when_all_partitions_are_idle_the_furthest_counts() {
     let counted = Counted::start(2, 2, continuous(), &[("idleTimeout", "40 seconds")]);
     counted.push(0, &[("a", "11:00:00", 1)]);

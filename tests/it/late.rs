@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use thalweg::prelude::*;
 use thalweg::query::DataStreamWriter;
 use thalweg::sources::memory::MemoryStream;
+use thalweg::stateful::{GroupState, GroupStateTimeout, Rows};
 
 use crate::compare::json_rows;
 
@@ -136,6 +137,24 @@ fn every_operator_hands_over_what_it_drops() {
         frame.group_by([session_window("time", "5 minutes"), col("device")]).agg([count("*").alias("n")])
     };
     assert_eq!(late_of(sessions), rows(&[("a", 3, "session"), ("a", 5, "session"), ("c", 7, "session")]));
+}
+
+#[test]
+fn state_of_the_programs_own_hands_over_what_it_drops() {
+    #[derive(serde::Deserialize)]
+    struct Reading {
+        value: i32,
+    }
+    let sums = |frame: DataFrame| {
+        frame.group_by(["device"]).flat_map_groups_with_state(
+            "append",
+            GroupStateTimeout::EventTimeTimeout,
+            |_: &String, rows: Rows<'_, Reading>, _: &mut GroupState<i64>| {
+                Ok(Some(rows.map(|reading| i64::from(reading.value)).sum::<i64>()))
+            },
+        )
+    };
+    assert_eq!(late_of(sums), rows(&[("a", 3, "groups"), ("a", 5, "groups"), ("c", 7, "groups")]));
 }
 
 #[test]

@@ -74,6 +74,28 @@ fn sessions_and_joins_have_sparks_names() {
 }
 
 #[test]
+fn of_several_ranges_of_time_the_tightest_bounds_a_joins_state() {
+    let session = session();
+    let streams = [(); 2].map(|()| MemoryStream::new(readings(&session, &[("a", "00:00:00", 0)]).schema()));
+    let [left, right] = streams.each_ref().map(|stream| session.read_stream().memory(stream).unwrap());
+    let left = left.with_watermark("time", "0 seconds").unwrap();
+    let right = right.select_expr(["device AS d", "time AS t"]).unwrap().with_watermark("t", "0 seconds").unwrap();
+    // Numbers are seconds, also those with a point.
+    let within = "device = d AND t BETWEEN time - INTERVAL 10 DAYS AND time + INTERVAL 10 DAYS \
+                  AND CAST(t AS DOUBLE) <= CAST(time AS DOUBLE) + 60 AND t >= time - INTERVAL 1 MINUTE";
+    let joined = left.join(&right, expr(within), "inner").unwrap();
+    let query = joined.write_stream().format("noop").start().unwrap();
+    for minute in 10..40 {
+        let rows = readings(&session, &[("a", &format!("10:{minute}:00"), 1)]);
+        streams.iter().for_each(|stream| stream.push(rows.clone()).unwrap());
+        query.process_all_available().unwrap();
+    }
+    let kept = query.last_progress().unwrap().state_operators[0].num_rows_total;
+    query.stop().unwrap();
+    assert!(kept <= 8, "{kept} rows are kept, of 60");
+}
+
+#[test]
 fn the_differential_lane_reports_its_state() {
     let (operators, _) = operators(Trigger::default(), "complete", |frame| {
         frame.group_by(["device"]).agg([count("*").alias("n")])?.group_by(["n"]).agg([count("*").alias("devices")])

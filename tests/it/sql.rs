@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thalweg::frame::functions::{count, explode, split, sum, window};
 use thalweg::frame::{DataFrame, Window, call_function, col, expr, lit, when};
 use thalweg::session::Session;
+use thalweg::sources::memory::MemoryStream;
 
 /// A session with the views `people` and `orders`.
 fn session() -> Session {
@@ -109,6 +110,132 @@ fn subqueries_that_stand_for_values() {
         "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
     );
     check_refused("VALUES (1, 2), (3)", "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH");
+}
+
+/// Spark 4.3 gives the same, also where a null leaves open whether a row is equal.
+#[test]
+fn subqueries_that_look_at_the_row_around_them() {
+    let ids = "SELECT p.id, $ AS it FROM people p ORDER BY p.id";
+    let check_each = |value: &str, expected: [&str; 3]| check(&ids.replace('$', value), &expected);
+    check_each("EXISTS (SELECT 1 FROM orders o WHERE o.id = p.id)", ["1 true", "2 true", "3 false"]);
+    check_each("NOT EXISTS (SELECT o.amount FROM orders o WHERE o.amount < p.id)", ["1 true", "2 true", "3 true"]);
+    check_each(
+        "p.id IN (SELECT CAST(o.id AS BIGINT) FROM orders o WHERE o.amount <> p.id)",
+        ["1 true", "2 true", "3 false"],
+    );
+    check_each("p.id NOT IN (SELECT nullif(o.id, 9) FROM orders o)", ["1 false", "2 false", "3 false"]);
+    check_each("p.id IN (SELECT nullif(o.id, 9) FROM orders o)", ["1 true", "2 true", "3 false"]);
+    check_each("(p.id, p.name) IN (SELECT o.id, 'ann' FROM orders o)", ["1 true", "2 false", "3 false"]);
+    check_each("(SELECT max(o.amount) FROM orders o WHERE o.id = p.id)", ["1 20", "2 5", "3 NULL"]);
+    check_each("(SELECT count(*) FROM orders o WHERE o.id > p.id)", ["1 2", "2 1", "3 1"]);
+    check_each("(SELECT o.amount FROM orders o WHERE o.id >= p.id ORDER BY o.amount LIMIT 1)", ["1 5", "2 5", "3 7"]);
+    check_each("(SELECT p.id + 1)", ["1 2", "2 3", "3 4"]);
+    check_each(
+        "EXISTS (SELECT o.id FROM orders o WHERE o.id > p.id UNION SELECT 1 WHERE p.id > 8)",
+        ["1 true", "2 true", "3 true"],
+    );
+    check("SELECT id FROM people p WHERE name = 'cid' OR id IN (SELECT id FROM orders WHERE amount > 6)", &["1", "3"]);
+    check("SELECT sum(CASE WHEN EXISTS (SELECT 1 FROM orders o WHERE o.id = p.id) THEN 1 END) FROM people p", &["2"]);
+    check(
+        "SELECT p.id FROM people p JOIN orders o ON p.id = o.id AND EXISTS (SELECT 1 FROM orders b WHERE b.id > p.id + 6)",
+        &["1", "1", "2"],
+    );
+    let several = session().sql("SELECT (SELECT o.id FROM orders o WHERE o.id >= p.id) FROM people p");
+    assert_eq!(several.unwrap().collect().unwrap_err().condition(), Some("SCALAR_SUBQUERY_TOO_MANY_ROWS"));
+    check_refused(
+        "SELECT id FROM people WHERE id IN (SELECT id, amount FROM orders)",
+        "DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH",
+    );
+    check_refused(
+        "SELECT id FROM people WHERE id IN (SELECT array(id) FROM orders)",
+        "DATATYPE_MISMATCH.IN_SUBQUERY_DATA_TYPE_MISMATCH",
+    );
+}
+
+#[test]
+fn subqueries_over_tables_are_asked_for_each_row_of_a_stream() {
+    let session = session();
+    let ids = session.sql("SELECT id FROM people").unwrap();
+    let stream = MemoryStream::new(ids.schema());
+    session.read_stream().memory(&stream).unwrap().create_or_replace_temp_view("incoming").unwrap();
+    let select = "SELECT i.id, EXISTS (SELECT 1 FROM orders o WHERE o.id = i.id) AS ordered, \
+                  (SELECT count(*) FROM orders o WHERE o.id > i.id) AS more \
+                  FROM incoming i WHERE i.id > 2 OR i.id IN (SELECT id FROM orders)";
+    let query = session.sql(select).unwrap().write_stream().format("memory").query_name("answers").start().unwrap();
+    ids.collect().unwrap().into_iter().for_each(|rows| stream.push(rows).unwrap());
+    query.process_all_available().unwrap();
+    query.stop().unwrap();
+    let answers = session.sql("SELECT * FROM answers ORDER BY id").unwrap();
+    assert_eq!(lines(&answers), ["1 true 2", "2 true 1", "3 false 1"]);
+    let over_stream = session.sql("SELECT (SELECT max(id) FROM incoming) FROM people").unwrap_err();
+    assert_eq!(over_stream.condition(), Some("INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY"));
+}
+
+#[test]
+fn a_statement_with_something_wrong_behind_it_has_no_effect() {
+    let session = session();
+    let dir = tempfile::tempdir().unwrap();
+    let create = format!("CREATE TABLE kept USING csv OPTIONS (path '{}') AS SELECT 1 AS a", dir.path().display());
+    assert_eq!(session.sql(&format!("{create} UNKNOWN CLAUSE")).unwrap_err().condition(), Some("PARSE_SYNTAX_ERROR"));
+    assert!(session.table("kept").is_err());
+    session.sql(&create).unwrap();
+    for wrong in [
+        "INSERT OVERWRITE kept SELECT 9 AS a UNKNOWN CLAUSE",
+        "DROP TABLE kept UNKNOWN",
+        "CREATE OR REPLACE VIEW kept AS SELECT 3 UNKNOWN CLAUSE",
+    ] {
+        assert_eq!(session.sql(wrong).unwrap_err().condition(), Some("PARSE_SYNTAX_ERROR"), "{wrong}");
+        assert_eq!(lines(&session.sql("SELECT * FROM kept").unwrap()), ["1"], "{wrong}");
+    }
+}
+
+#[test]
+fn tables_say_how_they_are_written() {
+    let session = session();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    let table = format!(
+        "CREATE TABLE parts (id INT, name STRING) USING json OPTIONS (path '{path}') PARTITIONED BY (name) COMMENT 'it\\'s'"
+    );
+    session.sql(&table).unwrap();
+    session.sql("INSERT INTO parts SELECT id, name FROM people").unwrap();
+    assert!(dir.path().join("name=ann").is_dir());
+    assert_eq!(lines(&session.sql("SELECT id FROM parts WHERE name = 'bob'").unwrap()), ["2"]);
+    assert_eq!(lines(&session.sql(&format!("SELECT count(*) FROM json.`{path}`")).unwrap()), ["3"]);
+    session.sql("CREATE TABLE out USING console OPTIONS (outputMode 'complete')").unwrap();
+    let forgotten = session.sql("INSERT INTO out SELECT id FROM people").unwrap_err();
+    assert!(forgotten.to_string().contains("FROM STREAM"), "{forgotten}");
+}
+
+#[test]
+fn samples_of_calls_and_of_streams() {
+    check("SELECT count(*) FROM range(200) TABLESAMPLE (10 ROWS)", &["10"]);
+    let session = session();
+    session.sql("CREATE TABLE ticks USING rate").unwrap();
+    assert!(
+        session
+            .sql("SELECT * FROM STREAM ticks TABLESAMPLE (10 PERCENT)")
+            .unwrap_err()
+            .to_string()
+            .contains("sampling")
+    );
+}
+
+#[test]
+fn lambdas_over_values_of_which_columns_are_left_out() {
+    check("SELECT exists(a, x -> x = 2) FROM VALUES (1, 'a', array(1, 2)) t(id, k, a)", &["true"]);
+}
+
+#[test]
+fn the_event_time_of_the_watermark_clause_has_a_name() {
+    let session = session();
+    session.sql("CREATE TABLE ticks USING rate").unwrap();
+    let named = "SELECT * FROM STREAM ticks WATERMARK timestamp + INTERVAL 1 HOUR AS ts DELAY OF INTERVAL 5 MINUTES";
+    let named = session.sql(named).unwrap();
+    assert_eq!(named.columns(), ["timestamp", "value", "ts"]);
+    assert!(named.schema().field(2).metadata().contains_key("spark.watermarkDelayMs"));
+    let unnamed = "SELECT * FROM STREAM ticks WATERMARK timestamp + INTERVAL 1 HOUR DELAY OF INTERVAL 5 MINUTES";
+    assert_eq!(session.sql(unnamed).unwrap_err().condition(), Some("REQUIRES_EXPLICIT_NAME_IN_WATERMARK_CLAUSE"));
 }
 
 #[test]

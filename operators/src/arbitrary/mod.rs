@@ -28,7 +28,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use crate::chunk::MAX_ROWS;
 use crate::cold::Cold;
 use crate::driver::{Logic, StateMetrics, Wake};
-use crate::event_time::{EventTime, column, drop_late, times};
+use crate::event_time::{EventTime, column, times};
 use crate::keys::KeyTable;
 use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
@@ -144,9 +144,9 @@ impl Arbitrary {
         })
     }
 
-    fn in_time(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+    fn in_time(&mut self, rows: RecordBatch, out: &mut Output) -> Result<RecordBatch> {
         let Some(event_time) = &self.late_by else { return Ok(rows) };
-        let (rows, dropped) = drop_late(rows, event_time, self.watermark)?;
+        let (rows, dropped) = out.drop_late(0, rows, event_time, self.watermark)?;
         self.metrics.rows_dropped += dropped;
         Ok(rows)
     }
@@ -316,7 +316,7 @@ impl Logic for Arbitrary {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let (ingest, partition) = (chunk.ingest, chunk.partition);
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
-        let rows = self.in_time(rows)?;
+        let rows = self.in_time(rows, out)?;
         if !out.eager() {
             self.pending.push(rows);
             return Ok(());

@@ -4,7 +4,7 @@
 //! others, which there are only while partitions are idle.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arrow::array::{Array, TimestampMicrosecondArray};
 use arrow::compute::{max, min};
@@ -31,6 +31,8 @@ pub struct EventClock {
     open: AtomicU64,
     followers: AtomicUsize,
     wakers: Mutex<Vec<SyncActivator>>,
+    /// The clocks of the query's other places, with their delays.
+    others: OnceLock<Vec<(Weak<EventClock>, i64)>>,
 }
 
 /// Since the last report.
@@ -122,6 +124,19 @@ impl EventClock {
             open: AtomicU64::new(u64::MAX),
             followers: AtomicUsize::new(0),
             wakers: Mutex::default(),
+            others: OnceLock::new(),
+        }
+    }
+
+    /// Tells the clocks of a query, each with its delay, of each other: while all partitions of one are idle, it follows the others, so that
+    /// a source that is silent as a whole holds nothing back either. It goes by what the others had reached when the last
+    /// epoch was complete, so it is an epoch behind them.
+    pub fn introduce(clocks: &[(Arc<EventClock>, i64)]) {
+        for (clock, _) in clocks {
+            let others = clocks.iter().filter(|(other, _)| !Arc::ptr_eq(clock, other));
+            let others = others.map(|(other, delay)| (Arc::downgrade(other), *delay)).collect();
+            // Those who are told twice know already.
+            let _ = clock.others.set(others);
         }
     }
 
@@ -166,13 +181,30 @@ impl EventClock {
     /// The watermark that the partitions have reached together: the minimum over those that are not idle, or the maximum over
     /// all if all are.
     pub fn reached(&self, delay: i64) -> i64 {
-        together(self.partitions.iter().map(|slot| &slot.now), delay)
+        self.or_others(self.partitions.iter().map(|slot| &slot.now), delay)
     }
 
     /// As [`EventClock::reached`], by the rows up to the epoch that was completed last on all workers: a run that starts behind that epoch
     /// reads the others again, and none of them may be late because of those after it.
     pub fn closed(&self, delay: i64) -> i64 {
-        together(self.partitions.iter().map(|slot| &slot.closed), delay)
+        self.or_others(self.partitions.iter().map(|slot| &slot.closed), delay)
+    }
+
+    /// The watermark of partitions that stand so; if all of them are idle, at least that of the other places.
+    fn or_others<'a>(&self, stands: impl Iterator<Item = &'a Stand> + Clone, delay: i64) -> i64 {
+        let own = together(stands.clone(), delay);
+        if stands.clone().next().is_none() || stands.clone().any(|stand| !stand.is_idle()) {
+            return own;
+        }
+        let others = self.others.get().into_iter().flatten();
+        let others = others.filter_map(|(other, delay)| other.upgrade()?.active(*delay)).min();
+        others.map_or(own, |others| own.max(others))
+    }
+
+    /// What the partitions that were not idle had reached when the last epoch was complete; `None` if all were.
+    fn active(&self, delay: i64) -> Option<i64> {
+        let stands = || self.partitions.iter().map(|slot| &slot.closed);
+        stands().any(|stand| !stand.is_idle()).then(|| together(stands(), delay))
     }
 
     /// How the watermark stands.

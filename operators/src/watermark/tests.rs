@@ -78,6 +78,28 @@ fn t05_a_worker_whose_partitions_are_idle_follows_the_others() {
 }
 
 #[test]
+fn t05_a_place_whose_partitions_are_all_idle_follows_the_other_places() {
+    let clocks = [Arc::new(EventClock::new(&[1])), Arc::new(EventClock::new(&[2]))];
+    EventClock::introduce(&clocks.clone().map(|clock| (clock, SECOND)));
+    let (mut busy, mut silent) = (watermark(&[1], &clocks[0], None, 0), watermark(&[2], &clocks[1], None, 0));
+    push(&mut busy, 1, &[50]);
+    assert_eq!(push(&mut silent, 2, &[10]), 9);
+    // By the rows of complete epochs alone.
+    assert_eq!(rest(&mut silent, 2), 9);
+    for operator in [&mut busy, &mut silent] {
+        operator.on_complete(0, &mut Output::new(Pace::Eager)).unwrap();
+    }
+    push(&mut busy, 1, &[70]);
+    assert_eq!((silent.output_watermark(&[]) / SECOND, clocks[1].closed(SECOND) / SECOND), (49, 49));
+    assert_eq!(push(&mut silent, 2, &[20]), 19);
+    // Nobody is followed who is silent, too.
+    rest(&mut silent, 2);
+    rest(&mut busy, 1);
+    busy.on_complete(1, &mut Output::new(Pace::Eager)).unwrap();
+    assert_eq!((busy.output_watermark(&[]) / SECOND, silent.output_watermark(&[]) / SECOND), (69, 19));
+}
+
+#[test]
 fn rows_of_the_next_epoch_do_not_count_for_the_one_that_closes() {
     let clock = Arc::new(EventClock::new(&[1]));
     let mut operator = watermark(&[1], &clock, None, 0);

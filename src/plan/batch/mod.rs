@@ -18,6 +18,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
@@ -35,9 +38,18 @@ pub fn context(conf: &Conf) -> SessionContext {
         .with_config(config)
         .with_default_features()
         .with_optimizer_rules(crate::plan::optimize::batch_rules())
+        .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(planner::Planner))
         .build();
     SessionContext::new_with_state(state)
+}
+
+/// DataFusion's rules for physical plans but one: what pushes projections into tables of rows forgets the variables of lambdas, and the
+/// logical plan has done that work already.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| rule.name() != ProjectionPushdown::new().name());
+    rules
 }
 
 /// Runs a static plan; rows come as they are made.

@@ -42,7 +42,7 @@ impl Lowering {
         let schema = arrow_schema(&aggregate.schema);
         let closing = event_time_key(aggregate)?.map(|(_, key, data_type)| event_time(key.clone(), data_type));
         let time = closing.map(|closing| columns.add(&closing)).transpose()?;
-        let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None };
+        let group = Group { keys, aggregates, mode: self.group_mode(), time, window: None, lasting: false };
         let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(tap));
         Ok(self.group(input, columns, group, schema, tap))
     }
@@ -57,7 +57,8 @@ impl Lowering {
         let column = columns.add(&window.time)?;
         let (length, slide, start) = (window.length, window.slide, window.start);
         let window_spec = WindowSpec { column, length, slide, start, position };
-        let group = Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window_spec) };
+        let group =
+            Group { keys, aggregates, mode: self.group_mode(), time: None, window: Some(window_spec), lasting: false };
         // The tap is above the window; below, its columns stand first.
         let tap = tap_columns(&aggregate.input).map(|tap| columns.tapped(TapColumns { first: 0, ..tap }));
         Ok(self.group(input, columns, group, arrow_schema(&aggregate.schema), tap))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::dataflow::{Arbitrary, InitialState, Kind, Node};
 use super::super::nodes::{ArbitraryState, event_time_index};
+use super::late::tap_columns;
 use super::{Lowering, append_only, arrow_schema};
 use crate::Result;
 use crate::stateful::Style;
@@ -28,6 +29,11 @@ impl Lowering {
             initial,
         });
         let name = if node.function.style == Style::Transform { "transform" } else { "groups" };
-        Ok(self.add(name, kind, vec![input], arrow_schema(schema)))
+        let made = self.add(name, kind, vec![input], arrow_schema(schema));
+        if let Some(columns) = tap_columns(&node.input) {
+            let places = columns.range().collect();
+            self.tap(&made.id, vec![Some((columns, places))]);
+        }
+        Ok(made)
     }
 }

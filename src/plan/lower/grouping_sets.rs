@@ -39,7 +39,9 @@ impl Lowering {
         let schema = DFSchema::try_from(kernel.schema.as_ref().clone())?;
         let input = self.step(input, Step::Expand(Arc::new(kernel)), &schema);
         let time = closing.map(|_| width + keys.len() + 1);
-        let group = Group { keys: key_columns(width, &keys), aggregates, mode: self.group_mode(), time, window: None };
+        let lasting = closing.is_some_and(|(key, _)| sets.iter().any(|set| !set.contains(keys[key])));
+        let (keys, mode) = (key_columns(width, &keys), self.group_mode());
+        let group = Group { keys, aggregates, mode, time, window: None, lasting };
         Ok(self.grouped(input, group, arrow_schema(&aggregate.schema), tap))
     }
 }

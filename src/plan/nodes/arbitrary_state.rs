@@ -13,7 +13,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::{WATERMARK_DELAY, event_time_index, qualified_fields, watermark_delay_millis, without_order};
-use crate::stateful::StateFunction;
+use crate::stateful::{StateFunction, TimeMode};
 
 /// Calls a function for each key.
 #[derive(Debug, Clone)]
@@ -67,6 +67,11 @@ impl ArbitraryState {
     /// If a rewrite lost a column, which would be a bug.
     pub fn initial_key_indexes(&self) -> Result<Vec<usize>> {
         self.initial.as_ref().map_or(Ok(Vec::new()), |(plan, keys)| indexes(plan, keys))
+    }
+
+    /// Whether it looks at event times, so that rows behind the watermark are dropped.
+    pub fn drops_late_rows(&self) -> bool {
+        self.function.time == TimeMode::EventTime && event_time_index(self.input.schema()).is_some()
     }
 
     /// Indexes of the columns that the function reads; none if they are not known.

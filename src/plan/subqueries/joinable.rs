@@ -22,7 +22,11 @@ pub(super) fn is_joinable(part: &Expr) -> bool {
 fn comes_up(plan: &LogicalPlan, mut pull: PullUpCorrelatedExpr) -> bool {
     // A condition cannot leave the rows that a window function looks at.
     let has_window = plan.exists(|node| Ok(matches!(node, LogicalPlan::Window(_)))).unwrap_or(true);
-    !has_window && plan.clone().rewrite(&mut pull).is_ok_and(|pulled| pull.can_pull_up && !pulled.data.contains_outer_reference())
+    !has_window
+        && plan
+            .clone()
+            .rewrite(&mut pull)
+            .is_ok_and(|pulled| pull.can_pull_up && !pulled.data.contains_outer_reference())
 }
 
 /// Whether a plan gives one row, whatever its tables hold: an aggregation without keys.

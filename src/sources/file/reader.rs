@@ -24,7 +24,6 @@ use crate::{Error, Result, filepath};
 /// Bytes read at once.
 const BLOCK: usize = 128 << 10;
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
-const LONGEST_POLL: Duration = Duration::from_millis(100);
 const MAX_ROWS: usize = thalweg_operators::chunk::MAX_ROWS;
 
 /// What is needed to read any file of the source.
@@ -152,7 +151,7 @@ impl FileReader {
     /// Sleeps a little longer each time nothing is found.
     fn wait(&mut self, wait: Duration) -> Read {
         self.pause.sleep(wait.min(self.poll));
-        self.poll = (self.poll * 2).min(LONGEST_POLL);
+        self.poll = (self.poll * 2).min(lock(&self.tracker).longest_poll());
         Read::Idle
     }
 }

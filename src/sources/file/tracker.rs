@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,13 @@ impl Place {
     }
 }
 
+/// The longest pause between two looks at a folder of few files, and at one of many.
+const LONGEST_POLL: Duration = Duration::from_millis(100);
+const LONGEST_POLL_OF_MANY: Duration = Duration::from_secs(5);
+
+/// What a look at one known file costs (100 000 files: some 30 ms).
+const TO_LOOK_AT_ONE: Duration = Duration::from_nanos(320);
+
 /// Knows all files of one source.
 pub(super) struct Tracker {
     options: FileOptions,
@@ -100,6 +108,13 @@ impl Tracker {
         }
         tracker.purge();
         Ok(tracker)
+    }
+
+    /// How long a source may wait at most between two looks at its folders while nothing comes: looking at many files takes a while, and
+    /// should not take more than a twentieth of the time.
+    pub(super) fn longest_poll(&self) -> Duration {
+        let looking = TO_LOOK_AT_ONE * u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
+        (looking * 20).clamp(LONGEST_POLL, LONGEST_POLL_OF_MANY)
     }
 
     /// Number of the next batch.
