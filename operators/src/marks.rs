@@ -49,6 +49,13 @@ impl Marks {
         Marks { noted: self.noted, ..Marks::default() }
     }
 
+    /// Forgets what is true of each id, and goes on noting the same things.
+    pub fn clear(&mut self) {
+        self.marks.clear();
+        self.touched.clear();
+        self.dirty.clear();
+    }
+
     /// These ids are [`TOUCHED`] or [`DIRTY`] or both; with neither they are only in use.
     pub fn note(&mut self, ids: impl IntoIterator<Item = u32>, what: u8) {
         let wanted = (what | USED) & self.noted;

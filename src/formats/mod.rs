@@ -50,6 +50,17 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// Says in the log how many records were cut off, and where: of a text nothing else shows it.
+    pub(crate) fn tell_of_cut_ones(&self) {
+        if !self.cut.is_empty() {
+            tracing::warn!(
+                records = self.cut.len(),
+                place = &*self.place,
+                "records longer than 'maxRecordBytes' (16 MiB) were cut off"
+            );
+        }
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.spans.len()

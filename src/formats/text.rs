@@ -87,6 +87,7 @@ struct TextDecoder {
 
 impl Decoder for TextDecoder {
     fn decode(&mut self, frames: &Frames) -> Result<RecordBatch> {
+        frames.tell_of_cut_ones();
         let mut arrays: Vec<ArrayRef> = Vec::new();
         if let Some(column) = &mut self.column {
             (0..frames.len()).for_each(|i| column.push_bytes(frames.record(i)));

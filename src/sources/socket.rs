@@ -151,9 +151,7 @@ fn texts(frames: &Frames) -> StringArray {
             Err(_) => texts.append_value(String::from_utf8_lossy(frames.record(line))),
         }
     }
-    if !frames.cut.is_empty() {
-        tracing::warn!(lines = frames.cut.len(), peer = &*frames.place, "cut off lines longer than 16 MiB");
-    }
+    frames.tell_of_cut_ones();
     texts.finish()
 }
 

@@ -5,6 +5,7 @@
 //! as in `Value::Number("2.5BD", _)`. A syntax error names line and column.
 
 use datafusion::sql::sqlparser::ast::{Expr, SelectItem, Statement};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
@@ -123,7 +124,24 @@ fn prepare(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
         prepared.push(token);
     }
+    name_columns_called_all(&mut prepared);
     prepared
+}
+
+/// `f(all, ...)` and `f(all)`: a column, which sqlparser takes for the ALL of `f(ALL x)`.
+fn name_columns_called_all(tokens: &mut [TokenWithSpan]) {
+    let solid: Vec<usize> = (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+    for around in solid.windows(3) {
+        let [before, at, after] = [around[0], around[1], around[2]];
+        let is_argument =
+            tokens[before].token == Token::LParen && matches!(tokens[after].token, Token::Comma | Token::RParen);
+        match &mut tokens[at].token {
+            Token::Word(word) if is_argument && word.quote_style.is_none() && word.keyword == Keyword::ALL => {
+                (word.quote_style, word.keyword) = (Some('`'), Keyword::NoKeyword);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The string's value; takes off the `r` of a raw string.

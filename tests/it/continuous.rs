@@ -98,8 +98,9 @@ fn why_not(case: &Case) -> Option<&'static str> {
 }
 
 fn difference(case: &Case, seed: u64) -> Option<String> {
-    let ran = |trigger, workers| {
-        let case = case.clone();
+    // Each number of workers has chunks and an order of its own.
+    let ran = |trigger, workers: usize| {
+        let (case, seed) = (case.clone(), seed.wrapping_add(1_000_003 * workers as u64));
         unless_stuck(move || Play::new(case, workers, seed)?.run(trigger))
     };
     let wanted = match ran(Trigger::AvailableNow, 1) {

@@ -79,6 +79,14 @@ fn session_windows() {
     };
     check(alone, With, [Marked, Marked, Marked]);
     check(alone, Without, [No, Marked, Marked]);
+    let over_windows: Query = |s| {
+        s.sql(
+            "SELECT session_window.start AS b, k, sum(n) AS n FROM \
+             (SELECT window_time(window) AS t, k, count(*) AS n FROM events GROUP BY window(ts, '1 second'), k) \
+             GROUP BY session_window(t, '2 seconds'), k",
+        )
+    };
+    check(over_windows, With, [Yes, No, No]);
 }
 
 #[test]

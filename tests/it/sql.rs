@@ -222,6 +222,12 @@ fn samples_of_calls_and_of_streams() {
 }
 
 #[test]
+fn a_column_may_be_called_all() {
+    check("SELECT size(all), filter( all , x -> x > 1) FROM (SELECT array(1, 2) AS all)", &["2 [2]"]);
+    check("SELECT count(ALL id), count(ALL 1) FROM people", &["3 3"]);
+}
+
+#[test]
 fn lambdas_over_values_of_which_columns_are_left_out() {
     check("SELECT exists(a, x -> x = 2) FROM VALUES (1, 'a', array(1, 2)) t(id, k, a)", &["true"]);
 }

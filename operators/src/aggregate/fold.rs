@@ -126,6 +126,11 @@ impl<F: Fold> Accumulator for Folded<F> {
         }
     }
 
+    fn reset(&mut self) -> bool {
+        self.cells.clear();
+        true
+    }
+
     fn size_bytes(&self) -> usize {
         let heap = if F::HEAP { self.cells.iter().map(|cell| self.fold.heap_bytes(cell)).sum() } else { 0 };
         size_of::<Self>() + self.cells.capacity() * size_of::<F::Cell>() + heap

@@ -132,6 +132,11 @@ pub trait Accumulator: Send + Sync {
     /// Puts these groups back to the state of no rows.
     fn clear(&mut self, groups: &[u32]);
 
+    /// Forgets all groups and keeps the memory for others. False, with nothing done, if it does not know how: then a new one is made.
+    fn reset(&mut self) -> bool {
+        false
+    }
+
     /// Memory held, in bytes. May walk all groups: ask once an epoch, not per chunk.
     fn size_bytes(&self) -> usize;
 }

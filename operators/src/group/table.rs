@@ -45,6 +45,21 @@ impl Table {
         })
     }
 
+    /// Forgets all groups, so that the table can be used for another window; what it has grown to stays.
+    pub fn clear(&mut self, spec: &GroupSpec) -> Result<()> {
+        self.keys.clear();
+        self.marks.clear();
+        self.is_shown.clear();
+        self.before.clear();
+        self.saved = [0; 4];
+        for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
+            if !state.reset() {
+                *state = call.function.accumulator()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds rows; `groups` is left with each row's group, and those groups are touched.
     pub fn update(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &mut Vec<u32>) -> Result<()> {
         self.keys.lookup_or_insert(&spec.key_columns(rows), rows.num_rows(), groups)?;

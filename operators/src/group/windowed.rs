@@ -99,6 +99,8 @@ pub struct Windowed {
     cells: WindowSpec,
     /// Start of the window or slice → its groups.
     tables: BTreeMap<i64, Table>,
+    /// An empty table that has grown already, for the next window. There is none while groups lie in a store.
+    spare: Option<Table>,
     /// The tables that received rows since the last flush, each once.
     touched: Vec<i64>,
     partials: Partials,
@@ -125,6 +127,7 @@ impl Windowed {
             window,
             cells,
             tables: BTreeMap::new(),
+            spare: None,
             touched: Vec::new(),
             partials,
             ordered,
@@ -223,7 +226,7 @@ impl Windowed {
         let table = match self.tables.entry(start) {
             Entry::Occupied(table) => table.into_mut(),
             Entry::Vacant(place) => {
-                let table = place.insert(Table::new(&self.spec)?);
+                let table = place.insert(self.spare.take().map_or_else(|| Table::new(&self.spec), Ok)?);
                 if self.tracks {
                     table.track();
                 }
@@ -265,7 +268,7 @@ impl Windowed {
 
     /// Adds the rows of one slice; how many groups they are of.
     fn add_slice(&mut self, slice: i64, rows: &RecordBatch, late: i64) -> Result<usize> {
-        let mut partial = Table::new(&self.spec)?;
+        let mut partial = self.fresh()?;
         partial.collect(&self.spec, rows, &mut self.groups)?;
         let last = self.window.last_start(slice);
         let keys = if self.cold.is_some() { partial.keys.keys(&partial.groups())? } else { Vec::new() };
@@ -275,7 +278,23 @@ impl Windowed {
             }
             self.on_table(start, |table, spec, groups| table.merge_in(spec, &partial, groups))?;
         }
-        Ok(partial.len())
+        let groups = partial.len();
+        self.done_with(partial)?;
+        Ok(groups)
+    }
+
+    /// A table without groups.
+    fn fresh(&mut self) -> Result<Table> {
+        self.spare.take().map_or_else(|| Table::new(&self.spec), Ok)
+    }
+
+    /// Keeps a table that is needed no more for the next one.
+    fn done_with(&mut self, mut table: Table) -> Result<()> {
+        if self.cold.is_none() {
+            table.clear(&self.spec)?;
+            self.spare = Some(table);
+        }
+        Ok(())
     }
 
     /// Update mode: emits what received a row since the last flush.
@@ -331,6 +350,7 @@ impl Windowed {
             }
             self.close_cold(start, &table, Some(&mut *out).filter(|_| self.spec.mode == Mode::Append))?;
             self.note_gone(start, &table)?;
+            self.done_with(table)?;
         }
         Ok(())
     }
@@ -363,6 +383,7 @@ impl Windowed {
             self.metrics.rows_removed += slice.len() as u64;
             self.close_cold(start, &slice, None)?;
             self.note_gone(start, &slice)?;
+            self.done_with(slice)?;
         }
         Ok(())
     }
@@ -371,11 +392,12 @@ impl Windowed {
         if self.emit_merged_cold(start, out)? {
             return Ok(());
         }
-        let mut whole = Table::new(&self.spec)?;
+        let mut whole = self.fresh()?;
         for (_, slice) in self.tables.range(start..self.window.end(start)) {
             whole.absorb(slice)?;
         }
-        emit_window(&self.spec, &self.window, start, &whole, &whole.groups(), out)
+        emit_window(&self.spec, &self.window, start, &whole, &whole.groups(), out)?;
+        self.done_with(whole)
     }
 }
 
@@ -591,7 +613,8 @@ impl Logic for Windowed {
 
     fn metrics(&mut self) -> StateMetrics {
         self.metrics.rows_total = self.tables.values().map(|table| table.len() as u64).sum();
-        self.metrics.memory_bytes = self.tables.values().map(|table| table.size_bytes() as u64).sum();
+        self.metrics.memory_bytes =
+            self.tables.values().chain(&self.spare).map(|table| table.size_bytes() as u64).sum();
         self.cold.iter().for_each(|cold| cold.report(&mut self.metrics));
         std::mem::take(&mut self.metrics)
     }

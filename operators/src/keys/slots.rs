@@ -155,6 +155,9 @@ pub(super) struct Slots {
 /// Places of the smallest index.
 const FEWEST: usize = 16;
 
+/// An index of so many places for each id is not kept for others.
+const WASTE: usize = 16;
+
 impl Default for Slots {
     fn default() -> Self {
         Slots {
@@ -314,8 +317,16 @@ impl Slots {
         self.live.len()
     }
 
+    /// Forgets all ids; the memory stays, unless most of it was not needed.
     pub fn clear(&mut self) {
-        *self = Slots { seed: self.seed.clone(), ..Slots::default() };
+        if self.places.len() > FEWEST && self.indexed * WASTE < self.places.len() {
+            *self = Slots { seed: self.seed.clone(), ..Slots::default() };
+            return;
+        }
+        self.places.fill(0);
+        self.live.clear();
+        self.free.clear();
+        (self.indexed, self.null) = (0, None);
     }
 
     pub fn size_bytes(&self) -> usize {
