@@ -5,6 +5,9 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::Error;
 
+/// The condition of a topic or partition that is not there.
+pub(crate) const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC_OR_PARTITION";
+
 /// What an error of the client means for the one who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -87,6 +90,9 @@ pub(crate) fn error(doing: &str, cause: KafkaError) -> Error {
         Verdict::Refused => Error::outside(text).hint("Check the credentials, certificates and rights of this client."),
         Verdict::Fenced => Error::outside(text)
             .hint("Another run of this query has taken over its transactions. Only one may run on one checkpoint."),
+        Verdict::Unknown => Error::outside(text)
+            .with_condition(UNKNOWN_TOPIC)
+            .hint("Create the topic first, or check its name and the partition's number."),
         Verdict::Wait => Error::outside(text).hint("Check 'kafka.bootstrap.servers' and whether the cluster is up."),
         _ => Error::outside(text),
     };

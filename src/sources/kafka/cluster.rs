@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::Offset as Place;
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::{BaseConsumer, PartitionQueue};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -18,11 +19,13 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::offsets::{EARLIEST, LATEST, Partition, Positions, name};
+use super::prefetch::Prefetch;
 use super::settings::{Settings, Topics};
+use super::witness::{Witness, Witnesses};
 use crate::clock::SharedClock;
 use crate::kafka::config::{Side, client_config};
 use crate::kafka::context::{Figures, Health, Reading};
-use crate::kafka::errors::{self, Verdict};
+use crate::kafka::errors::{self, UNKNOWN_TOPIC, Verdict};
 use crate::options::Options;
 use crate::sources::pause::Pause;
 use crate::{Error, Result};
@@ -31,8 +34,9 @@ use crate::{Error, Result};
 pub(super) const ONE_TRY: Duration = Duration::from_secs(5);
 /// How often the watch thread looks whether it should end.
 const WATCH: Duration = Duration::from_millis(100);
-/// Fetched and not yet taken: for all partitions together.
-const PREFETCH_KIB: usize = 128 << 10;
+/// How long a topic that was read must be unknown until it is believed to be gone: brokers that have just started say so of topics
+/// that they will know in a moment.
+const BELIEVED: Duration = Duration::from_secs(2);
 
 /// Configured unless the user does: what the source asks of the client beyond its defaults.
 const DEFAULTS: [(&str, &str); 4] = [
@@ -43,12 +47,54 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("fetch.error.backoff.ms", "50"),
 ];
 
+/// Topics that a query has read before: they may be gone.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    topics: BTreeSet<Arc<str>>,
+    /// It may have been any topic.
+    any: bool,
+}
+
+impl Known {
+    /// Those that offsets name; with `any` all others, too.
+    pub(super) fn of(positions: &Positions, any: bool) -> Known {
+        Known { topics: positions.keys().map(|(topic, _)| Arc::clone(topic)).collect(), any }
+    }
+
+    /// True if the topic may have been read before.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.any || self.topics.contains(topic)
+    }
+}
+
 /// What the source and the reader of a partition tell each other.
 pub(super) struct Marks {
     /// Time of the newest record taken, in milliseconds since 1970; `i64::MIN` without one.
     pub newest: AtomicI64,
     /// Where the partition ended when somebody began to wait for all of it; 0 if nobody does.
     pub goal: AtomicI64,
+    /// A record that was taken lately.
+    witness: Mutex<Option<Witness>>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks { newest: AtomicI64::new(i64::MIN), goal: AtomicI64::new(0), witness: Mutex::default() }
+    }
+}
+
+impl Marks {
+    /// The record taken last, if there was one.
+    fn witness(&self) -> Option<Witness> {
+        *self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the record taken last, if there is a new one.
+    pub(super) fn keep(&self, witness: &mut Option<Witness>) {
+        if let Some(new) = witness.take() {
+            *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+        }
+    }
 }
 
 /// A partition's queue and the place in it.
@@ -63,7 +109,10 @@ pub(super) struct Slot {
 
 /// The connection. Shared by the source and its readers.
 pub(super) struct Cluster {
-    consumer: Arc<BaseConsumer<Reading>>,
+    consumer: RwLock<Arc<BaseConsumer<Reading>>>,
+    /// What the consumer is made with, and how much of it may be fetched ahead.
+    config: ClientConfig,
+    prefetch: Mutex<Prefetch>,
     /// Whether the cluster answers.
     pub health: Arc<Health>,
     pub settings: Settings,
@@ -73,6 +122,8 @@ pub(super) struct Cluster {
     marks: Mutex<BTreeMap<Partition, Arc<Marks>>>,
     /// Partitions that had no leader when they were last listed.
     leaderless: Mutex<BTreeSet<Partition>>,
+    /// Topics that were read and are believed to be gone.
+    gone: Mutex<BTreeSet<String>>,
     pause: Pause,
     stop: AtomicBool,
 }
@@ -99,24 +150,45 @@ impl Cluster {
                 config.set(name, value);
             }
         }
-        if config.get("queued.max.messages.kbytes").is_none() {
-            config.set("queued.max.messages.kbytes", (PREFETCH_KIB / 8).to_string());
-        }
+        let prefetch = Prefetch::of(1);
         let health = Health::new(Arc::clone(&clock));
-        let consumer = config.create_with_context(Reading::new(Arc::clone(&health)));
-        let consumer: BaseConsumer<Reading> =
-            consumer.map_err(|cause| errors::error("making a Kafka consumer", cause))?;
+        let consumer = consumer(&config, prefetch, &health)?;
         Ok(Arc::new(Cluster {
-            consumer: Arc::new(consumer),
+            consumer: RwLock::new(consumer),
+            config,
+            prefetch: Mutex::new(prefetch),
             health,
             settings,
             clock,
             slots: Mutex::default(),
             marks: Mutex::default(),
             leaderless: Mutex::default(),
+            gone: Mutex::default(),
             pause: Pause::default(),
             stop: AtomicBool::new(false),
         }))
+    }
+
+    fn consumer(&self) -> Arc<BaseConsumer<Reading>> {
+        Arc::clone(&self.consumer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// So many partitions will be read: if what each may fetch ahead is less than the consumer was made for, it is made anew.
+    /// Only before the first partition is taken; those that appear later are few.
+    ///
+    /// # Errors
+    /// The client can't be made.
+    pub(super) fn make_room(&self, partitions: usize) -> Result<()> {
+        let mut made_for = self.prefetch.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = Prefetch::of(partitions);
+        let used = !self.marks.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if used || wanted.kib >= made_for.kib {
+            return Ok(());
+        }
+        let new = consumer(&self.config, wanted, &self.health)?;
+        *self.consumer.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *made_for = wanted;
+        Ok(())
     }
 
     /// Starts reading the common queue; `tick` is called about every `interval`.
@@ -143,7 +215,7 @@ impl Cluster {
 
     /// One look at the common queue. Errors in it have gone to [`Health`] already.
     fn hear(&self) {
-        if let Some(Ok(message)) = self.consumer.poll(WATCH) {
+        if let Some(Ok(message)) = self.consumer().poll(WATCH) {
             use rdkafka::message::Message;
             tracing::error!("a record of {}-{} came by the wrong queue", message.topic(), message.partition());
         }
@@ -151,17 +223,18 @@ impl Cluster {
 
     /// All partitions of what is subscribed to, in order.
     pub(super) fn partitions(&self) -> Result<Vec<Partition>> {
-        self.partitions_within(self.settings.api_timeout)
+        self.partitions_within(self.settings.api_timeout, &Known::default())
     }
 
-    /// The same, with an error if there is no answer for so long.
-    pub(super) fn partitions_within(&self, patience: Duration) -> Result<Vec<Partition>> {
+    /// The same, with an error if there is no answer for so long. A topic that was read before and is not there any more has no
+    /// partitions: whether that is a loss is for the caller to judge.
+    pub(super) fn partitions_within(&self, patience: Duration, known: &Known) -> Result<Vec<Partition>> {
         match &self.settings.topics {
-            Topics::Assign(partitions) => Ok(partitions.clone()),
+            Topics::Assign(partitions) => self.assigned(partitions, patience, known),
             Topics::Subscribe(topics) => {
                 let mut all = Vec::new();
                 for topic in topics {
-                    all.extend(self.partitions_of(Some(topic), |_| true, patience)?);
+                    all.extend(self.partitions_of_topic(topic, patience, known)?);
                 }
                 Ok(all)
             }
@@ -171,13 +244,53 @@ impl Cluster {
         }
     }
 
+    /// Of assigned partitions those that are there, as far as they were read before.
+    fn assigned(&self, partitions: &[Partition], patience: Duration, known: &Known) -> Result<Vec<Partition>> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|(topic, _)| &**topic).collect();
+        let mut there = BTreeSet::new();
+        for topic in topics.iter().filter(|topic| known.has(topic)) {
+            there.extend(self.partitions_of_topic(topic, patience, known)?);
+        }
+        let kept = |partition: &&Partition| !known.has(&partition.0) || there.contains(*partition);
+        Ok(partitions.iter().filter(kept).cloned().collect())
+    }
+
+    fn partitions_of_topic(&self, topic: &str, patience: Duration, known: &Known) -> Result<Vec<Partition>> {
+        let begun = self.clock.nanos();
+        loop {
+            let found = self.partitions_of(Some(topic), |_| true, patience);
+            match found {
+                Err(error) if is_unknown(&error) && known.has(topic) && !self.stop.load(Ordering::Acquire) => {
+                    if self.believes_gone(topic, begun) {
+                        return Ok(Vec::new());
+                    }
+                    self.pause.sleep(WATCH);
+                }
+                found => {
+                    self.gone().remove(topic);
+                    return found;
+                }
+            }
+        }
+    }
+
+    /// True once a topic has been unknown for long enough.
+    fn believes_gone(&self, topic: &str, since: u64) -> bool {
+        let long = u128::from(self.clock.nanos().saturating_sub(since)) >= BELIEVED.as_nanos();
+        long && self.gone().insert(topic.to_owned()) || self.gone().contains(topic)
+    }
+
+    fn gone(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn partitions_of(
         &self,
         topic: Option<&str>,
         wanted: impl Fn(&str) -> bool,
         patience: Duration,
     ) -> Result<Vec<Partition>> {
-        let question = |wait| self.consumer.fetch_metadata(topic, wait);
+        let question = |wait| self.consumer().fetch_metadata(topic, wait);
         let metadata = self.ask("listing the partitions", patience, question)?;
         let mut all: Vec<Partition> = Vec::new();
         for found in metadata.topics().iter().filter(|topic| wanted(topic.name())) {
@@ -232,7 +345,7 @@ impl Cluster {
         }
         let answer = self.ask("asking for offsets", patience, |wait| {
             let list = list(times)?;
-            let found = self.consumer.offsets_for_times(list, wait)?;
+            let found = self.consumer().offsets_for_times(list, wait)?;
             found.elements().iter().try_for_each(|element| element.error())?;
             Ok(found)
         })?;
@@ -284,7 +397,7 @@ impl Cluster {
         if let Some(slot) = self.slots().remove(partition) {
             return Ok(slot);
         }
-        let queue = self.consumer.split_partition_queue(&partition.0, partition.1);
+        let queue = self.consumer().split_partition_queue(&partition.0, partition.1);
         let queue = queue.ok_or_else(|| Error::outside(format!("partition {} has no queue", name(partition))))?;
         Ok(Slot { queue, next: None, held: None, marks: self.marks(partition) })
     }
@@ -292,14 +405,20 @@ impl Cluster {
     /// The marks of a partition.
     pub(super) fn marks(&self, partition: &Partition) -> Arc<Marks> {
         let mut all = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Marks { newest: AtomicI64::new(i64::MIN), goal: AtomicI64::new(0) });
-        Arc::clone(all.entry(partition.clone()).or_insert_with(new))
+        Arc::clone(all.entry(partition.clone()).or_default())
+    }
+
+    /// A record of each partition that was read.
+    pub(super) fn witnesses(&self) -> Witnesses {
+        let all = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = |(partition, marks): (&Partition, &Arc<Marks>)| Some((partition.clone(), marks.witness()?));
+        all.iter().filter_map(one).collect()
     }
 
     /// Up to where a partition has been fetched, if all of that has been taken: behind what its queue gave when the last offsets
     /// hold no records.
     pub(super) fn fetched(&self, partition: &Partition) -> Option<i64> {
-        self.consumer.context().fetched(&partition.0, partition.1)
+        self.consumer().context().fetched(&partition.0, partition.1)
     }
 
     /// Gives a slot back, for a later range.
@@ -317,9 +436,9 @@ impl Cluster {
         let here = Positions::from([(partition.clone(), offset)]);
         let list = list(&here).map_err(failed)?;
         if slot.next.is_some() {
-            self.consumer.incremental_unassign(&list).map_err(failed)?;
+            self.consumer().incremental_unassign(&list).map_err(failed)?;
         }
-        self.consumer.incremental_assign(&list).map_err(failed)?;
+        self.consumer().incremental_assign(&list).map_err(failed)?;
         slot.next = Some(offset);
         slot.held = None;
         Ok(())
@@ -327,22 +446,22 @@ impl Cluster {
 
     /// False while the partition's leader is away.
     pub(super) fn reachable(&self, partition: &Partition) -> bool {
-        self.consumer.context().reachable(&partition.0, partition.1)
+        self.consumer().context().reachable(&partition.0, partition.1)
     }
 
     /// How often it has been heard which leaders are there.
     pub(super) fn news(&self) -> u64 {
-        self.consumer.context().news()
+        self.consumer().context().news()
     }
 
     /// What the newest statistics say.
     pub(super) fn figures(&self) -> Figures {
-        self.consumer.context().figures()
+        self.consumer().context().figures()
     }
 
     /// Commits offsets to the group, for others to see. The query goes on whatever comes of it.
     pub(super) fn commit(&self, positions: &Positions, mode: CommitMode) {
-        let committed = list(positions).and_then(|list| self.consumer.commit(&list, mode));
+        let committed = list(positions).and_then(|list| self.consumer().commit(&list, mode));
         if let Err(cause) = committed {
             tracing::warn!("offsets were not committed to group '{}': {cause}", self.settings.group);
         }
@@ -366,9 +485,9 @@ impl Cluster {
     /// A partition was reported to be unknown: an error (or a warning, with `failOnDataLoss` false) if it really is gone.
     /// Brokers that have just started say so, too, of partitions that they will know in a moment.
     pub(super) fn check_gone(&self, partition: &Partition, read: i64) -> Result<bool> {
-        let known = match self.partitions_within(ONE_TRY) {
+        let known = match self.partitions_of(Some(&partition.0), |_| true, ONE_TRY) {
             Ok(partitions) => partitions.contains(partition),
-            Err(error) => error.condition() != Some(UNKNOWN_TOPIC),
+            Err(error) => !is_unknown(&error),
         };
         if !known {
             self.lost("PARTITIONS_DELETED", &format!("{} is gone; it was read up to offset {read}", name(partition)))?;
@@ -416,17 +535,25 @@ impl Drop for Watch {
     }
 }
 
-/// The condition of a topic that is not there.
-const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC_OR_PARTITION";
+/// True if the cluster does not know a topic or partition.
+pub(super) fn is_unknown(error: &Error) -> bool {
+    error.condition() == Some(UNKNOWN_TOPIC)
+}
 
 /// Topics that the brokers keep for themselves; a pattern does not mean them.
 fn is_internal(topic: &str) -> bool {
     matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
-fn unknown_topic(topic: &str) -> Error {
+/// The error for a topic that is not there.
+pub(super) fn unknown_topic(topic: &str) -> Error {
     Error::query(UNKNOWN_TOPIC, format!("there is no topic '{topic}'"))
         .hint("Create it first, or check the name in option 'subscribe'.")
+}
+
+fn consumer(config: &ClientConfig, prefetch: Prefetch, health: &Arc<Health>) -> Result<Arc<BaseConsumer<Reading>>> {
+    let made = prefetch.set(config.clone()).create_with_context(Reading::new(Arc::clone(health)));
+    Ok(Arc::new(made.map_err(|cause| errors::error("making a Kafka consumer", cause))?))
 }
 
 fn list(positions: &Positions) -> KafkaResult<TopicPartitionList> {

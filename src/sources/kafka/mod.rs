@@ -10,15 +10,18 @@
 //!
 //! # Restart
 //! Reading goes on behind the checkpoint's offsets. Where a new query begins is decided once, and kept in `sources/N/0`. A partition
-//! that appears later is read from its first record.
+//! that appears later is read from its first record. Of each partition a record that was read is remembered (`sources/N/witnesses`) and
+//! looked at again: a topic that was deleted and made anew has another one in its place.
 
 mod cluster;
 mod offsets;
 mod plan;
+mod prefetch;
 mod range;
 mod rows;
 mod settings;
 mod tail;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -29,13 +32,14 @@ use arrow::datatypes::SchemaRef;
 use rdkafka::consumer::CommitMode;
 use serde_json::{Map, Value};
 
-use self::cluster::{Cluster, ONE_TRY, Watch};
+use self::cluster::{Cluster, Known, ONE_TRY, Watch, is_unknown, unknown_topic};
 use self::offsets::{EARLIEST, LATEST, Partition, Positions, name};
 use self::plan::Patience;
 use self::range::{Range, RangeReader};
 use self::rows::Rows;
 use self::settings::{Bound, OPTIONS, Settings, Topics};
 use self::tail::{Inbox, TailReader};
+use self::witness::Book;
 use super::{Limit, Offset, Reader, Source, SourceContext, SourceProvider, SourceReport, SourceSpec};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
@@ -44,6 +48,8 @@ use crate::options::OptionSpec;
 use crate::store::Folder;
 use crate::{Error, Result};
 
+/// How often partitions are listed anew because one of them went meanwhile.
+const LIST_TRIES: u32 = 3;
 /// How long a list of partitions is good for the planning of batches.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 /// Readers of one batch at most; each is a thread.
@@ -80,6 +86,9 @@ impl SourceProvider for Kafka {
             cluster,
             schema,
             projection: context.projection.into(),
+            book: Book::new(context.log.clone(), Arc::clone(&context.clock)),
+            checked: false,
+            anew: BTreeMap::new(),
             log: context.log,
             clock: context.clock,
             streaming: spec.streaming,
@@ -131,6 +140,12 @@ struct KafkaSource {
     schema: SchemaRef,
     projection: Arc<[usize]>,
     log: Option<Folder>,
+    /// Records by which logs are known again.
+    book: Book,
+    /// Whether the partitions' logs are known to be those that were read before.
+    checked: bool,
+    /// Partitions whose log is another one: where reading would have gone on, and where it begins now.
+    anew: BTreeMap<Partition, (i64, i64)>,
     clock: SharedClock,
     streaming: bool,
     /// Where the query began, once it is known.
@@ -151,10 +166,53 @@ struct KafkaSource {
 impl KafkaSource {
     /// Where the range after `from` begins.
     fn begin(&mut self, from: Option<&Offset>) -> Result<Positions> {
-        match from {
-            Some(offset) => offsets::from_offset(offset),
-            None => self.initial(),
+        let checked = std::mem::replace(&mut self.checked, true);
+        let Some(offset) = from else { return self.initial() };
+        let mut begins = offsets::from_offset(offset)?;
+        if !checked {
+            self.check_logs(&begins)?;
         }
+        for (partition, (old, new)) in &self.anew {
+            begins.entry(partition.clone()).and_modify(|begin| *begin = if begin == old { *new } else { *begin });
+        }
+        Ok(begins)
+    }
+
+    /// What was read before may be missing: topics of these offsets, or of some offset before them.
+    fn known(&self, begins: &Positions, from: Option<&Offset>) -> Known {
+        Known::of(begins, from.is_some() && !self.cluster.settings.fail_on_data_loss)
+    }
+
+    /// Whether partitions still are the logs that were read. Of those that are not, reading begins anew.
+    fn check_logs(&mut self, begins: &Positions) -> Result<()> {
+        let mut witnesses = self.book.read()?;
+        witnesses.retain(|partition, _| begins.contains_key(partition));
+        if witnesses.is_empty() {
+            return Ok(());
+        }
+        let patience = self.cluster.settings.api_timeout;
+        let there = self.cluster.partitions_within(patience, &Known::of(begins, true))?;
+        witnesses.retain(|partition, _| there.contains(partition));
+        self.cluster.make_room(begins.len())?;
+        for (partition, first) in witness::other_logs(&self.cluster, &witnesses)? {
+            let begin = begins.get(&partition).copied().unwrap_or(first);
+            let (what, witness) = (name(&partition), witnesses.get(&partition).map_or(0, |witness| witness.offset));
+            let what = format!(
+                "{what} was deleted and made anew: its record at offset {witness} is not the one that was read"
+            );
+            self.cluster
+                .lost("PARTITION_OFFSET_CHANGED", &format!("{what}; the query had read up to offset {begin}"))?;
+            self.anew.insert(partition, (begin, first));
+        }
+        Ok(())
+    }
+
+    /// Ends of a batch by which partitions that are read anew can be told from where they were before.
+    fn apart(&self, mut ends: Positions) -> Positions {
+        for (partition, (old, new)) in self.anew.iter().filter(|(_, (old, new))| new < old) {
+            ends.entry(partition.clone()).and_modify(|end| *end -= i64::from(*end == *old && *end > *new));
+        }
+        ends
     }
 
     /// Where a new query begins: decided once.
@@ -231,8 +289,8 @@ impl KafkaSource {
     }
 
     /// Where all partitions end now; `None` while the cluster is away.
-    fn newest(&mut self, begins: &Positions) -> Result<Option<Positions>> {
-        match self.ask_newest(begins) {
+    fn newest(&mut self, begins: &Positions, known: &Known) -> Result<Option<Positions>> {
+        match self.ask_newest(begins, known) {
             Ok(ends) => {
                 self.check_loss(begins, &ends)?;
                 self.ends = Some(ends.clone());
@@ -248,7 +306,7 @@ impl KafkaSource {
 
     /// The list of partitions is asked for again after a while, or when one of them is not there. A partition without a leader
     /// does not hold up the others: it has nothing new.
-    fn ask_newest(&mut self, begins: &Positions) -> Result<Positions> {
+    fn ask_newest(&mut self, begins: &Positions, known: &Known) -> Result<Positions> {
         let now = self.clock.nanos();
         if let Some((partitions, asked)) = &self.listed
             && u128::from(now.saturating_sub(*asked)) < LIST_AGAIN.as_nanos()
@@ -258,14 +316,63 @@ impl KafkaSource {
         }
         // At the first contact there is time; later the driver comes again soon, and must hear that it should stop.
         let patience = if self.listed.is_some() { ONE_TRY } else { self.cluster.settings.api_timeout };
-        let partitions = self.cluster.partitions_within(patience)?;
-        let answering = self.cluster.with_leader(&partitions);
-        let mut ends = self.cluster.ends_within(&answering, LATEST, patience)?;
+        let (partitions, answering, mut ends) = self.list_ends(known, patience)?;
         let silent = partitions.iter().filter(|partition| !answering.contains(partition));
         ends.extend(silent.filter_map(|partition| Some((partition.clone(), *begins.get(partition)?))));
         // With a silent one the list is asked for again at once.
         self.listed = Some((partitions, if ends.len() == answering.len() { now } else { 0 }));
         Ok(ends)
+    }
+
+    /// All partitions, those that answer, and where these end. A topic that goes between the two questions is asked about again.
+    fn list_ends(&self, known: &Known, patience: Duration) -> Result<(Vec<Partition>, Vec<Partition>, Positions)> {
+        let mut tries = 0;
+        loop {
+            let partitions = self.cluster.partitions_within(patience, known)?;
+            let answering = self.cluster.with_leader(&partitions);
+            match self.cluster.ends_within(&answering, LATEST, patience) {
+                Err(error) if is_unknown(&error) && tries < LIST_TRIES => tries += 1,
+                ends => return ends.map(|ends| (partitions, answering, ends)),
+            }
+        }
+    }
+
+    /// A topic that never was there is an error, whatever else is to be read.
+    fn check_there(&self, ends: &Positions, known: &Known) -> Result<()> {
+        let there = |topic: &str| known.has(topic) || ends.keys().any(|(found, _)| **found == *topic);
+        match self.cluster.settings.topics.names().into_iter().find(|topic| !there(topic)) {
+            Some(topic) => Err(unknown_topic(topic)),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers the records that were read last, where it is time to. Where reading began anew, the old records are forgotten with
+    /// the first commit behind that, and not before.
+    fn note_witnesses(&mut self, offset: &Offset) -> Result<()> {
+        let begun_anew = !self.anew.is_empty();
+        if !begun_anew && !self.book.is_due() {
+            return Ok(());
+        }
+        let positions = offsets::from_offset(offset)?;
+        let book = &mut self.book;
+        self.anew.retain(|partition, (old, _)| {
+            let waits = positions.get(partition) == Some(old);
+            if !waits {
+                book.forget(partition);
+            }
+            waits
+        });
+        if self.anew.is_empty() {
+            self.book.write(self.witnesses_of(&positions));
+        }
+        Ok(())
+    }
+
+    /// The records that were read last of these partitions.
+    fn witnesses_of(&self, positions: &Positions) -> witness::Witnesses {
+        let mut witnesses = self.cluster.witnesses();
+        witnesses.retain(|partition, _| positions.contains_key(partition));
+        witnesses
     }
 
     /// What was read must still be there.
@@ -301,6 +408,7 @@ impl KafkaSource {
             let from = *begins.get(partition)?;
             (from < *to).then_some((partition, from, *to))
         });
+        self.cluster.make_room(ends.len())?;
         let mut groups: Vec<VecDeque<Range>> = Vec::new();
         for (n, (partition, from, to)) in wanted.enumerate() {
             let range = Range::open(&self.cluster, partition.clone(), from, to)?;
@@ -313,11 +421,16 @@ impl KafkaSource {
         groups.into_iter().map(reader).collect()
     }
 
-    fn follow(&self, begins: Positions) -> Result<Vec<Box<dyn Reader>>> {
+    /// Readers of what comes behind `begins`, where `there` has the partition.
+    fn follow(&self, begins: Positions, there: &Positions) -> Result<Vec<Box<dyn Reader>>> {
+        self.cluster.make_room(begins.len())?;
         let count = begins.len().clamp(1, TAIL_READERS);
         let mut hands: Vec<Vec<(Partition, i64)>> = vec![Vec::new(); count];
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         for (n, (partition, from)) in begins.into_iter().enumerate() {
+            if !there.contains_key(&partition) {
+                continue;
+            }
             tails.known.insert(partition.clone(), n % count);
             hands[n % count].push((partition, from));
         }
@@ -408,12 +521,14 @@ impl Source for KafkaSource {
 
     fn latest(&mut self, from: Option<&Offset>, limit: Limit) -> Result<Option<Offset>> {
         let begins = self.begin(from)?;
+        let known = self.known(&begins, from);
         let ends = match &self.goal {
             Some(goal) => {
+                self.check_there(goal, &known)?;
                 self.check_loss(&begins, goal)?;
                 Some(goal.clone())
             }
-            None if self.streaming => self.newest(&begins)?,
+            None if self.streaming => self.newest(&begins, &known)?,
             None => Some(self.resolve(&self.cluster.settings.end.clone(), "endingOffsets")?),
         };
         let Some(ends) = ends else { return Ok(None) };
@@ -422,7 +537,7 @@ impl Source for KafkaSource {
             return Ok(None);
         }
         if limit == Limit::Everything || !self.streaming {
-            return Ok(Some(offsets::to_offset(&ends)));
+            return Ok(Some(offsets::to_offset(&self.apart(ends))));
         }
         let now = self.clock.nanos();
         if self.goal.is_none() && from.is_some() && self.patience.as_mut().is_some_and(|p| p.waits(&begins, &ends, now))
@@ -430,7 +545,8 @@ impl Source for KafkaSource {
             return Ok(None);
         }
         let most = self.cluster.settings.max_offsets;
-        Ok(Some(offsets::to_offset(&most.map_or(ends.clone(), |most| plan::shared_out(most, &begins, &ends)))))
+        let ends = most.map_or(ends.clone(), |most| plan::shared_out(most, &begins, &ends));
+        Ok(Some(offsets::to_offset(&self.apart(ends))))
     }
 
     fn read(&mut self, from: Option<&Offset>, to: Option<&Offset>) -> Result<Vec<Box<dyn Reader>>> {
@@ -442,10 +558,12 @@ impl Source for KafkaSource {
                 self.batch(&begins, &ends)
             }
             None => {
-                let ends = self.cluster.partitions().and_then(|partitions| self.cluster.ends(&partitions, LATEST))?;
+                let known = self.known(&begins, from);
+                let partitions = self.cluster.partitions_within(self.cluster.settings.api_timeout, &known)?;
+                let ends = self.cluster.ends(&partitions, LATEST)?;
                 self.check_loss(&begins, &ends)?;
                 let begins = self.with_new(begins, &ends)?;
-                self.follow(begins)
+                self.follow(begins, &ends)
             }
         }
     }
@@ -454,8 +572,10 @@ impl Source for KafkaSource {
         Ok(None)
     }
 
+    /// Which topics were read before is not known here: those that are missing are looked at in [`Source::latest`].
     fn freeze(&mut self) -> Result<()> {
-        let partitions = self.cluster.partitions()?;
+        let known = Known::of(&Positions::new(), true);
+        let partitions = self.cluster.partitions_within(self.cluster.settings.api_timeout, &known)?;
         let ends = self.cluster.ends(&partitions, LATEST)?;
         self.ends = Some(ends.clone());
         self.goal = Some(ends);
@@ -479,6 +599,7 @@ impl Source for KafkaSource {
 
     /// Nothing is forgotten in Kafka; with `commitOffsetsToGroup` others can see how far the query is.
     fn commit(&mut self, offset: &Offset) -> Result<()> {
+        self.note_witnesses(offset)?;
         if self.cluster.settings.commit_to_group {
             let positions = offsets::from_offset(offset)?;
             self.cluster.commit(&positions, CommitMode::Async);
@@ -524,6 +645,10 @@ impl Drop for KafkaSource {
     fn drop(&mut self) {
         if let Some(positions) = &self.committed {
             self.cluster.commit(positions, CommitMode::Sync);
+        }
+        // Where reading began anew and nothing of it is committed, the old records still say so.
+        if self.anew.is_empty() {
+            self.book.close(self.cluster.witnesses());
         }
     }
 }

@@ -15,6 +15,7 @@ use rdkafka::message::Message;
 use super::cluster::{Cluster, Slot};
 use super::offsets::{Partition, name};
 use super::rows::Rows;
+use super::witness::Witness;
 use crate::kafka::errors::{self, Verdict};
 use crate::sources::{Offset, Read, Reader};
 use crate::{Error, Result};
@@ -30,6 +31,8 @@ pub(super) struct Range {
     slot: Option<Slot>,
     next: i64,
     to: i64,
+    /// The record taken last.
+    last: Option<Witness>,
     /// When something last came (nanoseconds).
     alive: u64,
     /// When the end of the partition was last reported.
@@ -56,10 +59,28 @@ impl Range {
         }
         let alive = cluster.clock.nanos();
         let cluster = Arc::clone(cluster);
-        Ok(Range { cluster, partition, slot: Some(slot), next: from, to, alive, end_seen: None, confirming: false })
+        Ok(Range {
+            cluster,
+            partition,
+            slot: Some(slot),
+            next: from,
+            to,
+            last: None,
+            alive,
+            end_seen: None,
+            confirming: false,
+        })
     }
 
     fn fill(&mut self, rows: &mut Rows, wait: Duration) -> Result<Filled> {
+        let filled = self.fill_rows(rows, wait);
+        if let Some(slot) = &self.slot {
+            slot.marks.keep(&mut self.last);
+        }
+        filled
+    }
+
+    fn fill_rows(&mut self, rows: &mut Rows, wait: Duration) -> Result<Filled> {
         self.take_held(rows);
         loop {
             if self.next >= self.to {
@@ -81,6 +102,7 @@ impl Range {
         if let Some(held) = slot.held.take() {
             if held.offset() < self.to {
                 rows.push(&held);
+                self.last = Witness::of(&held).or(self.last);
                 self.next = held.offset() + 1;
             } else {
                 self.next = self.to;
@@ -97,6 +119,7 @@ impl Range {
             Some(Ok(message)) if message.offset() < self.next => return Ok(true),
             Some(Ok(message)) if message.offset() < self.to => {
                 rows.push(&message);
+                self.last = Witness::of(&message).or(self.last);
                 self.next = message.offset() + 1;
                 if let Some(millis) = message.timestamp().to_millis() {
                     slot.marks.newest.store(millis, Ordering::Relaxed);

@@ -62,6 +62,17 @@ pub(super) enum Topics {
     Pattern(Regex),
 }
 
+impl Topics {
+    /// The topics that are named; a pattern names none.
+    pub(super) fn names(&self) -> Vec<&str> {
+        match self {
+            Topics::Assign(partitions) => partitions.iter().map(|(topic, _)| &**topic).collect(),
+            Topics::Subscribe(topics) => topics.iter().map(String::as_str).collect(),
+            Topics::Pattern(_) => Vec::new(),
+        }
+    }
+}
+
 /// Where a range begins or ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Bound {

@@ -13,6 +13,7 @@ use rdkafka::message::Message;
 use super::cluster::{Cluster, Slot};
 use super::offsets::{self, Partition, Positions, name};
 use super::rows::Rows;
+use super::witness::Witness;
 use crate::kafka::errors::{self, Verdict};
 use crate::sources::pause::Pause;
 use crate::sources::{Offset, Reach, Read, Reader};
@@ -44,6 +45,8 @@ struct Tail {
     partition: Partition,
     slot: Slot,
     next: i64,
+    /// The record taken last.
+    last: Option<Witness>,
 }
 
 /// Reads partitions for ever.
@@ -79,7 +82,7 @@ impl TailReader {
         let wake = self.pause.interrupter();
         slot.queue.set_nonempty_callback(move || wake());
         self.cluster.place(&partition, &mut slot, from)?;
-        self.tails.push(Tail { partition, slot, next: from });
+        self.tails.push(Tail { partition, slot, next: from, last: None });
         Ok(())
     }
 
@@ -89,6 +92,7 @@ impl TailReader {
         for i in 0..count {
             let tail = &mut self.tails[(self.turn + i) % count];
             while !self.rows.is_full() && tail.poll(&self.cluster, &mut self.rows)? {}
+            tail.slot.marks.keep(&mut tail.last);
         }
         self.turn = (self.turn + 1) % count.max(1);
         Ok(())
@@ -103,6 +107,7 @@ impl Tail {
             Some(Ok(message)) => {
                 if message.offset() >= self.next {
                     rows.push(&message);
+                    self.last = Witness::of(&message).or(self.last);
                     self.next = message.offset() + 1;
                     let millis = message.timestamp().to_millis().unwrap_or(i64::MIN);
                     self.slot.marks.newest.store(millis, Ordering::Relaxed);

@@ -30,7 +30,10 @@ impl Broker {
 
     fn spec(&self, options: &[(&str, &str)]) -> SourceSpec {
         let servers = self.mock.bootstrap_servers();
-        let mut all = vec![("kafka.bootstrap.servers", servers.as_str()), ("subscribe", TOPIC)];
+        let mut all = vec![("kafka.bootstrap.servers", servers.as_str())];
+        if !options.iter().any(|(name, _)| ["subscribe", "assign"].contains(name)) {
+            all.push(("subscribe", TOPIC));
+        }
         all.extend(options);
         spec("kafka", &all)
     }
@@ -46,9 +49,15 @@ impl Broker {
     }
 
     fn source(&self, options: &[(&str, &str)]) -> Box<dyn Source> {
+        self.source_in(None, options)
+    }
+
+    /// A source that keeps its notes in a folder.
+    fn source_in(&self, folder: Option<&std::path::Path>, options: &[(&str, &str)]) -> Box<dyn Source> {
         let spec = self.spec(options);
         let schema = Kafka.schema(&spec, &Conf::default()).unwrap();
-        let context = SourceContext { clock: SystemClock::shared(), ..context(schema.fields().len()) };
+        let log = folder.map(|folder| Folder::local(folder, true));
+        let context = SourceContext { log, clock: SystemClock::shared(), ..context(schema.fields().len()) };
         Kafka.connect(&spec, schema, context).unwrap()
     }
 }
@@ -122,6 +131,88 @@ fn n04_offsets_that_went_back_are_a_loss() {
     let error = broker.source(&[]).latest(Some(&gone), Limit::Options).err().unwrap();
     assert_eq!(error.condition(), Some("KAFKA_DATA_LOSS.PARTITIONS_DELETED"), "{error}");
     assert!(broker.source(&[("failOnDataLoss", "false")]).latest(Some(&from), Limit::Options).is_ok());
+}
+
+/// Reads ten records of a topic; the offset behind them.
+fn read_ten(folder: &std::path::Path) -> Offset {
+    let broker = Broker::new(1);
+    broker.send(0, 0..10);
+    let mut source = broker.source_in(Some(folder), &[("startingOffsets", "earliest")]);
+    let end = source.latest(None, Limit::Options).unwrap().unwrap();
+    assert_eq!(read(source.as_mut(), None, &end).unwrap(), (0..10).collect::<Vec<_>>());
+    source.commit(&end).unwrap();
+    end
+}
+
+#[test]
+fn n04_a_longer_log_of_the_same_name_is_not_taken_for_the_one_that_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let end = read_ten(folder.path());
+    let anew = Broker::new(1);
+    anew.send(0, 100..120);
+    let error = anew.source_in(Some(folder.path()), &[]).latest(Some(&end), Limit::Options).err().unwrap();
+    assert_eq!(error.condition(), Some("KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED"), "{error}");
+    assert!(error.message().contains("topic-0") && error.message().contains("up to offset 10"), "{error}");
+    // Limited so that a batch would end where the query had been: that must not look like no news.
+    let options = [("failOnDataLoss", "false"), ("maxOffsetsPerTrigger", "10")];
+    let mut source = anew.source_in(Some(folder.path()), &options);
+    let next = source.latest(Some(&end), Limit::Options).unwrap().unwrap();
+    assert_eq!(next, positions(r#"{"topic":{"0":9}}"#));
+    assert_eq!(read(source.as_mut(), Some(&end), &next).unwrap(), (0..9).collect::<Vec<_>>());
+    drop(source);
+    // Not committed: begun anew once more.
+    let mut source = anew.source_in(Some(folder.path()), &options);
+    assert_eq!(read(source.as_mut(), Some(&end), &next).unwrap(), (0..9).collect::<Vec<_>>());
+    source.commit(&next).unwrap();
+    let all = source.latest(Some(&next), Limit::Everything).unwrap().unwrap();
+    assert_eq!(read(source.as_mut(), Some(&next), &all).unwrap(), (9..20).collect::<Vec<_>>());
+    source.commit(&all).unwrap();
+    drop(source);
+    let mut source = anew.source_in(Some(folder.path()), &[]);
+    assert_eq!(source.latest(Some(&all), Limit::Options).unwrap(), None, "it is the log that was read");
+}
+
+#[test]
+fn n04_the_same_log_is_known_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let end = read_ten(folder.path());
+    let same = Broker::new(1);
+    same.send(0, 0..15);
+    let mut source = same.source_in(Some(folder.path()), &[]);
+    let next = source.latest(Some(&end), Limit::Options).unwrap().unwrap();
+    assert_eq!(read(source.as_mut(), Some(&end), &next).unwrap(), (10..15).collect::<Vec<_>>());
+    // What begins further on, as after a rewind of the checkpoint, is the same log, too.
+    let before = positions(r#"{"topic":{"0":3}}"#);
+    let mut source = same.source_in(Some(folder.path()), &[]);
+    assert_eq!(read(source.as_mut(), Some(&before), &next).unwrap(), (3..15).collect::<Vec<_>>());
+}
+
+#[test]
+fn n04_a_topic_that_is_gone_is_a_loss_or_has_no_partitions() {
+    let broker = Broker::new(1);
+    broker.send(0, 0..3);
+    let from = positions(r#"{"gone":{"0":4},"topic":{"0":1}}"#);
+    let ways = [("subscribe", "gone,topic"), ("assign", r#"{"gone":[0],"topic":[0]}"#)];
+    for way in ways {
+        let error = broker.source(&[way]).latest(Some(&from), Limit::Options).err().unwrap();
+        assert_eq!(error.condition(), Some("KAFKA_DATA_LOSS.PARTITIONS_DELETED"), "{error}");
+        let mut source = broker.source(&[way, ("failOnDataLoss", "false")]);
+        let next = source.latest(Some(&from), Limit::Options).unwrap().unwrap();
+        assert_eq!(next, positions(r#"{"topic":{"0":3}}"#));
+        assert_eq!(read(source.as_mut(), Some(&from), &next).unwrap(), [1, 2]);
+        assert_eq!(source.latest(Some(&next), Limit::Options).unwrap(), None, "still gone");
+    }
+    let never = broker.source(&[ways[0]]).latest(Some(&positions(r#"{"topic":{"0":1}}"#)), Limit::Options);
+    assert_eq!(never.err().unwrap().condition(), Some("UNKNOWN_TOPIC_OR_PARTITION"));
+}
+
+#[test]
+fn many_partitions_are_read_by_a_client_that_was_made_for_them() {
+    let broker = Broker::new(40);
+    (0..40).for_each(|partition| broker.send(partition, 0..2));
+    let mut source = broker.source(&[("startingOffsets", "earliest")]);
+    let end = source.latest(None, Limit::Options).unwrap().unwrap();
+    assert_eq!(read(source.as_mut(), None, &end).unwrap().len(), 80);
 }
 
 #[test]
