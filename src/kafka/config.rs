@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use rdkafka::config::ClientConfig;
 
+use super::jaas;
 use crate::options::{Options, nearest};
 use crate::{Error, Result};
 
@@ -32,8 +33,46 @@ const TRANSLATED: &[(&str, &str)] = &[
     ("ssl.truststore.certificates", "ssl.ca.pem"),
     ("ssl.keystore.key", "ssl.key.pem"),
     ("ssl.keystore.certificate.chain", "ssl.certificate.pem"),
-    ("sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.token.endpoint.url"),
-    ("socket.connection.setup.timeout.ms", "socket.connection.setup.timeout.ms"),
+];
+
+/// Java has a compression level for each codec, librdkafka one for the codec in use.
+const LEVELS: &[(&str, &str)] =
+    &[("compression.gzip.level", "gzip"), ("compression.lz4.level", "lz4"), ("compression.zstd.level", "zstd")];
+
+/// What the client and OpenSSL agree on anyway.
+const TLS_VERSIONS: [&str; 2] = ["TLSV1.2", "TLSV1.3"];
+
+/// Options that name files.
+const FILES: &[&str] = &[
+    "ssl.truststore.location",
+    "ssl.keystore.location",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.crl.location",
+];
+
+/// How names of options begin that say how to reach a cluster, whatever a client then does there.
+const CONNECTION: &[&str] = &[
+    "api.version.",
+    "bootstrap.servers",
+    "broker.",
+    "client.",
+    "connections.max.idle.ms",
+    "debug",
+    "enable.sasl.oauthbearer.unsecure.jwt",
+    "enable.ssl.certificate.verification",
+    "https.",
+    "log",
+    "message.max.bytes",
+    "metadata.",
+    "receive.message.max.bytes",
+    "reconnect.",
+    "sasl.",
+    "security.protocol",
+    "socket.",
+    "ssl.",
+    "topic.metadata.",
 ];
 
 /// Names of Java's clients that librdkafka has no counterpart for and that change no result.
@@ -47,10 +86,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "partitioner.adaptive.partitioning.enable",
     "partitioner.availability.timeout.ms",
     "socket.connection.setup.timeout.max.ms",
-    "ssl.enabled.protocols",
-    "ssl.protocol",
-    "ssl.truststore.type",
-    "ssl.keystore.type",
     "exclude.internal.topics",
 ];
 
@@ -66,8 +101,11 @@ const KNOWN: &[&str] = &[
     "client.dns.lookup",
     "client.id",
     "client.rack",
+    "compression.gzip.level",
     "compression.level",
+    "compression.lz4.level",
     "compression.type",
+    "compression.zstd.level",
     "connections.max.idle.ms",
     "default.api.timeout.ms",
     "delivery.timeout.ms",
@@ -117,9 +155,14 @@ const KNOWN: &[&str] = &[
     "ssl.key.location",
     "ssl.key.password",
     "ssl.key.pem",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
     "ssl.keystore.location",
     "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
     "ssl.truststore.location",
+    "ssl.truststore.type",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -155,50 +198,161 @@ pub(crate) fn client_config(options: &Options, side: Side) -> Result<ClientConfi
         ))
         .hint("Name one or more brokers: .option(\"kafka.bootstrap.servers\", \"host:9092\")."));
     }
-    let mut config = ClientConfig::new();
-    config.set("client.id", "thalweg").set_log_level(rdkafka::config::RDKafkaLogLevel::Info);
+    let mut making = Making::default();
+    making.config.set("client.id", "thalweg").set_log_level(rdkafka::config::RDKafkaLogLevel::Info);
     for (name, value) in &given {
         refuse(name, side)?;
-        set(&mut config, name, value)?;
+        check_stores(name, value)?;
+        making.set(&given, name, value)?;
     }
-    check(&config)?;
-    Ok(config)
+    making.check()?;
+    Ok(making.config)
 }
 
-fn set(config: &mut ClientConfig, name: &str, value: &str) -> Result<()> {
-    if WITHOUT_EFFECT.contains(&name) || name == "default.api.timeout.ms" {
+/// Of a configuration what says how to reach the cluster: for clients that neither read nor write the user's topics.
+pub(crate) fn connection(config: &ClientConfig) -> ClientConfig {
+    let mut own = ClientConfig::new();
+    own.set_log_level(config.log_level);
+    // The map has no passwords, and is asked for names only.
+    let all = config.config_map().into_keys();
+    for name in all.filter(|name| CONNECTION.iter().any(|head| name.starts_with(head))) {
+        own.set(name, config.get(name).unwrap_or_default());
+    }
+    own
+}
+
+/// A configuration under construction.
+#[derive(Default)]
+struct Making {
+    config: ClientConfig,
+    /// librdkafka's name → the user's.
+    given_as: BTreeMap<String, String>,
+}
+
+impl Making {
+    fn put(&mut self, own: &str, value: impl Into<String>, given_as: &str) {
+        self.config.set(own, value);
+        self.given_as.insert(own.to_owned(), given_as.to_owned());
+    }
+
+    fn set(&mut self, given: &BTreeMap<String, String>, name: &str, value: &str) -> Result<()> {
+        if WITHOUT_EFFECT.contains(&name) || name == "default.api.timeout.ms" {
+            return Ok(());
+        }
+        if let Some((_, codec)) = LEVELS.iter().find(|(level, _)| *level == name) {
+            self.set_level(given, codec, name, value);
+            return Ok(());
+        }
+        match name {
+            "sasl.jaas.config" => self.set_jaas(value)?,
+            "buffer.memory" => {
+                let bytes: u64 = value.trim().parse().map_err(|_| wrong_value(name, "a whole number"))?;
+                self.put("queue.buffering.max.kbytes", (bytes / 1024).max(1).to_string(), name);
+            }
+            "ssl.endpoint.identification.algorithm" if value.is_empty() => self.put(name, "none", name),
+            "isolation.level" => self.put(name, value.to_ascii_lowercase(), name),
+            "ssl.keystore.type" | "ssl.truststore.type" | "ssl.enabled.protocols" | "ssl.protocol" => {}
+            "ssl.keystore.location" if is_pem(given) => {
+                self.put("ssl.certificate.location", value, name);
+                self.put("ssl.key.location", value, name);
+            }
+            _ => {
+                let translated = TRANSLATED.iter().find(|(java, _)| *java == name).map_or(name, |(_, own)| own);
+                self.put(translated, value, name);
+            }
+        }
+        Ok(())
+    }
+
+    /// A level counts if its codec is in use.
+    fn set_level(&mut self, given: &BTreeMap<String, String>, codec: &str, name: &str, value: &str) {
+        let used = given.get("compression.type").or_else(|| given.get("compression.codec"));
+        if used.is_some_and(|used| used.trim().eq_ignore_ascii_case(codec)) {
+            self.put("compression.level", value, name);
+        }
+    }
+
+    /// User and password out of Java's login line.
+    fn set_jaas(&mut self, line: &str) -> Result<()> {
+        const NAME: &str = "sasl.jaas.config";
+        let mut fields = jaas::options(line);
+        match (fields.remove("username"), fields.remove("password")) {
+            (Some(user), Some(password)) => {
+                self.put("sasl.username", user, NAME);
+                self.put("sasl.password", password, NAME);
+                Ok(())
+            }
+            _ => Err(wrong_value(NAME, "a login module with username=\"...\" and password=\"...\"")
+                .hint("Set kafka.sasl.username and kafka.sasl.password, or Kerberos' own options, instead.")),
+        }
+    }
+
+    /// Asks librdkafka whether it knows all names and takes all values.
+    fn check(&self) -> Result<()> {
+        use rdkafka::error::KafkaError;
+        use rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN;
+        match self.config.create_native_config() {
+            Ok(_) => Ok(()),
+            Err(KafkaError::ClientConfig(RD_KAFKA_CONF_UNKNOWN, _, name, _)) => {
+                let error = Error::invalid(format!("there is no Kafka option 'kafka.{name}'"));
+                Err(match nearest(&name, KNOWN.iter().copied()) {
+                    Some(near) => error.hint(format!("Did you mean 'kafka.{near}'?")),
+                    None => error,
+                })
+            }
+            Err(KafkaError::ClientConfig(_, _, name, _)) => {
+                Err(refused_value(self.given_as.get(&name).map_or(name.as_str(), String::as_str)))
+            }
+            Err(other) => Err(Error::invalid(format!("the Kafka client can't be configured: {other}"))),
+        }
+    }
+}
+
+/// Certificates in one file with their key, instead of Java's or PKCS12's stores.
+fn is_pem(given: &BTreeMap<String, String>) -> bool {
+    given.get("ssl.keystore.type").is_some_and(|kind| kind.trim().eq_ignore_ascii_case("pem"))
+}
+
+/// Stores of certificates that the client can't read, and limits that it would not keep.
+fn check_stores(name: &str, value: &str) -> Result<()> {
+    let kind = value.trim().to_ascii_uppercase();
+    let versions = |known: &[&str]| kind.split(',').all(|version| known.contains(&version.trim()));
+    let all_versions = || TLS_VERSIONS.iter().all(|known| kind.split(',').any(|version| version.trim() == *known));
+    let fits = match name {
+        "ssl.truststore.type" => kind == "PEM",
+        "ssl.keystore.type" => kind == "PEM" || kind == "PKCS12",
+        "ssl.truststore.password" => false,
+        "ssl.enabled.protocols" => versions(&TLS_VERSIONS) && all_versions(),
+        "ssl.protocol" => versions(&["TLS", "TLSV1.3"]),
+        _ if FILES.contains(&name) => return check_file(name, value),
+        _ => true,
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("Kafka option '{name}' asks for what the client can't do")).hint(
+            match name {
+                "ssl.keystore.type" => {
+                    "Key stores are PKCS12 or PEM: keytool -importkeystore -srckeystore keys.jks -destkeystore keys.p12 \
+                     -deststoretype PKCS12."
+                }
+                "ssl.truststore.type" | "ssl.truststore.password" => {
+                    "Certificates to trust are in a PEM file without password: keytool -exportcert -rfc -keystore trust.jks -alias NAME \
+                     -file trust.pem; name it in 'kafka.ssl.truststore.location'."
+                }
+                _ => "It agrees with the brokers on TLS 1.3 or 1.2; MinProtocol in OpenSSL's configuration file narrows that.",
+            },
+        )),
+    }
+}
+
+fn check_file(name: &str, value: &str) -> Result<()> {
+    // The client's word for the certificates of the system.
+    if name == "ssl.ca.location" && value == "probe" {
         return Ok(());
     }
-    match name {
-        "sasl.jaas.config" => set_jaas(config, value)?,
-        "buffer.memory" => {
-            let bytes: u64 = value.trim().parse().map_err(|_| wrong_value(name, "a whole number"))?;
-            config.set("queue.buffering.max.kbytes", (bytes / 1024).max(1).to_string());
-        }
-        "ssl.endpoint.identification.algorithm" if value.is_empty() => drop(config.set(name, "none")),
-        "isolation.level" => drop(config.set(name, value.to_ascii_lowercase())),
-        _ => {
-            let translated = TRANSLATED.iter().find(|(java, _)| *java == name).map_or(name, |(_, own)| own);
-            config.set(translated, value);
-        }
-    }
-    Ok(())
-}
-
-/// User and password out of Java's login line, e.g. `...PlainLoginModule required username="u" password="p";`.
-fn set_jaas(config: &mut ClientConfig, line: &str) -> Result<()> {
-    let field = |name: &str| {
-        let rest = line.split_once(&format!("{name}=\""))?.1;
-        rest.split_once('"').map(|(value, _)| value.to_owned())
-    };
-    match (field("username"), field("password")) {
-        (Some(user), Some(password)) => {
-            config.set("sasl.username", user).set("sasl.password", password);
-            Ok(())
-        }
-        _ => Err(wrong_value("sasl.jaas.config", "a login module with username=\"...\" and password=\"...\"")
-            .hint("Set kafka.sasl.username and kafka.sasl.password, or Kerberos' own options, instead.")),
-    }
+    std::fs::metadata(value).map(drop).map_err(|cause| {
+        Error::invalid(format!("the file that option 'kafka.{name}' names can't be read: {cause}")).caused_by(cause)
+    })
 }
 
 fn wrong_value(name: &str, expected: &str) -> Error {
@@ -243,24 +397,6 @@ fn refuse(name: &str, side: Side) -> Result<()> {
     Err(Error::invalid(format!("Kafka option '{name}' is not supported: {why}")).hint(hint))
 }
 
-/// Asks librdkafka whether it knows all names and takes all values.
-fn check(config: &ClientConfig) -> Result<()> {
-    use rdkafka::error::KafkaError;
-    use rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN;
-    match config.create_native_config() {
-        Ok(_) => Ok(()),
-        Err(KafkaError::ClientConfig(RD_KAFKA_CONF_UNKNOWN, _, name, _)) => {
-            let error = Error::invalid(format!("there is no Kafka option 'kafka.{name}'"));
-            Err(match nearest(&name, KNOWN.iter().copied()) {
-                Some(near) => error.hint(format!("Did you mean 'kafka.{near}'?")),
-                None => error,
-            })
-        }
-        Err(KafkaError::ClientConfig(_, _, name, _)) => Err(refused_value(&name)),
-        Err(other) => Err(Error::invalid(format!("the Kafka client can't be configured: {other}"))),
-    }
-}
-
 fn refused_value(name: &str) -> Error {
     let error = Error::invalid(format!("option 'kafka.{name}' has a value that the Kafka client does not take"));
     let needs_tls = name.starts_with("ssl.") || name == "security.protocol" || name.starts_with("sasl.");
@@ -296,6 +432,67 @@ mod tests {
         let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"me\" password=\"pw\";";
         let config = client_config(&options(&[("kafka.sasl.jaas.config", jaas)]), Side::Consumer).unwrap();
         assert_eq!((config.get("sasl.username"), config.get("sasl.password")), (Some("me"), Some("pw")));
+    }
+
+    #[test]
+    fn n07_login_lines_are_read_as_java_does() {
+        let jaas = r#"org.example.Module required username='me' password="a\"b'c";"#;
+        let config = client_config(&options(&[("kafka.sasl.jaas.config", jaas)]), Side::Consumer).unwrap();
+        assert_eq!((config.get("sasl.username"), config.get("sasl.password")), (Some("me"), Some("a\"b'c")));
+    }
+
+    #[test]
+    fn levels_of_compression_are_those_of_the_codec_in_use() {
+        let levels = [("kafka.compression.gzip.level", "3"), ("kafka.compression.zstd.level", "7")];
+        let with = |codec| [levels[0], levels[1], ("kafka.compression.type", codec)];
+        let level = |given: &[(&str, &str)]| {
+            let config = client_config(&options(given), Side::Producer).unwrap();
+            config.get("compression.level").map(str::to_owned)
+        };
+        assert_eq!(level(&with("gzip")).as_deref(), Some("3"));
+        assert_eq!(level(&with("zstd")).as_deref(), Some("7"));
+        assert_eq!((level(&with("snappy")), level(&levels)), (None, None));
+        let error = error(&[("kafka.compression.type", "lz4"), ("kafka.compression.lz4.level", "99")]);
+        assert!(error.contains("'kafka.compression.lz4.level'"), "{error}");
+    }
+
+    #[test]
+    fn n07_stores_that_cannot_be_read_are_refused_with_the_way_out() {
+        for (name, value, told) in [
+            ("ssl.truststore.type", "JKS", "PEM"),
+            ("ssl.truststore.password", "hunter2", "PEM"),
+            ("ssl.keystore.type", "jks", "PKCS12"),
+            ("ssl.enabled.protocols", "TLSv1.3", "MinProtocol"),
+            ("ssl.protocol", "TLSv1.1", "MinProtocol"),
+            ("ssl.truststore.location", "/no/such/hunter2.pem", "'kafka.ssl.truststore.location'"),
+        ] {
+            let error = error(&[(&format!("kafka.{name}"), value)]);
+            assert!(error.contains(name) && error.contains(told) && !error.contains("hunter2"), "{error}");
+        }
+        let fine = [
+            ("kafka.ssl.truststore.type", "pem"),
+            ("kafka.ssl.enabled.protocols", "TLSv1.3, TLSv1.2"),
+            ("kafka.ssl.protocol", "TLSv1.3"),
+        ];
+        assert!(client_config(&options(&fine), Side::Consumer).is_ok());
+    }
+
+    #[test]
+    fn errors_name_the_option_as_it_was_given() {
+        let error = error(&[("kafka.fetch.max.wait.ms", "soon")]);
+        assert!(error.contains("'kafka.fetch.max.wait.ms'"), "{error}");
+    }
+
+    #[test]
+    fn what_reaches_the_cluster_is_told_from_what_is_done_there() {
+        let given =
+            [("kafka.linger.ms", "5"), ("kafka.compression.type", "lz4"), ("kafka.socket.keepalive.enable", "true")];
+        let given = [given.as_slice(), &[("kafka.sasl.password", "pw")]].concat();
+        let config = connection(&client_config(&options(&given), Side::Producer).unwrap());
+        assert_eq!(config.get("sasl.password"), Some("pw"));
+        assert_eq!((config.get("linger.ms"), config.get("compression.type")), (None, None));
+        assert_eq!(config.get("socket.keepalive.enable"), Some("true"));
+        assert_eq!(config.get("bootstrap.servers"), Some("localhost:1"));
     }
 
     #[test]

@@ -6,3 +6,4 @@
 pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod errors;
+mod jaas;
