@@ -67,10 +67,10 @@ impl Health {
 
     /// Takes note of an error.
     pub(crate) fn note(&self, error: &KafkaError, reason: &str) {
-        match errors::judge(error) {
-            Verdict::Refused | Verdict::Fenced => {
+        match errors::judge_connection(error, reason) {
+            verdict @ (Verdict::Refused | Verdict::Fenced) => {
                 let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
-                self.refuse(errors::error("talking to the Kafka cluster", error.clone()).at(text));
+                self.refuse(errors::told("talking to the Kafka cluster", verdict, error.clone()).at(text));
             }
             Verdict::Wait if errors::code(error) == Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) => {
                 self.down();

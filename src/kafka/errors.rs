@@ -74,17 +74,58 @@ pub(crate) fn judge(error: &KafkaError) -> Verdict {
     }
 }
 
+/// True if the brokers take no more of a transaction: another producer has its id, or they have given it up.
+pub(crate) fn is_fenced(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<KafkaError>());
+    let given_up = |cause: &KafkaError| {
+        matches!(
+            code(cause),
+            Some(RDKafkaErrorCode::InvalidTransactionalState | RDKafkaErrorCode::InvalidProducerIdMapping)
+        )
+    };
+    cause.is_some_and(|cause| judge(cause) == Verdict::Fenced || given_up(cause))
+}
+
+/// Alerts that say what is wrong with the client and not with the connection.
+const ALERTS: [&str; 7] = [
+    "certificate",
+    "unknown ca",
+    "handshake failure",
+    "access denied",
+    "decrypt error",
+    "protocol version",
+    "insufficient security",
+];
+
+/// As [`judge`], by what the client says of a connection, too: a broker that does not take a certificate closes the connection with an
+/// alert, and a connection that broke while keys were exchanged is not a refusal.
+pub(crate) fn judge_connection(error: &KafkaError, reason: &str) -> Verdict {
+    let reason = reason.to_ascii_lowercase();
+    let alert = reason.contains("ssl") && reason.contains("alert") && ALERTS.iter().any(|what| reason.contains(what));
+    let broken = ["unexpected eof", "ssl transport error", "disconnected"].iter().any(|what| reason.contains(what));
+    match judge(error) {
+        Verdict::Wait if alert => Verdict::Refused,
+        Verdict::Refused if broken && !alert && code(error) == Some(RDKafkaErrorCode::SSL) => Verdict::Wait,
+        verdict => verdict,
+    }
+}
+
 /// The code of an error, where it has one.
 pub(crate) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     match error {
         KafkaError::Transaction(inner) => Some(inner.code()),
+        KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     }
 }
 
 /// The error for the user; `doing` is what failed, e.g. `listing topics`.
 pub(crate) fn error(doing: &str, cause: KafkaError) -> Error {
-    let verdict = judge(&cause);
+    told(doing, judge(&cause), cause)
+}
+
+/// The same for an error that was judged by more than its code.
+pub(crate) fn told(doing: &str, verdict: Verdict, cause: KafkaError) -> Error {
     let text = format!("{doing} failed: {cause}");
     let error = match verdict {
         Verdict::Refused => Error::outside(text).hint("Check the credentials, certificates and rights of this client."),
@@ -97,4 +138,35 @@ pub(crate) fn error(doing: &str, cause: KafkaError) -> Error {
         _ => Error::outside(text),
     };
     error.caused_by(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn global(code: RDKafkaErrorCode) -> KafkaError {
+        KafkaError::Global(code)
+    }
+
+    #[test]
+    fn n07_a_refusal_is_told_from_a_connection_that_broke() {
+        let alert = "ssl://h:1/1: Receive failed: error:0A000416:SSL routines::ssl/tls alert certificate unknown";
+        assert_eq!(judge_connection(&global(RDKafkaErrorCode::BrokerTransportFailure), alert), Verdict::Refused);
+        let verify = "ssl://h:1/1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed";
+        assert_eq!(judge_connection(&global(RDKafkaErrorCode::SSL), verify), Verdict::Refused);
+        let eof = "ssl://h:1/1: SSL handshake failed: error:0A000126:SSL routines::unexpected eof while reading";
+        assert_eq!(judge_connection(&global(RDKafkaErrorCode::SSL), eof), Verdict::Wait);
+        let closing = "ssl://h:1/1: Receive failed: error:0A000438:SSL routines::tlsv1 alert internal error";
+        assert_eq!(judge_connection(&global(RDKafkaErrorCode::BrokerTransportFailure), closing), Verdict::Wait);
+        let gone = "h:1/1: Disconnected";
+        assert_eq!(judge_connection(&global(RDKafkaErrorCode::BrokerTransportFailure), gone), Verdict::Wait);
+    }
+
+    #[test]
+    fn n09_fenced_producers_are_known_by_the_cause() {
+        assert!(is_fenced(&error("writing", global(RDKafkaErrorCode::ProducerFenced))));
+        assert!(is_fenced(&error("writing", global(RDKafkaErrorCode::InvalidProducerIdMapping))));
+        assert!(!is_fenced(&error("writing", global(RDKafkaErrorCode::SSL))));
+        assert!(!is_fenced(&Error::outside("writing failed")));
+    }
 }

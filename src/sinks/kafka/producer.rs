@@ -15,10 +15,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::progress::{self, ProgressTopic};
+use super::progress::{self, Asking, ProgressTopic};
 use super::records::Records;
 use super::settings::Settings;
 use crate::clock::SharedClock;
+use crate::kafka::config::{Side, client_config, connection};
 use crate::kafka::context::{Health, Writing};
 use crate::kafka::errors;
 use crate::sinks::{SinkContext, SinkSpec};
@@ -34,6 +35,8 @@ const NONE: u64 = u64::MAX;
 struct Line {
     producer: ThreadedProducer<Writing>,
     open: AtomicU64,
+    /// When that transaction was begun (nanoseconds).
+    begun: AtomicU64,
     beginning: Mutex<()>,
 }
 
@@ -47,6 +50,8 @@ impl Line {
 
 /// What makes a sink transactional.
 struct Transactions {
+    /// After what time the brokers abort a transaction.
+    timeout: Duration,
     progress: ProgressTopic,
     /// The last committed epoch, [`NONE`] without one.
     committed: AtomicU64,
@@ -87,25 +92,27 @@ impl Producers {
     fn line(&self, config: &ClientConfig) -> Result<Line> {
         let producer = config.create_with_context(Writing::new(Arc::clone(&self.health)));
         let producer = producer.map_err(|cause| errors::error("making a Kafka producer", cause))?;
-        Ok(Line { producer, open: AtomicU64::new(NONE), beginning: Mutex::default() })
+        Ok(Line { producer, open: AtomicU64::new(NONE), begun: AtomicU64::new(0), beginning: Mutex::default() })
     }
 
     fn connect_transactional(&mut self, spec: &SinkSpec, config: ClientConfig, context: &SinkContext) -> Result<()> {
         let query = context.checkpoint.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let plain = crate::kafka::config::client_config(&spec.options, crate::kafka::config::Side::Producer)?;
+        let plain = client_config(&spec.options, Side::Producer)?;
         let own = |turn| self.settings.transactional(config.clone(), context, &format!("thalweg-{query}-{turn}"));
         let configs = [own(0)?, own(1)?];
-        let progress = ProgressTopic::open(&plain, &self.settings, query, &self.clock)?;
+        let timeout = Settings::transaction_timeout(&configs[0]);
+        let asking = Asking { config: connection(&plain), clock: &self.clock, health: &self.health };
+        let progress = ProgressTopic::open(&asking, &self.settings, query)?;
         for own in configs {
             let line = self.line(&own)?;
-            let begun = line.producer.init_transactions(self.settings.api_timeout);
+            let begun = asking.patiently(self.settings.api_timeout, |wait| line.producer.init_transactions(wait));
             begun.map_err(|cause| self.refused(transaction_error("starting transactions", cause)))?;
             self.lines.push(line);
         }
         // Only now: what an earlier run had open has been committed or aborted.
-        let committed = progress.last_epoch(&plain, &self.clock)?;
+        let committed = progress.last_epoch(&asking)?;
         let committed = AtomicU64::new(committed.unwrap_or(NONE));
-        self.transactions = Some(Transactions { progress, committed });
+        self.transactions = Some(Transactions { timeout, progress, committed });
         Ok(())
     }
 
@@ -117,10 +124,20 @@ impl Producers {
     /// Why a producer takes nothing more: that it was fenced, a record that was refused, or else `error`.
     fn why(&self, line: &Line, epoch: u64, error: Error) -> Error {
         if let Some(fatal) = line.fatal() {
-            return fatal;
+            return self.or_expired(fatal);
         }
         // What was handed over is reported soon, and the first failure is the reason for all that follow.
-        self.wait_delivered(line, epoch).err().unwrap_or_else(|| self.refused(error))
+        let failed = self.wait_delivered(line, epoch).err();
+        failed.unwrap_or_else(|| self.or_expired(self.refused(error)))
+    }
+
+    /// The error, or that a transaction expired if that is why the brokers take no more of it.
+    fn or_expired(&self, error: Error) -> Error {
+        let Some(transactions) = self.transactions.as_ref().filter(|_| errors::is_fenced(&error)) else { return error };
+        let open = self.lines.iter().filter(|line| line.open.load(Ordering::Acquire) != NONE);
+        let now = self.clock.nanos();
+        let ages = open.map(|line| Duration::from_nanos(now.saturating_sub(line.begun.load(Ordering::Acquire))));
+        ages.max().and_then(|age| expired(age, transactions.timeout)).unwrap_or(error)
     }
 
     /// True if epochs are transactions.
@@ -150,6 +167,7 @@ impl Producers {
         if line.open.load(Ordering::Acquire) != epoch {
             let begun = line.producer.begin_transaction();
             begun.map_err(|cause| self.why(line, epoch, transaction_error("beginning a transaction", cause)))?;
+            line.begun.store(self.clock.nanos(), Ordering::Release);
             line.open.store(epoch, Ordering::Release);
         }
         Ok(())
@@ -213,10 +231,25 @@ impl Producers {
 
     fn check(&self, line: &Line) -> Result<()> {
         match line.producer.context().failure().or_else(|| self.health.refusal()) {
-            Some(error) => Err(line.fatal().unwrap_or(error)),
+            Some(error) => Err(self.or_expired(line.fatal().unwrap_or(error))),
             None => Ok(()),
         }
     }
+}
+
+/// Why the brokers take no more of a transaction that has been open for so long, if that is the reason.
+fn expired(open: Duration, timeout: Duration) -> Option<Error> {
+    let text = format!(
+        "the sink's transaction expired: it was open for {:.1} s, and the brokers give one up after {:.1} s",
+        open.as_secs_f64(),
+        timeout.as_secs_f64()
+    );
+    (open >= timeout).then(|| {
+        Error::outside(text).hint(
+            "The process stood still or did not reach the cluster for so long. Nothing of the epoch can be seen; start the query \
+             again, and it goes on exactly once. 'kafka.transaction.timeout.ms' says how long such a pause may be.",
+        )
+    })
 }
 
 /// Gives a transaction up; what fails then, the broker's timeout and the next run's fencing make good.
@@ -300,5 +333,21 @@ impl Sending {
         producers.check(line)?;
         self.pause.sleep(LOOK_AGAIN);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n09_a_transaction_that_expired_is_told_from_one_that_was_taken_over() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(expired(second, minute).is_none());
+        let error = expired(Duration::from_millis(61_500), minute).unwrap().to_string();
+        for told in ["61.5 s", "60.0 s", "kafka.transaction.timeout.ms"] {
+            assert!(error.contains(told), "{error}");
+        }
+        assert!(!error.contains("taken over"), "{error}");
     }
 }

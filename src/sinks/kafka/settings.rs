@@ -107,6 +107,12 @@ impl Settings {
         config.set("transactional.id", id).set("enable.idempotence", "true");
         Ok(config)
     }
+
+    /// After what time the brokers abort a transaction of such a producer.
+    pub(super) fn transaction_timeout(config: &ClientConfig) -> Duration {
+        let millis = config.get("transaction.timeout.ms").and_then(|text| text.trim().parse().ok());
+        millis.map_or(TRANSACTION_TIMEOUT, Duration::from_millis)
+    }
 }
 
 fn exactly_once(options: &Options) -> Result<bool> {

@@ -32,6 +32,8 @@ use crate::{Error, Result};
 
 /// How long one question may take: as long as those wait who can ask again later.
 pub(super) const ONE_TRY: Duration = Duration::from_secs(5);
+/// How long the first try may take: a cluster that refuses us says so at once, and is heard between two tries.
+const FIRST_TRY: Duration = Duration::from_secs(1);
 /// How often the watch thread looks whether it should end.
 const WATCH: Duration = Duration::from_millis(100);
 /// How long a topic that was read must be unknown until it is believed to be gone: brokers that have just started say so of topics
@@ -366,12 +368,12 @@ impl Cluster {
     /// `patience` while there is none.
     fn ask<T>(&self, what: &str, patience: Duration, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
         let begun = self.clock.nanos();
-        let mut tries = 0;
+        let (mut tries, mut wait) = (0, FIRST_TRY);
         loop {
             if let Some(refusal) = self.health.refusal() {
                 return Err(refusal);
             }
-            let cause = match question(ONE_TRY.min(patience)) {
+            let cause = match question(wait.min(patience)) {
                 Ok(answer) => {
                     self.health.up();
                     return Ok(answer);
@@ -379,6 +381,7 @@ impl Cluster {
                 Err(cause) => cause,
             };
             tries += 1;
+            wait = (wait * 2).min(ONE_TRY);
             let over = u128::from(self.clock.nanos().saturating_sub(begun)) >= patience.as_nanos();
             let silent = errors::judge(&cause) == Verdict::Wait;
             if silent {

@@ -163,6 +163,76 @@ fn k06_k12_k14_n02_engine_and_broker_are_killed_and_every_window_comes_once() {
     assert!(wrong.is_empty() && missing.is_empty(), "of {end}: wrong {wrong:?}, missing {missing:?}");
 }
 
+/// A copy, exactly once, whose transactions must not be open for more than a second.
+fn short_job(cluster: &Cluster, from: &str, to: &str, folder: &Path) {
+    let (servers, checkpoint) = (&cluster.servers, folder.join("checkpoint"));
+    let text = format!(
+        "CREATE TABLE source USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', subscribe '{from}', startingOffsets 'earliest');
+         CREATE TABLE sink USING kafka OPTIONS (kafka.bootstrap.servers '{servers}', topic '{to}', deliveryGuarantee 'exactly-once',
+             kafka.transaction.timeout.ms '2000', trigger 'continuous 900 milliseconds', checkpointLocation '{}');
+         INSERT INTO sink SELECT value FROM STREAM source;",
+        checkpoint.display()
+    );
+    std::fs::write(folder.join("job.sql"), text).unwrap();
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
+    assert!(sent.success(), "{name}");
+}
+
+/// True while a transaction that has written to the topic is open.
+fn is_open(cluster: &Cluster, topic: &str) -> bool {
+    let end = |isolation: &str| {
+        let consumer: BaseConsumer = cluster.config().set("isolation.level", isolation).create().unwrap();
+        consumer.fetch_watermarks(topic, 0, LONG).unwrap().1
+    };
+    end("read_committed") < end("read_uncommitted")
+}
+
+/// Stops the process while a transaction is open, until the brokers have given that up.
+fn stand_still(engine: &Engine, cluster: &Cluster, topic: &str) {
+    wait_for("a process that stands still in a transaction", || {
+        signal(&engine.child, "STOP");
+        let caught = is_open(cluster, topic);
+        if !caught {
+            signal(&engine.child, "CONT");
+            pause(Duration::from_millis(50));
+        }
+        caught
+    });
+    wait_for("the end of the transaction", || !is_open(cluster, topic));
+    signal(&engine.child, "CONT");
+}
+
+#[test]
+#[ignore = "needs a Kafka broker"]
+fn n09_a_transaction_that_expired_says_so_and_the_next_run_writes_once() {
+    let cluster = shared();
+    let (from, to) = (cluster.topic("expired-in", 2), cluster.topic("expired-out", 1));
+    let folder = tempfile::tempdir().unwrap();
+    short_job(&cluster, &from, &to, folder.path());
+    let stop = AtomicBool::new(false);
+    let end = std::thread::scope(|scope| {
+        let feeding = scope.spawn(|| feed(&cluster, &from, &stop));
+        let _stop = SetOnDrop(&stop);
+        let mut engine = Engine::start(folder.path());
+        wait_for("the first copies", || !cluster.committed(&to, 1).is_empty());
+        stand_still(&engine, &cluster, &to);
+        wait_for("the end of the job", || engine.child.try_wait().unwrap().is_some());
+        let told = std::fs::read_to_string(&engine.log).unwrap();
+        assert!(told.contains("transaction expired") && told.contains("kafka.transaction.timeout.ms"), "{told}");
+        assert!(!told.contains("taken over"), "{told}");
+        stop.store(true, Ordering::Release);
+        feeding.join().unwrap()
+    });
+    let engine = Engine::start(folder.path());
+    wait_for("all copies", || cluster.committed(&to, 1).len() as i64 >= end + 2);
+    engine.kill();
+    let expected: Vec<String> = numbers(0..end).chain(numbers(end + 100..end + 102)).collect();
+    assert!(sorted(cluster.committed(&to, 1)) == expected, "each of {end} once");
+}
+
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
