@@ -52,6 +52,8 @@ use crate::{Error, Result};
 const LIST_TRIES: u32 = 3;
 /// How long a list of partitions is good for the planning of batches.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
+/// The option that says where reading begins.
+const STARTING: &str = "startingOffsets";
 /// Readers of one batch at most; each is a thread.
 const BATCH_READERS: usize = 8;
 /// Readers of a continuous read at most; partitions beyond share them.
@@ -225,7 +227,7 @@ impl KafkaSource {
             Some(logged) => logged,
             None => {
                 let start = self.cluster.settings.start.clone();
-                let found = self.resolve(&start, "startingOffsets")?;
+                let found = self.resolve(&start, STARTING)?;
                 self.log.as_ref().map_or(Ok(()), |log| write_initial(log, &found))?;
                 found
             }
@@ -264,7 +266,8 @@ impl KafkaSource {
             };
             if !(first..=last).contains(&place) {
                 let what = format!("option '{option}' asks for offset {place} of {}", name(partition));
-                self.cluster.lost("START_OFFSET_RESET", &format!("{what}, which holds {first} up to {last}"))?;
+                let loss = if option == STARTING { "START_OFFSET_RESET" } else { "COULD_NOT_READ_OFFSET_RANGE" };
+                self.cluster.lost(loss, &format!("{what}, which holds {first} up to {last}"))?;
             }
             Ok((partition.clone(), place.clamp(first, last)))
         };
@@ -277,8 +280,7 @@ impl KafkaSource {
         let mut found = self.cluster.offsets(&times)?;
         let late: Vec<Partition> =
             found.iter().filter(|(_, place)| **place == LATEST).map(|(p, _)| p.clone()).collect();
-        if let (Some(first), "startingOffsets", false) =
-            (late.first(), option, self.cluster.settings.latest_if_too_late)
+        if let (Some(first), true, false) = (late.first(), option == STARTING, self.cluster.settings.latest_if_too_late)
         {
             let millis = times.get(first).copied().unwrap_or_default();
             return Err(Error::invalid(format!("no offset of {} has a timestamp of {millis} or later", name(first)))
@@ -540,8 +542,7 @@ impl Source for KafkaSource {
             return Ok(Some(offsets::to_offset(&self.apart(ends))));
         }
         let now = self.clock.nanos();
-        if self.goal.is_none() && from.is_some() && self.patience.as_mut().is_some_and(|p| p.waits(&begins, &ends, now))
-        {
+        if self.goal.is_none() && self.patience.as_mut().is_some_and(|p| p.waits(&begins, &ends, now)) {
             return Ok(None);
         }
         let most = self.cluster.settings.max_offsets;

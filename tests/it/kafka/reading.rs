@@ -223,3 +223,100 @@ fn a_pattern_finds_topics_that_are_made_later() {
         query.stop().unwrap();
     }
 }
+
+/// Rows of each batch that had some.
+fn batches(query: &StreamingQuery) -> Vec<i64> {
+    let rows = query.recent_progress().into_iter().map(|progress| progress.num_input_rows as i64);
+    rows.filter(|rows| *rows > 0).collect()
+}
+
+#[test]
+#[ignore = "needs a Kafka broker"]
+fn a_batch_waits_for_enough_records_or_long_enough() {
+    let name = shared().topic("enough", 1);
+    let session = Session::builder().create();
+    let start = |delay: &str| {
+        let reader =
+            shared().stream(&session, &name).option("minOffsetsPerTrigger", 10).option("maxTriggerDelay", delay);
+        reader.load().unwrap().write_stream().format("noop").start().unwrap()
+    };
+    shared().send(&name, 0, numbers(0..5));
+    let query = start("1h");
+    wait_for("the first batch", || batches(&query) == [5]);
+    shared().send(&name, 0, numbers(5..8));
+    // What another query has read in several batches meanwhile, this one has seen.
+    let other = shared().stream(&session, &name).option("maxOffsetsPerTrigger", 1).load().unwrap();
+    let other = other.write_stream().format("noop").start().unwrap();
+    other.process_all_available().unwrap();
+    other.stop().unwrap();
+    shared().send(&name, 0, numbers(8..15));
+    wait_for("the second batch", || batches(&query).len() > 1);
+    assert_eq!(batches(&query), [5, 10]);
+    query.stop().unwrap();
+    let query = start("1s");
+    wait_for("the first batch", || batches(&query) == [15]);
+    shared().send(&name, 0, numbers(15..18));
+    wait_for("the delay", || batches(&query) == [15, 3]);
+    query.stop().unwrap();
+}
+
+#[test]
+#[ignore = "needs a Kafka broker"]
+fn a_group_may_be_given_by_name() {
+    let name = shared().topic("group", 1);
+    shared().send(&name, 0, numbers(0..10));
+    let session = Session::builder().create();
+    let group = unique("group");
+    let reader =
+        shared().stream(&session, &name).option("kafka.group.id", &group).option("commitOffsetsToGroup", &group);
+    let query = reader.load().unwrap().write_stream().format("noop").trigger(Trigger::AvailableNow).start().unwrap();
+    query.await_termination().unwrap();
+    let consumer: BaseConsumer = shared().config().set("group.id", &group).create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(&name, 0);
+    wait_for("the group's offset", || {
+        consumer.committed_offsets(asked.clone(), LONG).unwrap().elements()[0].offset() == Offset::Offset(10)
+    });
+    let groups = consumer.fetch_group_list(Some(&group), LONG).unwrap();
+    assert!(groups.groups().iter().all(|group| group.members().is_empty()), "nobody is a member");
+}
+
+#[test]
+#[ignore = "needs a Kafka broker"]
+fn n03_bounds_that_are_not_there_are_named_by_their_option() {
+    let name = shared().topic("beyond", 1);
+    shared().send(&name, 0, numbers(0..10));
+    let session = Session::builder().create();
+    let beyond = format!(r#"{{"{name}":{{"0":99}}}}"#);
+    for (option, condition) in
+        [("startingOffsets", "START_OFFSET_RESET"), ("endingOffsets", "COULD_NOT_READ_OFFSET_RANGE")]
+    {
+        let given = [("subscribe", name.as_str()), (option, beyond.as_str())];
+        let error = batch(&session, &given).unwrap_err();
+        assert_eq!(error.condition(), Some(format!("KAFKA_DATA_LOSS.{condition}").as_str()), "{error}");
+        assert!(error.message().contains(option), "{error}");
+        let rows = batch(&session, &[given[0], given[1], ("failOnDataLoss", "false")]).unwrap();
+        assert_eq!(rows, strings(if option == "endingOffsets" { 0..10 } else { 10..10 }));
+    }
+}
+
+#[test]
+#[ignore = "needs a Kafka broker"]
+fn questions_are_asked_as_often_as_options_say() {
+    let name = shared().topic("asked", 1);
+    shared().send(&name, 0, numbers(0..10));
+    let session = Session::builder().create();
+    let read = |more: &[(&str, &str)]| batch(&session, &[&[("subscribe", name.as_str())], more].concat());
+    assert_eq!(read(&[("fetchOffset.numRetries", "0"), ("fetchOffset.retryIntervalMs", "1")]).unwrap(), strings(0..10));
+    for option in ["fetchOffset.numRetries", "fetchOffset.retryIntervalMs"] {
+        let error = read(&[(option, "often")]).unwrap_err().to_string();
+        assert!(error.contains(option), "{error}");
+    }
+    // The answer is the same however often the question is: three pauses of 300 ms, and no more.
+    let nobody = format!(r#"{{"{name}":[7]}}"#);
+    let given = [("assign", nobody.as_str()), ("fetchOffset.numRetries", "3"), ("fetchOffset.retryIntervalMs", "300")];
+    let begun = Instant::now();
+    let error = batch(&session, &given).unwrap_err();
+    assert_eq!(error.condition(), Some("UNKNOWN_TOPIC_OR_PARTITION"), "{error}");
+    assert!(begun.elapsed() >= Duration::from_millis(900) && begun.elapsed() < LONG, "{:?}", begun.elapsed());
+}
