@@ -14,6 +14,7 @@ mod kills;
 mod outages;
 mod reading;
 mod secrets;
+mod writing;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
