@@ -82,6 +82,10 @@ impl Listeners {
         self.lock().all.retain(|(known, _)| *known != id);
     }
 
+    pub fn list(&self) -> Vec<ListenerId> {
+        self.lock().all.iter().map(|(id, _)| *id).collect()
+    }
+
     fn tell(&self, event: impl Fn(&dyn StreamingQueryListener)) {
         let all: Vec<_> = self.lock().all.iter().map(|(_, listener)| listener.clone()).collect();
         for listener in all {

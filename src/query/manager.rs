@@ -89,6 +89,11 @@ impl StreamingQueryManager {
         self.0.listeners.remove(id);
     }
 
+    /// The listeners that were added and not removed.
+    pub fn list_listeners(&self) -> Vec<ListenerId> {
+        self.0.listeners.list()
+    }
+
     pub(super) fn listeners(&self) -> Listeners {
         self.0.listeners.clone()
     }

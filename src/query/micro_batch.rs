@@ -13,7 +13,7 @@ use super::execution::{Batch, Execution, Setup};
 use super::ingest::pump_all;
 use super::trigger::Trigger;
 use crate::render::Message;
-use crate::sources::{Limit, Offset};
+use crate::sources::{Limit, Offset, Reader};
 use crate::{Error, Result};
 
 /// Runs batches until the query is stopped or its trigger has no more.
@@ -137,6 +137,7 @@ fn run_batch(execution: &mut Execution, batch: Batch) -> Result<()> {
     execution.times.mark("walCommit", &execution.setup.clock);
     execution.setup.batch_time.set(batch.timestamp.saturating_mul(1000));
     execution.graph.shared().clocks.iter().for_each(|clock| clock.assign(batch.watermark));
+    execution.times.mark("queryPlanning", &execution.setup.clock);
     process(execution, &batch)
 }
 
@@ -161,13 +162,22 @@ pub(super) fn process(execution: &mut Execution, batch: &Batch) -> Result<()> {
     execution.settle()
 }
 
-/// Reads every source's range into its lanes.
-fn feed(execution: &mut Execution, batch: &Batch) -> Result<()> {
-    let spread = !execution.setup.keeps_partitions();
+/// The readers of every source that has a range to read, with the source's number.
+fn ranges(execution: &mut Execution, batch: &Batch) -> Result<Vec<(usize, Vec<Box<dyn Reader>>)>> {
+    let mut ranges = Vec::new();
     for scan in 0..execution.sources.len() {
         let (from, to) = (&execution.offsets[scan], &batch.ends[scan]);
         let Some(to) = to.as_ref().filter(|to| Some(*to) != from.as_ref()) else { continue };
-        let readers = execution.sources[scan].read(from.as_ref(), Some(to))?;
+        ranges.push((scan, execution.sources[scan].read(from.as_ref(), Some(to))?));
+    }
+    execution.times.mark("getBatch", &execution.setup.clock);
+    Ok(ranges)
+}
+
+/// Reads every source's range into its lanes.
+fn feed(execution: &mut Execution, batch: &Batch) -> Result<()> {
+    let spread = !execution.setup.keeps_partitions();
+    for (scan, readers) in ranges(execution, batch)? {
         let lanes = &execution.graph.lanes[scan];
         let clock = &execution.setup.clock;
         let state = &execution.state;

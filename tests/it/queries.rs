@@ -63,10 +63,26 @@ fn a_listener_hears_of_a_query_from_start_to_end() {
     assert_eq!(heard.first().unwrap(), "started heard");
     assert!(heard.contains(&"progress 2".to_owned()), "{heard:?}");
     assert_eq!(heard.last().unwrap(), "terminated true");
+    assert_eq!(session.streams().list_listeners(), [id]);
     session.streams().remove_listener(id);
+    assert!(session.streams().list_listeners().is_empty());
     let (_sender, other) = fragile(&session, "unheard");
     other.stop().unwrap();
     assert_eq!(notes.0.lock().unwrap().len(), heard.len());
+}
+
+#[test]
+fn a_report_says_how_long_each_phase_of_a_batch_took() {
+    let session = session();
+    let (sender, query) = fragile(&session, "timed");
+    sender.send(&1).unwrap();
+    query.process_all_available().unwrap();
+    let report = query.last_progress().unwrap();
+    query.stop().unwrap();
+    let phases: Vec<&String> = report.duration_ms.keys().collect();
+    let expected =
+        ["addBatch", "commitOffsets", "getBatch", "latestOffset", "queryPlanning", "triggerExecution", "walCommit"];
+    assert_eq!(phases, expected);
 }
 
 #[test]
