@@ -49,7 +49,7 @@ fn main() -> Result<()> {
 
     let written = session.read().format("kafka").option("kafka.bootstrap.servers", &servers);
     let written = written.option("subscribe", "means").option("kafka.isolation.level", "read_committed").load()?;
-    written.select_expr(["CAST(key AS STRING) AS sensor", "CAST(value AS STRING) AS mean"])?.show()
+    written.select_expr(["CAST(key AS STRING) AS sensor", "CAST(value AS STRING) AS mean"])?.show_with(100, 0)
 }
 
 /// Readings of two sensors, as a batch.

@@ -488,10 +488,10 @@ impl Cluster {
     /// A partition was reported to be unknown: an error (or a warning, with `failOnDataLoss` false) if it really is gone.
     /// Brokers that have just started say so, too, of partitions that they will know in a moment.
     pub(super) fn check_gone(&self, partition: &Partition, read: i64) -> Result<bool> {
-        let known = match self.partitions_of(Some(&partition.0), |_| true, ONE_TRY) {
-            Ok(partitions) => partitions.contains(partition),
-            Err(error) => !is_unknown(&error),
-        };
+        let any = Known::of(&Positions::new(), true);
+        let found = self.partitions_of_topic(&partition.0, ONE_TRY, &any);
+        // Who does not get an answer does not know.
+        let known = found.map_or(true, |partitions| partitions.contains(partition));
         if !known {
             self.lost("PARTITIONS_DELETED", &format!("{} is gone; it was read up to offset {read}", name(partition)))?;
         }

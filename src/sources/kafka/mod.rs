@@ -187,26 +187,35 @@ impl KafkaSource {
 
     /// Whether partitions still are the logs that were read. Of those that are not, reading begins anew.
     fn check_logs(&mut self, begins: &Positions) -> Result<()> {
-        let mut witnesses = self.book.read()?;
-        witnesses.retain(|partition, _| begins.contains_key(partition));
+        let witnesses = self.witnesses_there(begins)?;
         if witnesses.is_empty() {
             return Ok(());
         }
-        let patience = self.cluster.settings.api_timeout;
-        let there = self.cluster.partitions_within(patience, &Known::of(begins, true))?;
-        witnesses.retain(|partition, _| there.contains(partition));
         self.cluster.make_room(begins.len())?;
         for (partition, first) in witness::other_logs(&self.cluster, &witnesses)? {
             let begin = begins.get(&partition).copied().unwrap_or(first);
-            let (what, witness) = (name(&partition), witnesses.get(&partition).map_or(0, |witness| witness.offset));
+            let offset = witnesses.get(&partition).map_or(begin, |witness| witness.offset);
             let what = format!(
-                "{what} was deleted and made anew: its record at offset {witness} is not the one that was read"
+                "{} was deleted and made anew: its record at offset {offset} is not the one that was read; the query had read up to \
+                 offset {begin}",
+                name(&partition)
             );
-            self.cluster
-                .lost("PARTITION_OFFSET_CHANGED", &format!("{what}; the query had read up to offset {begin}"))?;
+            self.cluster.lost("PARTITION_OFFSET_CHANGED", &what)?;
             self.anew.insert(partition, (begin, first));
         }
         Ok(())
+    }
+
+    /// The records that an earlier run noted, of partitions that it read and that are there.
+    fn witnesses_there(&mut self, begins: &Positions) -> Result<witness::Witnesses> {
+        let mut witnesses = self.book.read()?;
+        witnesses.retain(|partition, _| begins.contains_key(partition));
+        if !witnesses.is_empty() {
+            let patience = self.cluster.settings.api_timeout;
+            let there = self.cluster.partitions_within(patience, &Known::of(begins, true))?;
+            witnesses.retain(|partition, _| there.contains(partition));
+        }
+        Ok(witnesses)
     }
 
     /// Ends of a batch by which partitions that are read anew can be told from where they were before.

@@ -223,6 +223,7 @@ fn n09_a_transaction_that_expired_says_so_and_the_next_run_writes_once() {
         let told = std::fs::read_to_string(&engine.log).unwrap();
         assert!(told.contains("transaction expired") && told.contains("kafka.transaction.timeout.ms"), "{told}");
         assert!(!told.contains("taken over"), "{told}");
+        assert!(!told.contains("PartitionEOF") && !told.contains("CONFWARN"), "the start makes no noise: {told}");
         stop.store(true, Ordering::Release);
         feeding.join().unwrap()
     });
