@@ -121,7 +121,10 @@ impl Tails {
         if lock().readers.is_empty() || matches!(cluster.settings.topics, Topics::Assign(_)) {
             return;
         }
-        let Ok(mut partitions) = cluster.partitions() else { return };
+        // A topic that is gone does not hide what is new of the others.
+        let any = Known::of(&Positions::new(), true);
+        let found = cluster.partitions_within(cluster.settings.api_timeout, &any);
+        let Ok(mut partitions) = found else { return };
         partitions.retain(|partition| !lock().known.contains_key(partition));
         let Ok(starts) = cluster.ends(&partitions, EARLIEST) else { return };
         starts.into_iter().for_each(|(partition, from)| lock().add(partition, from));
