@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, new_empty_array};
-use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery, TableScan};
@@ -48,7 +48,7 @@ pub(super) async fn call(part: &Expr, conf: &Conf) -> Result<Expr> {
         }
         other => return Err(Error::internal(format!("'{other}' is no subquery"))),
     };
-    let (_, columns) = outer_columns(subquery);
+    let columns = outer_columns(subquery);
     let dependent = Dependent {
         plan: in_memory(&subquery.subquery, conf).await?,
         columns: columns.clone(),
@@ -63,16 +63,16 @@ pub(super) async fn call(part: &Expr, conf: &Conf) -> Result<Expr> {
 }
 
 /// The columns of the query around it that a subquery refers to, each once.
-fn outer_columns(subquery: &Subquery) -> (Vec<FieldRef>, Vec<Column>) {
-    let mut columns: Vec<(FieldRef, Column)> = Vec::new();
+fn outer_columns(subquery: &Subquery) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
     for expr in &subquery.outer_ref_columns {
-        if let Expr::OuterReferenceColumn(field, column) = expr
-            && !columns.iter().any(|(_, known)| known == column)
+        if let Expr::OuterReferenceColumn(_, column) = expr
+            && !columns.contains(column)
         {
-            columns.push((field.clone(), column.clone()));
+            columns.push(column.clone());
         }
     }
-    columns.into_iter().unzip()
+    columns
 }
 
 /// The plan with the rows of its tables in place of the tables.
@@ -82,7 +82,7 @@ async fn in_memory(plan: &LogicalPlan, conf: &Conf) -> Result<LogicalPlan> {
         if let LogicalPlan::TableScan(scan) = node {
             scans.push(scan.clone());
         }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        Ok(TreeNodeRecursion::Continue)
     })?;
     let mut read = Vec::new();
     for scan in scans {
