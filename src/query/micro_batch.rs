@@ -162,8 +162,11 @@ pub(super) fn process(execution: &mut Execution, batch: &Batch) -> Result<()> {
     execution.settle()
 }
 
-/// The readers of every source that has a range to read, with the source's number.
-fn ranges(execution: &mut Execution, batch: &Batch) -> Result<Vec<(usize, Vec<Box<dyn Reader>>)>> {
+/// The number of a source, and the readers of its range.
+type Range = (usize, Vec<Box<dyn Reader>>);
+
+/// What every source that has a range has to read.
+fn ranges(execution: &mut Execution, batch: &Batch) -> Result<Vec<Range>> {
     let mut ranges = Vec::new();
     for scan in 0..execution.sources.len() {
         let (from, to) = (&execution.offsets[scan], &batch.ends[scan]);
