@@ -10,7 +10,7 @@
 //! cargo run --example kafka_to_kafka exactly-once
 //! ```
 //!
-//! The program first writes some readings of sensors into the topic `readings`. Its checkpoint is `kafka_to_kafka` in the folder of temporary
+//! The program first writes some readings of sensors into the topic `temperatures`. Its checkpoint is `kafka_to_kafka` in the folder of temporary
 //! files; with a new broker, delete it: a checkpoint belongs to the topics it was made with.
 
 use thalweg::prelude::*;
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
         .read_stream()
         .format("kafka")
         .option("kafka.bootstrap.servers", &servers)
-        .option("subscribe", "readings")
+        .option("subscribe", "temperatures")
         .option("startingOffsets", "earliest")
         .load()?;
     let readings = records.select_expr(["CAST(key AS STRING) AS sensor", "CAST(value AS STRING) AS celsius"])?;
@@ -57,5 +57,5 @@ fn write_readings(session: &Session, servers: &str) -> Result<()> {
     let readings =
         session.sql("SELECT concat('s', id % 2) AS key, CAST(20 + id % 7 AS STRING) AS value FROM range(120)")?;
     let writer = readings.write().format("kafka").mode("append");
-    writer.option("kafka.bootstrap.servers", servers).option("topic", "readings").save()
+    writer.option("kafka.bootstrap.servers", servers).option("topic", "temperatures").save()
 }
