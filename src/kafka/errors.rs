@@ -74,13 +74,18 @@ pub(crate) fn judge(error: &KafkaError) -> Verdict {
     }
 }
 
-/// True if the brokers take no more of a transaction: another producer has its id, or they have given it up.
-pub(crate) fn is_fenced(error: &Error) -> bool {
+/// True if nothing more can come of a transaction: another producer has its id, the brokers have given it up, or a record did not reach
+/// them in the time that it has.
+pub(crate) fn ends_transaction(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<KafkaError>());
     let given_up = |cause: &KafkaError| {
         matches!(
             code(cause),
-            Some(RDKafkaErrorCode::InvalidTransactionalState | RDKafkaErrorCode::InvalidProducerIdMapping)
+            Some(
+                RDKafkaErrorCode::InvalidTransactionalState
+                    | RDKafkaErrorCode::InvalidProducerIdMapping
+                    | RDKafkaErrorCode::MessageTimedOut
+            )
         )
     };
     cause.is_some_and(|cause| judge(cause) == Verdict::Fenced || given_up(cause))
@@ -163,10 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn n09_fenced_producers_are_known_by_the_cause() {
-        assert!(is_fenced(&error("writing", global(RDKafkaErrorCode::ProducerFenced))));
-        assert!(is_fenced(&error("writing", global(RDKafkaErrorCode::InvalidProducerIdMapping))));
-        assert!(!is_fenced(&error("writing", global(RDKafkaErrorCode::SSL))));
-        assert!(!is_fenced(&Error::outside("writing failed")));
+    fn n09_transactions_that_are_over_are_known_by_the_cause() {
+        assert!(ends_transaction(&error("writing", global(RDKafkaErrorCode::ProducerFenced))));
+        assert!(ends_transaction(&error("writing", global(RDKafkaErrorCode::InvalidProducerIdMapping))));
+        assert!(ends_transaction(&error("writing", KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))));
+        assert!(!ends_transaction(&error("writing", global(RDKafkaErrorCode::SSL))));
+        assert!(!ends_transaction(&Error::outside("writing failed")));
     }
 }

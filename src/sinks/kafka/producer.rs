@@ -128,12 +128,14 @@ impl Producers {
         }
         // What was handed over is reported soon, and the first failure is the reason for all that follow.
         let failed = self.wait_delivered(line, epoch).err();
-        failed.unwrap_or_else(|| self.or_expired(self.refused(error)))
+        self.or_expired(failed.unwrap_or_else(|| self.refused(error)))
     }
 
     /// The error, or that a transaction expired if that is why the brokers take no more of it.
     fn or_expired(&self, error: Error) -> Error {
-        let Some(transactions) = self.transactions.as_ref().filter(|_| errors::is_fenced(&error)) else { return error };
+        let Some(transactions) = self.transactions.as_ref().filter(|_| errors::ends_transaction(&error)) else {
+            return error;
+        };
         let open = self.lines.iter().filter(|line| line.open.load(Ordering::Acquire) != NONE);
         let now = self.clock.nanos();
         let ages = open.map(|line| Duration::from_nanos(now.saturating_sub(line.begun.load(Ordering::Acquire))));

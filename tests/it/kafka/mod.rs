@@ -106,8 +106,10 @@ impl Cluster {
             match consumer.poll(LONG).expect("something comes") {
                 Ok(message) => found.push(String::from_utf8(message.payload().unwrap_or_default().to_vec()).unwrap()),
                 Err(KafkaError::PartitionEOF(_)) => ended += 1,
-                // One of several brokers is away; the client goes on with the others.
-                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)) => {}
+                // A broker is away, or all of them for a moment; the client goes on.
+                Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                )) => {}
                 Err(error) => panic!("{error}"),
             }
         }
