@@ -60,6 +60,8 @@ pub(crate) fn judge(error: &KafkaError) -> Verdict {
             | Code::NotCoordinator
             | Code::CoordinatorNotAvailable
             | Code::CoordinatorLoadInProgress
+            // What an earlier run had open is still being ended.
+            | Code::ConcurrentTransactions
             | Code::WaitingForCoordinator
             | Code::InProgress
             | Code::TimedOutQueue
@@ -115,6 +117,11 @@ pub(crate) fn judge_connection(error: &KafkaError, reason: &str) -> Verdict {
     }
 }
 
+/// Whether the client itself says that the same question may have another answer later.
+pub(crate) fn is_retriable(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(inner) if inner.is_retriable())
+}
+
 /// The code of an error, where it has one.
 pub(crate) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     match error {
@@ -165,6 +172,11 @@ mod tests {
         assert_eq!(judge_connection(&global(RDKafkaErrorCode::BrokerTransportFailure), closing), Verdict::Wait);
         let gone = "h:1/1: Disconnected";
         assert_eq!(judge_connection(&global(RDKafkaErrorCode::BrokerTransportFailure), gone), Verdict::Wait);
+    }
+
+    #[test]
+    fn k14_what_an_earlier_run_had_open_is_waited_for() {
+        assert_eq!(judge(&global(RDKafkaErrorCode::ConcurrentTransactions)), Verdict::Wait);
     }
 
     #[test]

@@ -55,7 +55,9 @@ impl Asking<'_> {
         let mut wait = TRIES.0;
         loop {
             let answer = ask(wait.min(limit));
-            let may_change = answer.as_ref().is_err_and(|cause| errors::judge(cause) == errors::Verdict::Wait);
+            let may_change = answer
+                .as_ref()
+                .is_err_and(|cause| errors::judge(cause) == errors::Verdict::Wait || errors::is_retriable(cause));
             let over = u128::from(self.clock.nanos().saturating_sub(begun)) > limit.as_nanos();
             if !may_change || over || self.health.refusal().is_some() {
                 return answer;
