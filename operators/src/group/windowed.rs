@@ -226,7 +226,7 @@ impl Windowed {
         let table = match self.tables.entry(start) {
             Entry::Occupied(table) => table.into_mut(),
             Entry::Vacant(place) => {
-                let table = place.insert(self.spare.take().map_or_else(|| Table::new(&self.spec), Ok)?);
+                let table = place.insert(fresh(&mut self.spare, &self.spec)?);
                 if self.tracks {
                     table.track();
                 }
@@ -268,7 +268,7 @@ impl Windowed {
 
     /// Adds the rows of one slice; how many groups they are of.
     fn add_slice(&mut self, slice: i64, rows: &RecordBatch, late: i64) -> Result<usize> {
-        let mut partial = self.fresh()?;
+        let mut partial = fresh(&mut self.spare, &self.spec)?;
         partial.collect(&self.spec, rows, &mut self.groups)?;
         let last = self.window.last_start(slice);
         let keys = if self.cold.is_some() { partial.keys.keys(&partial.groups())? } else { Vec::new() };
@@ -281,11 +281,6 @@ impl Windowed {
         let groups = partial.len();
         self.done_with(partial)?;
         Ok(groups)
-    }
-
-    /// A table without groups.
-    fn fresh(&mut self) -> Result<Table> {
-        self.spare.take().map_or_else(|| Table::new(&self.spec), Ok)
     }
 
     /// Keeps a table that is needed no more for the next one.
@@ -392,13 +387,18 @@ impl Windowed {
         if self.emit_merged_cold(start, out)? {
             return Ok(());
         }
-        let mut whole = self.fresh()?;
+        let mut whole = fresh(&mut self.spare, &self.spec)?;
         for (_, slice) in self.tables.range(start..self.window.end(start)) {
             whole.absorb(slice)?;
         }
         emit_window(&self.spec, &self.window, start, &whole, &whole.groups(), out)?;
         self.done_with(whole)
     }
+}
+
+/// A table without groups: the spare one if there is one.
+fn fresh(spare: &mut Option<Table>, spec: &GroupSpec) -> Result<Table> {
+    spare.take().map_or_else(|| Table::new(spec), Ok)
 }
 
 fn times(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {

@@ -12,11 +12,11 @@ use arrow::array::{ArrayRef, new_empty_array};
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery, TableScan};
 
 use super::constants::{is_there, only};
 use super::joinable::is_joinable;
+use super::with_names;
 use crate::conf::Conf;
 use crate::functions::kernel::Kernel;
 use crate::plan::batch;
@@ -147,20 +147,14 @@ impl Dependent {
     /// The subquery with these values for the columns of the row around it.
     fn plan_for(&self, values: &[ScalarValue]) -> Result<LogicalPlan> {
         let value = |column: &Column| self.columns.iter().position(|known| known == column).and_then(|i| values.get(i));
-        let settled = self.plan.clone().transform_up(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let expr = expr.transform_up(|part| match &part {
-                    Expr::OuterReferenceColumn(_, column) => Ok(match value(column) {
-                        Some(value) => Transformed::yes(Expr::Literal(value.clone(), None)),
-                        None => Transformed::no(part),
-                    }),
-                    _ => Ok(Transformed::no(part)),
-                })?;
-                Ok(expr.update_data(|expr| name.restore(expr)))
-            })
-        })?;
-        Ok(settled.data)
+        let settled = |part: Expr| match &part {
+            Expr::OuterReferenceColumn(_, column) => Ok(match value(column) {
+                Some(value) => Transformed::yes(Expr::Literal(value.clone(), None)),
+                None => Transformed::no(part),
+            }),
+            _ => Ok(Transformed::no(part)),
+        };
+        let plan = self.plan.clone().transform_up(|node| with_names(node, |expr| expr.transform_up(settled)))?;
+        Ok(plan.data)
     }
 }

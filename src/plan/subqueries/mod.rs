@@ -10,6 +10,7 @@ mod joinable;
 mod marks;
 mod spelled;
 
+use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
@@ -95,12 +96,18 @@ fn replace(plan: LogicalPlan, known: &[(Expr, Expr)]) -> Result<LogicalPlan> {
         None => Ok(Transformed::no(part)),
     };
     // From above, so that one is found before those inside of it are replaced.
-    let replaced = plan.transform_down_with_subqueries(|node| {
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            expr.transform_down(other).map(|expr| expr.update_data(|expr| name.restore(expr)))
-        })
-    })?;
+    let replaced = plan.transform_down_with_subqueries(|node| with_names(node, |expr| expr.transform_down(other)))?;
     Ok(replaced.data)
+}
+
+/// A node with other expressions, under the names of those that it had.
+fn with_names(
+    node: LogicalPlan,
+    mut other: impl FnMut(Expr) -> PlanResult<Transformed<Expr>>,
+) -> PlanResult<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&node);
+    node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        other(expr).map(|expr| expr.update_data(|expr| name.restore(expr)))
+    })
 }

@@ -9,12 +9,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, ExprSchemable, Filter, Join, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
 
-use super::holds_subquery;
 use super::joinable::is_joinable;
+use super::{holds_subquery, with_names};
 use crate::Result;
 use crate::functions::access;
 
@@ -32,13 +31,7 @@ pub(super) fn without_not(plan: LogicalPlan) -> Result<LogicalPlan> {
         }),
         part => Ok(Transformed::no(part)),
     };
-    let plan = plan.transform_up_with_subqueries(|node| {
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            expr.transform_up(negated).map(|expr| expr.update_data(|expr| name.restore(expr)))
-        })
-    })?;
+    let plan = plan.transform_up_with_subqueries(|node| with_names(node, |expr| expr.transform_up(negated)))?;
     Ok(plan.data)
 }
 
@@ -55,11 +48,7 @@ pub(super) fn out(plan: LogicalPlan) -> Result<LogicalPlan> {
         }),
         node if node.inputs().len() == 1 => {
             let schema = node.inputs()[0].schema().clone();
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                existing(expr, &schema).map(|expr| expr.update_data(|expr| name.restore(expr)))
-            })
+            with_names(node, |expr| existing(expr, &schema))
         }
         node => Ok(Transformed::no(node)),
     })?;
