@@ -15,7 +15,8 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator as PlanOperator};
 use super::cast::{self, Mode};
 use super::coerce::{self, is_ansi_interval, is_datetime, is_decimal, is_floating, is_integral, is_numeric, type_name};
 use super::comparison::{self, Comparison};
-use super::kernel::{Argument, Kernel, each, zip};
+use super::kernel::{Arguments, Kernel};
+use super::numbers::{each, zip};
 use super::{Call, Context, Function, conditional, decimals, function, interval};
 use crate::sql::literal;
 use crate::{Error, Result};
@@ -312,7 +313,7 @@ fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType
         return plain(plan, left, right);
     }
     let small = matches!(common, DataType::Int8 | DataType::Int16);
-    let run = move |args: &[Argument], rows: usize| checked(operator, args, rows, mode, small);
+    let run = move |args: &Arguments, rows: usize| checked(operator, args, rows, mode, small);
     let name = if mode == Mode::Try { "try_arithmetic" } else { CHECKED };
     Kernel::columns(name, common.clone(), run)
         .key(operator.symbol())
@@ -320,10 +321,10 @@ fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType
         .call(vec![left, right])
 }
 
-fn checked(operator: Operator, args: &[Argument], rows: usize, mode: Mode, small: bool) -> Result<ArrayRef> {
-    let [left, right] = args else { return Err(Error::internal("an operator has two operands")) };
+fn checked(operator: Operator, args: &Arguments, rows: usize, mode: Mode, small: bool) -> Result<ArrayRef> {
+    let ((left, left_constant), (right, right_constant)) = (args.get(0), args.get(1));
     // Of two constants, too, a column comes out.
-    let (first, second) = (datum(left, right.constant || !left.constant), datum(right, !right.constant));
+    let (first, second) = (datum(left, right_constant || !left_constant), datum(right, !right_constant));
     match operate(operator, first.as_ref(), second.as_ref()) {
         Ok(result) => Ok(result),
         Err(_) if mode == Mode::Try => null_on_overflow(operator, args, rows),
@@ -344,8 +345,8 @@ fn operate(
 }
 
 /// An operand as a column, or as a constant for all rows.
-fn datum(argument: &Argument, as_column: bool) -> Box<dyn Datum> {
-    let array = Arc::clone(&argument.array);
+fn datum(array: &ArrayRef, as_column: bool) -> Box<dyn Datum> {
+    let array = Arc::clone(array);
     if as_column { Box::new(array) } else { Box::new(Scalar::new(array)) }
 }
 
@@ -360,8 +361,8 @@ fn overflow(operator: Operator, small: bool) -> Error {
         .hint(format!("Use '{name}' to get null instead, or set spark.sql.ansi.enabled to false."))
 }
 
-fn null_on_overflow(operator: Operator, args: &[Argument], rows: usize) -> Result<ArrayRef> {
-    let (left, right) = (args[0].of_each(rows)?, args[1].of_each(rows)?);
+fn null_on_overflow(operator: Operator, args: &Arguments, rows: usize) -> Result<ArrayRef> {
+    let (left, right) = (args.of_each(0, rows)?, args.of_each(1, rows)?);
     fn each_pair<T: ArrowPrimitiveType>(operator: Operator, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef>
     where
         T::Native: ArrowNativeTypeOp,

@@ -15,7 +15,7 @@ use datafusion::logical_expr::Expr;
 use super::coerce::{self, is_datetime, is_integral};
 use super::datetime::shift::plus;
 use super::datetime::{overflow, primitive, session_zone};
-use super::kernel::{Kernel, columns_of};
+use super::kernel::Kernel;
 use super::lists::{Picks, array, array_argument, as_list, list, range, too_many};
 use super::struct_::name_of;
 use super::{Call, Function, function};
@@ -116,9 +116,8 @@ fn zip(mut call: Call<'_>) -> Result<Expr> {
     }
     let fields = Fields::from(fields);
     let result = types::list(DataType::Struct(fields.clone()));
-    let kernel = Kernel::columns("arrays_zip", result, move |arguments, rows| {
-        zipped(&columns_of(arguments, rows)?, rows, &fields)
-    });
+    let kernel =
+        Kernel::columns("arrays_zip", result, move |arguments, rows| zipped(&arguments.columns(rows)?, rows, &fields));
     Ok(kernel.call(args))
 }
 

@@ -8,7 +8,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
 use super::coerce::{is_integral, unexpected};
-use super::kernel::{Kernel, each, zip};
+use super::kernel::Kernel;
+use super::numbers::{each, zip};
 use super::{Call, conditional};
 use crate::sql::literal;
 use crate::{Error, Result};

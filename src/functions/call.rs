@@ -1,24 +1,25 @@
 //! Calls of kernels as physical expressions.
 //!
 //! In: a logical expression. Out: the physical one as DataFusion plans it, but each call of a [`Kernel`] is a [`KernelCall`]: DataFusion's
-//! own call makes a description of each argument's field for every batch, which costs as much as a small batch does. What always
-//! holds: values, errors and the texts of plans are the same.
+//! own call makes a description of each argument's field for every batch, which costs as much as a small batch does. So does making
+//! an array of a comparison's constant ([`ConstantComparison`]). What always holds: values, errors and the texts of plans are the same.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{ColumnarValue, Expr};
-use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, create_physical_expr};
 
-use super::kernel::{Argument, Kernel};
+use super::constant_comparison::ConstantComparison;
+use super::kernel::{Arguments, Kernel};
 use crate::{Error, Result};
 
 /// `expr` over columns of `schema`, by index.
@@ -27,12 +28,17 @@ use crate::{Error, Result};
 /// What DataFusion says of an expression that does not fit the schema.
 pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let planned = create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())?;
-    let made =
-        planned.transform_up(|part| match part.downcast_ref::<ScalarFunctionExpr>().and_then(KernelCall::of) {
-            Some(call) => Ok(Transformed::yes(Arc::new(call) as Arc<dyn PhysicalExpr>)),
-            None => Ok(Transformed::no(part)),
-        })?;
-    Ok(made.data)
+    Ok(planned
+        .transform_up(|part| Ok(ours(&part, schema.as_arrow()).map_or(Transformed::no(part), Transformed::yes)))?
+        .data)
+}
+
+/// What stands for a node of DataFusion's because it costs less with few rows, if anything does.
+fn ours(part: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Arc<dyn PhysicalExpr>> {
+    if let Some(call) = part.downcast_ref::<ScalarFunctionExpr>().and_then(KernelCall::of) {
+        return Some(Arc::new(call));
+    }
+    Some(Arc::new(ConstantComparison::of(part.downcast_ref::<BinaryExpr>()?, schema)?))
 }
 
 /// Whether an expression is a call of a kernel that may be computed once for all who need it, also for rows that need it not: nothing
@@ -51,7 +57,7 @@ struct KernelCall {
     kernel: Kernel,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     /// Arguments that are constants, made once.
-    constants: Vec<Option<Argument>>,
+    constants: Vec<Option<ArrayRef>>,
     result: FieldRef,
 }
 
@@ -65,18 +71,21 @@ impl KernelCall {
     fn new(kernel: Kernel, arguments: Vec<Arc<dyn PhysicalExpr>>, result: FieldRef) -> Self {
         let constant = |argument: &Arc<dyn PhysicalExpr>| {
             let literal = argument.downcast_ref::<Literal>()?;
-            Argument::of(ColumnarValue::Scalar(literal.value().clone())).ok()
+            literal.value().to_array().ok()
         };
         let constants = arguments.iter().map(constant).collect();
         KernelCall { kernel, arguments, constants, result }
     }
 
     fn value(&self, batch: &RecordBatch) -> PlanResult<ColumnarValue> {
-        let arguments = self.arguments.iter().zip(&self.constants).map(|(argument, constant)| match constant {
-            Some(constant) => Ok(constant.clone()),
-            None => Argument::of(argument.evaluate(batch)?),
-        });
-        self.kernel.run(&arguments.collect::<PlanResult<Vec<_>>>()?, batch.num_rows())
+        let mut arguments = Arguments::default();
+        for (argument, constant) in self.arguments.iter().zip(&self.constants) {
+            match constant {
+                Some(constant) => arguments.push_constant(constant.clone()),
+                None => arguments.push(argument.evaluate(batch)?)?,
+            }
+        }
+        self.kernel.run(&arguments, batch.num_rows())
     }
 
     fn written(

@@ -15,7 +15,8 @@ use super::arithmetic::{Operator, by_zero};
 use super::cast::Mode;
 use super::cast::decimal::{self, divide_wide, fits, power, rescale};
 use super::coerce;
-use super::kernel::{Kernel, zip};
+use super::kernel::Kernel;
+use super::numbers::{each, zip};
 use super::rounding::{Direction, directed};
 use crate::{Error, Result};
 
@@ -75,7 +76,7 @@ pub(super) fn flip(array: &ArrayRef, applies: fn(bool) -> bool) -> Result<ArrayR
             }
         },
     };
-    let flipped = super::kernel::each::<Decimal128Type, Decimal128Type>(array, change)?;
+    let flipped = each::<Decimal128Type, Decimal128Type>(array, change)?;
     Ok(Arc::new(flipped.with_precision_and_scale(precision, scale)?))
 }
 

@@ -10,7 +10,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 
 use super::coerce::{type_name, unexpected};
-use super::kernel::Kernel;
+use super::kernel::{Arguments, Kernel};
 use super::{Call, Function, function};
 use crate::{Error, Result, types};
 
@@ -109,7 +109,7 @@ pub(crate) fn stacked(fields: Vec<Field>, args: Vec<Expr>) -> Expr {
 }
 
 fn marker(name: &'static str, columns: Vec<Field>, args: Vec<Expr>) -> Expr {
-    let run = move |_: &[_], _| {
+    let run = move |_: &Arguments, _| {
         Err(Error::query(
             "UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS",
             format!("generator '{name}' is nested in an expression"),

@@ -5,12 +5,12 @@
 //! a closure captures must be part of `key`. A closure never panics on data and does no work per row that it can do
 //! per array.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, PrimitiveBuilder};
-use arrow::buffer::NullBuffer;
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, ScalarValue};
@@ -20,11 +20,12 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+use smallvec::SmallVec;
 
 use super::user::UserFunction;
 use crate::{Error, Result};
 
-type Run = dyn Fn(&[Argument], usize) -> Result<ArrayRef> + Send + Sync;
+type Run = dyn Fn(&Arguments, usize) -> Result<ArrayRef> + Send + Sync;
 type Part = dyn Fn(&str) -> Option<Kernel> + Send + Sync;
 
 /// A scalar function under construction; [`Kernel::call`] makes the expression.
@@ -40,36 +41,80 @@ pub struct Kernel {
     part: Option<Arc<Part>>,
 }
 
-/// An argument of one invocation: a value for each row, or one row that stands for all.
-#[derive(Debug, Clone)]
-pub struct Argument {
-    /// The values.
-    pub array: ArrayRef,
-    /// Whether there is one for all rows.
-    pub constant: bool,
+/// The arguments of one invocation: each has a value for each row, or one that stands for all rows. A few take no memory of the heap.
+#[derive(Debug, Default)]
+pub struct Arguments {
+    arrays: SmallVec<[ArrayRef; 4]>,
+    constant: SmallVec<[bool; 8]>,
 }
 
-impl Argument {
-    /// A value that DataFusion has computed.
+impl Arguments {
+    /// Values that DataFusion has computed.
     ///
     /// # Errors
     /// A constant that has no array.
-    pub fn of(value: ColumnarValue) -> PlanResult<Self> {
-        Ok(match value {
-            ColumnarValue::Array(array) => Argument { array, constant: false },
-            ColumnarValue::Scalar(value) => Argument { array: value.to_array()?, constant: true },
-        })
+    pub fn of(values: impl IntoIterator<Item = ColumnarValue>) -> PlanResult<Self> {
+        let mut arguments = Arguments::default();
+        values.into_iter().try_for_each(|value| arguments.push(value))?;
+        Ok(arguments)
     }
 
-    /// A value for each of `rows` rows.
+    /// Adds a value that DataFusion has computed.
+    ///
+    /// # Errors
+    /// A constant that has no array.
+    pub fn push(&mut self, value: ColumnarValue) -> PlanResult<()> {
+        let (array, constant) = match value {
+            ColumnarValue::Array(array) => (array, false),
+            ColumnarValue::Scalar(value) => (value.to_array()?, true),
+        };
+        self.arrays.push(array);
+        self.constant.push(constant);
+        Ok(())
+    }
+
+    /// Adds one row that stands for all.
+    pub fn push_constant(&mut self, value: ArrayRef) {
+        self.arrays.push(value);
+        self.constant.push(true);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.arrays.len()
+    }
+
+    /// Argument `i`: its values, and whether there is one for all rows.
+    pub fn get(&self, i: usize) -> (&ArrayRef, bool) {
+        (&self.arrays[i], self.constant[i])
+    }
+
+    /// Whether there are arguments and each has one value for all rows.
+    pub fn all_constant(&self) -> bool {
+        !self.constant.is_empty() && self.constant.iter().all(|constant| *constant)
+    }
+
+    /// Argument `i` with a value for each of `rows` rows.
     ///
     /// # Errors
     /// A constant that cannot be repeated.
-    pub fn of_each(&self, rows: usize) -> Result<ArrayRef> {
-        match self.constant && rows != 1 {
-            true => Ok(ScalarValue::try_from_array(&self.array, 0)?.to_array_of_size(rows)?),
-            false => Ok(self.array.clone()),
+    pub fn of_each(&self, i: usize, rows: usize) -> Result<ArrayRef> {
+        let (array, constant) = self.get(i);
+        match constant && rows != 1 {
+            true => Ok(ScalarValue::try_from_array(array, 0)?.to_array_of_size(rows)?),
+            false => Ok(array.clone()),
         }
+    }
+
+    /// All with a value for each of `rows` rows.
+    ///
+    /// # Errors
+    /// A constant that cannot be repeated.
+    pub fn columns(&self, rows: usize) -> Result<Cow<'_, [ArrayRef]>> {
+        if rows == 1 || !self.constant.contains(&true) {
+            return Ok(Cow::Borrowed(&self.arrays));
+        }
+        (0..self.len()).map(|i| self.of_each(i, rows)).collect::<Result<Vec<_>>>().map(Cow::Owned)
     }
 }
 
@@ -79,14 +124,14 @@ impl Kernel {
     where
         F: Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
     {
-        Self::columns(name, result, move |arguments, rows| run(&columns_of(arguments, rows)?))
+        Self::columns(name, result, move |arguments, rows| run(&arguments.columns(rows)?))
     }
 
     /// A function that tells constants from columns; it gets the number of rows too. If every argument is a constant it runs once over
     /// one row.
     pub fn columns<F>(name: &'static str, result: DataType, run: F) -> Self
     where
-        F: Fn(&[Argument], usize) -> Result<ArrayRef> + Send + Sync + 'static,
+        F: Fn(&Arguments, usize) -> Result<ArrayRef> + Send + Sync + 'static,
     {
         Kernel {
             name,
@@ -184,8 +229,8 @@ impl Kernel {
     }
 
     /// Computes it for `rows` rows.
-    pub(super) fn run(&self, arguments: &[Argument], rows: usize) -> PlanResult<ColumnarValue> {
-        match !arguments.is_empty() && arguments.iter().all(|argument| argument.constant) {
+    pub(super) fn run(&self, arguments: &Arguments, rows: usize) -> PlanResult<ColumnarValue> {
+        match arguments.all_constant() {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&(self.run)(arguments, 1)?, 0)?)),
             false => Ok(ColumnarValue::Array((self.run)(arguments, rows)?)),
         }
@@ -219,58 +264,6 @@ fn shortened(text: String) -> String {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     format!("{}… #{:016x}", text.chars().take(LONG / 8).collect::<String>(), hasher.finish())
-}
-
-/// The arguments with a value for each of `rows` rows.
-///
-/// # Errors
-/// A constant that cannot be repeated.
-pub fn columns_of(arguments: &[Argument], rows: usize) -> Result<Vec<ArrayRef>> {
-    arguments.iter().map(|argument| argument.of_each(rows)).collect()
-}
-
-/// Applies `operation` to the pairs of values that are both present; null where it gives none.
-///
-/// # Errors
-/// The first error of `operation`.
-pub fn zip<L, R, O>(
-    left: &dyn Array,
-    right: &dyn Array,
-    operation: impl Fn(L::Native, R::Native) -> Result<Option<O::Native>>,
-) -> Result<PrimitiveArray<O>>
-where
-    L: ArrowPrimitiveType,
-    R: ArrowPrimitiveType,
-    O: ArrowPrimitiveType,
-{
-    let (left, right) = (downcast::<PrimitiveArray<L>>(left)?, downcast::<PrimitiveArray<R>>(right)?);
-    let nulls = NullBuffer::union(left.nulls(), right.nulls());
-    let mut builder = PrimitiveBuilder::<O>::with_capacity(left.len());
-    for (row, (a, b)) in left.values().iter().zip(right.values()).enumerate() {
-        let present = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-        builder.append_option(if present { operation(*a, *b)? } else { None });
-    }
-    Ok(builder.finish())
-}
-
-/// Applies `operation` to the values that are present; null where it gives none.
-///
-/// # Errors
-/// The first error of `operation`.
-pub fn each<I, O>(
-    array: &dyn Array,
-    operation: impl Fn(I::Native) -> Result<Option<O::Native>>,
-) -> Result<PrimitiveArray<O>>
-where
-    I: ArrowPrimitiveType,
-    O: ArrowPrimitiveType,
-{
-    let array = downcast::<PrimitiveArray<I>>(array)?;
-    let mut builder = PrimitiveBuilder::<O>::with_capacity(array.len());
-    for (row, value) in array.values().iter().enumerate() {
-        builder.append_option(if array.is_valid(row) { operation(*value)? } else { None });
-    }
-    Ok(builder.finish())
 }
 
 /// The array as its concrete type.
@@ -337,7 +330,6 @@ impl ScalarUDFImpl for Kernel {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
-        let arguments = args.args.into_iter().map(Argument::of).collect::<PlanResult<Vec<_>>>()?;
-        self.run(&arguments, args.number_rows)
+        self.run(&Arguments::of(args.args)?, args.number_rows)
     }
 }

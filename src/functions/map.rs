@@ -20,7 +20,7 @@ use regex::Regex;
 
 use super::arguments::fixed;
 use super::datetime::strings;
-use super::kernel::{Kernel, columns_of};
+use super::kernel::Kernel;
 use super::lists::{array, array_argument, is_null, keys, list, pool, range};
 use super::{Call, Function, arguments, coerce, function};
 use crate::conf::Conf;
@@ -197,7 +197,7 @@ fn make_map(mut call: Call<'_>) -> Result<Expr> {
     let (twice, entries) = (Twice::of(call.conf), types::map_entries(key.clone(), value.clone()));
     let (key_type, value_type) = (key.clone(), value.clone());
     let kernel = Kernel::columns("map", types::map(key, value), move |arguments, rows| {
-        interleaved(&columns_of(arguments, rows)?, rows, twice, entries.clone(), (&key_type, &value_type))
+        interleaved(&arguments.columns(rows)?, rows, twice, entries.clone(), (&key_type, &value_type))
     });
     Ok(kernel.key(format!("{twice:?}")).fallible().call(args))
 }

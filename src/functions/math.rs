@@ -11,7 +11,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
 use super::comparison::{self, Comparison};
-use super::kernel::{Kernel, each, zip};
+use super::kernel::Kernel;
+use super::numbers::{each, zip};
 use super::{Arg, Call, Function, bits, coerce, conditional, function, rounding};
 use crate::sql::literal;
 use crate::{Error, Result};

@@ -3,11 +3,11 @@
 //! In: STRING arguments. Out: BOOLEAN, INT, STRING or `ARRAY<STRING>` columns. A constant pattern is compiled when the query is
 //! analysed.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, ListArray, StringArray, StringBuilder};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, FieldRef, Int32Type};
 use datafusion::logical_expr::{Expr, lit};
 
 use super::arguments::{Compiled, coerced};
@@ -259,6 +259,9 @@ fn separator(pattern: &Pattern) -> Option<u8> {
     }
 }
 
+/// The elements of a list of parts.
+static PART: LazyLock<FieldRef> = LazyLock::new(|| list_item(DataType::Utf8));
+
 /// The parts of each text between the separators, all in one pass without a branch per byte: every byte is written, and is
 /// overwritten by the next one if it was a separator.
 fn split_at(text: &StringArray, separator: u8) -> Result<ArrayRef> {
@@ -286,7 +289,7 @@ fn split_at(text: &StringArray, separator: u8) -> Result<ArrayRef> {
     ends.truncate(parts);
     let values = StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), None)?;
     let lists = OffsetBuffer::new(lists.into());
-    Ok(Arc::new(ListArray::try_new(list_item(DataType::Utf8), lists, Arc::new(values), text.nulls().cloned())?))
+    Ok(Arc::new(ListArray::try_new(PART.clone(), lists, Arc::new(values), text.nulls().cloned())?))
 }
 
 /// Each character is a part; the last of `limit` parts takes the rest.

@@ -17,7 +17,8 @@ use super::cast::decimal::{self, power};
 use super::cast::{Mode, cast_array};
 use super::coerce::{self, is_decimal, is_floating, is_integral};
 use super::decimals::within;
-use super::kernel::{Kernel, each};
+use super::kernel::Kernel;
+use super::numbers::each;
 use crate::types::zone::Zone;
 use crate::{Error, Result};
 

@@ -14,7 +14,8 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 
-use super::kernel::{Argument, Kernel};
+use super::kernel::{Arguments, Kernel};
+use super::numbers;
 use crate::types::list_item;
 use crate::{Error, Result};
 
@@ -28,7 +29,7 @@ where
 
 /// The arguments of one invocation and the number of rows to give.
 pub struct Rows<'a> {
-    args: &'a [Argument],
+    args: &'a Arguments,
     len: usize,
 }
 
@@ -76,39 +77,38 @@ impl Rows<'_> {
 
     /// The type of argument `i`.
     pub fn data_type(&self, i: usize) -> DataType {
-        self.args[i].array.data_type().clone()
+        self.args.get(i).0.data_type().clone()
     }
 
     /// Argument `i` with one value for each row.
     pub fn array(&self, i: usize) -> Result<ArrayRef> {
-        self.args[i].of_each(self.len)
+        self.args.of_each(i, self.len)
     }
 
     /// Argument `i` as STRING.
     pub fn strings(&self, i: usize) -> Result<Column<StringArray>> {
-        let Argument { array, constant } = &self.args[i];
+        let (array, constant) = self.args.get(i);
         let array = array.as_string_opt::<i32>().ok_or_else(|| mismatch(i, "STRING", array.data_type()))?.clone();
-        Ok(Column { array, constant: *constant })
+        Ok(Column { array, constant })
     }
 
     /// Argument `i` as BINARY.
     pub fn binaries(&self, i: usize) -> Result<Column<BinaryArray>> {
-        let Argument { array, constant } = &self.args[i];
+        let (array, constant) = self.args.get(i);
         let array = array.as_binary_opt::<i32>().ok_or_else(|| mismatch(i, "BINARY", array.data_type()))?.clone();
-        Ok(Column { array, constant: *constant })
+        Ok(Column { array, constant })
     }
 
     /// Argument `i` as a number, date or time of type `T`.
     pub fn numbers<T: ArrowPrimitiveType>(&self, i: usize) -> Result<Column<PrimitiveArray<T>>> {
-        let Argument { array, constant } = &self.args[i];
-        let array = array.as_primitive_opt::<T>();
-        let array = array.ok_or_else(|| mismatch(i, "a number", self.args[i].array.data_type()))?.clone();
-        Ok(Column { array, constant: *constant })
+        let (array, constant) = self.args.get(i);
+        let array = array.as_primitive_opt::<T>().ok_or_else(|| mismatch(i, "a number", array.data_type()))?.clone();
+        Ok(Column { array, constant })
     }
 
     /// A column of numbers; `None` is null.
-    pub fn give<T: ArrowPrimitiveType>(&self, value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
-        Ok(Arc::new((0..self.len).map(value).collect::<PrimitiveArray<T>>()))
+    pub fn give<T: ArrowPrimitiveType>(&self, mut value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
+        self.try_give::<T>(|row| value(row).map(Ok))
     }
 
     /// A column of numbers; the first error ends it.
@@ -116,8 +116,8 @@ impl Rows<'_> {
         &self,
         mut value: impl FnMut(usize) -> Option<Result<T::Native>>,
     ) -> Result<ArrayRef> {
-        let values = (0..self.len).map(|row| value(row).transpose()).collect::<Result<PrimitiveArray<T>>>()?;
-        Ok(Arc::new(values))
+        let values = (0..self.len).map(|row| value(row).transpose());
+        Ok(Arc::new(numbers::collect::<T>(self.len, values)?))
     }
 
     /// A column of booleans.
@@ -168,9 +168,9 @@ impl Rows<'_> {
 
     /// Bytes of the first argument, if it is a column of strings: about what comes out when it is cut into pieces.
     fn text_bytes(&self) -> usize {
-        match self.args.first() {
-            Some(Argument { array, constant: false }) => array.as_string_opt().map_or(0, |text| all_bytes(text).len()),
-            _ => 0,
+        match self.args.len() {
+            0 => 0,
+            _ => self.args.get(0).0.as_string_opt().map_or(0, |text| all_bytes(text).len()),
         }
     }
 

@@ -6,7 +6,7 @@ use arrow::array::StructArray;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
-use super::kernel::{Kernel, columns_of};
+use super::kernel::Kernel;
 use super::{Call, Function, arguments, function};
 use crate::{Error, Result};
 
@@ -73,10 +73,10 @@ fn build(call: &Call<'_>, named: Vec<(String, Expr)>) -> Result<Expr> {
     let fields = Fields::from(fields);
     let made = fields.clone();
     let kernel = Kernel::columns("named_struct", DataType::Struct(fields), move |arguments, rows| {
-        let columns = columns_of(arguments, rows)?;
+        let columns = arguments.columns(rows)?;
         let structs = match columns.is_empty() {
             true => StructArray::new_empty_fields(rows, None),
-            false => StructArray::try_new(made.clone(), columns, None)?,
+            false => StructArray::try_new(made.clone(), columns.into_owned(), None)?,
         };
         Ok(Arc::new(structs))
     });

@@ -12,7 +12,8 @@ use datafusion::logical_expr::Expr;
 
 use super::cast::{self, Mode};
 use super::coerce::{is_datetime, is_string, unexpected};
-use super::kernel::{Kernel, each};
+use super::kernel::{Arguments, Kernel};
+use super::numbers::each;
 use super::{Call, Context, Function, access, function};
 use crate::sql::interval::parse_interval;
 use crate::sql::literal;
@@ -83,7 +84,7 @@ fn window_type(time: &DataType) -> DataType {
 }
 
 fn marker(name: &'static str, time: &DataType, args: Vec<Expr>) -> Expr {
-    let run = move |_: &[_], _| {
+    let run = move |_: &Arguments, _| {
         Err(Error::unsupported(format!("'{name}' can only stand in a SELECT list or among grouping keys")))
     };
     Kernel::columns(name, window_type(time), run).fallible().call(args)

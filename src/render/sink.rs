@@ -1,6 +1,7 @@
 //! The last operator: runs the steps right before it, hands rows to the worker's writer and tells the driver when an epoch is all there.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -20,6 +21,8 @@ pub(crate) struct SinkLogic {
     observer: Rc<EventObserver>,
     clock: SharedClock,
     steps: Steps,
+    /// The schema of the last rows, and whether it is the promised one.
+    seen: Option<(SchemaRef, bool)>,
     rows: u64,
     latency: Histogram<u64>,
 }
@@ -40,7 +43,8 @@ impl SinkLogic {
         observer: Rc<EventObserver>,
         clock: SharedClock,
     ) -> Self {
-        SinkLogic { number, writer, schema, observer, clock, steps: Steps::default(), rows: 0, latency: histogram() }
+        let (steps, latency) = (Steps::default(), histogram());
+        SinkLogic { number, writer, schema, observer, clock, steps, seen: None, rows: 0, latency }
     }
 
     /// The same sink, which runs these steps on its rows first.
@@ -48,12 +52,24 @@ impl SinkLogic {
         SinkLogic { steps: Steps::new(steps), ..self }
     }
 
+    /// Whether the rows have the very schema that the sink was promised. It is compared once, not for each chunk.
+    fn fits(&mut self, rows: &RecordBatch) -> bool {
+        let schema = rows.schema_ref();
+        if !self.seen.as_ref().is_some_and(|(seen, _)| Arc::ptr_eq(seen, schema)) {
+            self.seen = Some((schema.clone(), *schema == self.schema));
+        }
+        self.seen.as_ref().is_some_and(|(_, fits)| *fits)
+    }
+
     fn write(&mut self, chunk: Chunk) -> crate::Result<()> {
         let ingest = chunk.ingest;
         let Some(rows) = chunk.into_rows() else { return Ok(()) };
         let count = rows.num_rows() as u64;
-        let rows = super::steps::conform(rows.columns().to_vec(), &self.schema, rows.num_rows())?;
-        self.writer.write(&rows)?;
+        if self.fits(&rows) {
+            self.writer.write(&rows)?;
+        } else {
+            self.writer.write(&super::steps::conform(rows.columns().to_vec(), &self.schema, rows.num_rows())?)?;
+        }
         self.rows += count;
         if ingest != 0 {
             self.latency.saturating_record_n(self.clock.nanos().saturating_sub(ingest), count);

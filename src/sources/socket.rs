@@ -20,13 +20,15 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use self::buffer::{Buffer, BufferReader};
 use super::{Limit, Offset, Read, Reader, Source, SourceContext, SourceProvider, SourceSpec, Wake, wrong_offset};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
+use crate::formats::columns::strings;
 use crate::formats::frames::Splitter;
 use crate::formats::{Decoder, Frames};
 use crate::options::{OptionSpec, option};
@@ -143,16 +145,16 @@ impl RowMaker {
 }
 
 /// The lines as text; what is not UTF-8 becomes U+FFFD, as in Spark.
-fn texts(frames: &Frames) -> StringArray {
-    let mut texts = StringBuilder::with_capacity(frames.len(), frames.bytes.len());
-    for line in 0..frames.len() {
-        match std::str::from_utf8(frames.record(line)) {
-            Ok(text) => texts.append_value(text),
-            Err(_) => texts.append_value(String::from_utf8_lossy(frames.record(line))),
-        }
-    }
+fn texts(frames: &Frames) -> Result<StringArray> {
     frames.tell_of_cut_ones();
-    texts.finish()
+    let mut bytes = Vec::with_capacity(frames.bytes.len());
+    let mut ends = Vec::with_capacity(frames.len() + 1);
+    ends.push(0);
+    for line in 0..frames.len() {
+        bytes.extend_from_slice(frames.record(line));
+        ends.push(bytes.len() as i32);
+    }
+    Ok(strings(&BinaryArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), None)?))
 }
 
 /// The number of lines up to an offset.
@@ -339,7 +341,7 @@ impl Reader for DirectReader {
             return Ok(if self.ended { Read::End } else { Read::Idle });
         }
         self.lines += frames.len() as u64;
-        Ok(Read::Rows(self.rows.rows(&texts(&frames), self.clock.wall_micros())?))
+        Ok(Read::Rows(self.rows.rows(&texts(&frames)?, self.clock.wall_micros())?))
     }
 
     fn is_light(&self) -> bool {

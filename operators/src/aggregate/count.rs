@@ -71,7 +71,7 @@ impl Fold for Count {
     }
 
     fn evaluate(&self, cells: &[&i64]) -> Result<ArrayRef> {
-        Ok(Arc::new(Int64Array::from_iter_values(cells.iter().map(|cell| **cell))))
+        Ok(Arc::new(Int64Array::from(cells.iter().map(|cell| **cell).collect::<Vec<_>>())))
     }
 
     fn state(&self, cells: &[&i64]) -> Result<Vec<ArrayRef>> {

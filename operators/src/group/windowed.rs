@@ -516,7 +516,7 @@ fn window_column(fields: &Fields, start: i64, end: i64, rows: usize) -> Result<A
             return Err(Error::Internal("a window's bounds are not microsecond timestamps".into()));
         };
         // The zone is a label: the number is the same instant with and without it.
-        Ok(Arc::new(TimestampMicrosecondArray::from_value(micros, rows).with_timezone_opt(zone.clone())))
+        Ok(Arc::new(TimestampMicrosecondArray::from(vec![micros; rows]).with_timezone_opt(zone.clone())))
     };
     Ok(Arc::new(StructArray::try_new(fields.clone(), vec![bound(start, 0)?, bound(end, 1)?], None)?))
 }

@@ -271,7 +271,7 @@ impl ByteKeys {
 }
 
 /// The values of a column.
-fn keys<T: ByteArrayType>(column: &GenericByteArray<T>) -> impl Iterator<Item = Option<ByteKey<'_>>> {
+fn keys<T: ByteArrayType>(column: &GenericByteArray<T>) -> impl ExactSizeIterator<Item = Option<ByteKey<'_>>> {
     column.iter().map(|value| value.map(|value| ByteKey::new(value.as_ref())))
 }
 
@@ -284,7 +284,7 @@ mod tests {
         let text = b"abcdefghijklmnop";
         let mut arena = Arena::default();
         let mut groups = Vec::new();
-        arena.insert_each((0..=text.len()).map(|length| Some(ByteKey::new(&text[..length]))), &mut groups);
+        arena.insert_each((0..text.len() + 1).map(|length| Some(ByteKey::new(&text[..length]))), &mut groups);
         let (bytes, ends) = arena.gather(&groups);
         let mut start = 0;
         for (length, end) in ends.into_iter().enumerate() {

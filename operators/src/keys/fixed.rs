@@ -4,9 +4,10 @@
 //! normalised first, so comparing keys is comparing numbers.
 
 use std::mem::size_of;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, make_array};
-use arrow::buffer::Buffer;
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, downcast_primitive, downcast_primitive_array};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::ABSENT;
@@ -32,28 +33,30 @@ pub(super) struct FixedKeys {
 
 impl FixedKeys {
     pub fn new(data_type: &DataType) -> Result<Self> {
-        let width = width(data_type).ok_or_else(|| Error::Internal(format!("{data_type} is not fixed-width")))?;
+        let width = width(data_type).ok_or_else(|| not_fixed(data_type))?;
         Ok(FixedKeys { slots: Slots::default(), values: Vec::new(), data_type: data_type.clone(), width })
     }
 
     pub fn lookup_or_insert(&mut self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
-        let data = normalize_floats(column)?.to_data();
+        let column = normalize_floats(column)?;
+        let (values, nulls) = parts(&column)?;
         match self.width {
-            1 => self.insert_each(bits::<u8>(&data), groups),
-            2 => self.insert_each(bits::<u16>(&data), groups),
-            4 => self.insert_each(bits::<u32>(&data), groups),
-            _ => self.insert_each(bits::<u64>(&data), groups),
+            1 => self.insert_each(bits::<u8>(values, nulls), groups),
+            2 => self.insert_each(bits::<u16>(values, nulls), groups),
+            4 => self.insert_each(bits::<u32>(values, nulls), groups),
+            _ => self.insert_each(bits::<u64>(values, nulls), groups),
         }
         Ok(())
     }
 
     pub fn lookup(&self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
-        let data = normalize_floats(column)?.to_data();
+        let column = normalize_floats(column)?;
+        let (values, nulls) = parts(&column)?;
         match self.width {
-            1 => self.find_each(bits::<u8>(&data), ABSENT, groups),
-            2 => self.find_each(bits::<u16>(&data), ABSENT, groups),
-            4 => self.find_each(bits::<u32>(&data), ABSENT, groups),
-            _ => self.find_each(bits::<u64>(&data), ABSENT, groups),
+            1 => self.find_each(bits::<u8>(values, nulls), ABSENT, groups),
+            2 => self.find_each(bits::<u16>(values, nulls), ABSENT, groups),
+            4 => self.find_each(bits::<u32>(values, nulls), ABSENT, groups),
+            _ => self.find_each(bits::<u64>(values, nulls), ABSENT, groups),
         }
         Ok(())
     }
@@ -81,8 +84,12 @@ impl FixedKeys {
             _ => self.buffer::<u64>(groups),
         };
         let nulls = self.slots.validity(groups);
-        let data = ArrayData::builder(self.data_type.clone()).len(groups.len()).add_buffer(buffer).nulls(nulls);
-        Ok(make_array(data.build()?))
+        macro_rules! of_type {
+            ($primitive:ty) => {
+                of_parts::<$primitive>(buffer, nulls, &self.data_type)
+            };
+        }
+        downcast_primitive!(self.data_type => (of_type), _ => Err(not_fixed(&self.data_type)))
     }
 
     fn buffer<T: Bits>(&self, groups: &[u32]) -> Buffer {
@@ -127,10 +134,31 @@ impl Keys for FixedKeys {
     }
 }
 
+/// A column's values as they lie in memory, and which are null.
+fn parts(column: &ArrayRef) -> Result<(&Buffer, Option<&NullBuffer>)> {
+    downcast_primitive_array!(
+        column => Ok((column.values().inner(), column.nulls())),
+        other => Err(not_fixed(other))
+    )
+}
+
+/// The column of these values.
+fn of_parts<T: ArrowPrimitiveType>(
+    values: Buffer,
+    nulls: Option<NullBuffer>,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    let array = PrimitiveArray::<T>::try_new(values.into(), nulls)?;
+    Ok(Arc::new(array.with_data_type(data_type.clone())))
+}
+
+fn not_fixed(data_type: &DataType) -> Error {
+    Error::Internal(format!("{data_type} is not fixed-width"))
+}
+
 /// The values of a column.
-fn bits<T: Bits>(data: &ArrayData) -> impl Iterator<Item = Option<u64>> {
-    let values = data.buffer::<T>(0).iter().take(data.len()).enumerate();
-    let nulls = data.nulls();
+fn bits<T: Bits>(values: &Buffer, nulls: Option<&NullBuffer>) -> impl ExactSizeIterator<Item = Option<u64>> {
+    let values = values.typed_data::<T>().iter().enumerate();
     values.map(move |(row, value)| nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| value.widen()))
 }
 

@@ -30,8 +30,13 @@ pub(super) trait Keys {
     fn take(&mut self, key: Option<&Self::Key<'_>>) -> u32;
 
     /// Appends the ids of these keys; unknown keys get a new one.
-    fn insert_each<'a>(&mut self, mut keys: impl Iterator<Item = Option<Self::Key<'a>>>, groups: &mut Vec<u32>) {
-        while let Some(block) = Block::<Self::Key<'a>>::read(self, &mut keys) {
+    fn insert_each<'a>(
+        &mut self,
+        mut keys: impl ExactSizeIterator<Item = Option<Self::Key<'a>>>,
+        groups: &mut Vec<u32>,
+    ) {
+        while keys.len() > 0 {
+            let block = Block::<Self::Key<'a>>::read(self, &mut keys);
             groups.extend((0..block.rows).map(|row| match &block.keys[row] {
                 None => self.insert_null(),
                 Some(key) => block.hit(self, row, key).unwrap_or_else(|| self.insert(key, block.hashes[row])),
@@ -40,8 +45,14 @@ pub(super) trait Keys {
     }
 
     /// Appends the ids of these keys, `absent` for unknown ones.
-    fn find_each<'a>(&self, mut keys: impl Iterator<Item = Option<Self::Key<'a>>>, absent: u32, groups: &mut Vec<u32>) {
-        while let Some(block) = Block::<Self::Key<'a>>::read(self, &mut keys) {
+    fn find_each<'a>(
+        &self,
+        mut keys: impl ExactSizeIterator<Item = Option<Self::Key<'a>>>,
+        absent: u32,
+        groups: &mut Vec<u32>,
+    ) {
+        while keys.len() > 0 {
+            let block = Block::<Self::Key<'a>>::read(self, &mut keys);
             groups.extend((0..block.rows).map(|row| {
                 let found = match &block.keys[row] {
                     None => self.slots().null,
@@ -97,9 +108,9 @@ struct Block<K> {
 }
 
 impl<K: Copy> Block<K> {
-    /// The next keys; `None` if there are none.
+    /// The next keys.
     #[inline]
-    fn read<'a, S>(store: &S, keys: &mut impl Iterator<Item = Option<K>>) -> Option<Self>
+    fn read<'a, S>(store: &S, keys: &mut impl Iterator<Item = Option<K>>) -> Self
     where
         S: Keys<Key<'a> = K> + ?Sized,
     {
@@ -113,7 +124,7 @@ impl<K: Copy> Block<K> {
         for (home, hash) in block.homes.iter_mut().zip(&block.hashes).take(block.rows) {
             *home = slots.at_home(*hash);
         }
-        (block.rows > 0).then_some(block)
+        block
     }
 
     /// The group at the key's home, if it has the key. What has come since the block was read has moved no id to another key.

@@ -15,7 +15,8 @@ use super::{Mode, decimal, number, overflow, rules};
 use crate::conf::Conf;
 use crate::functions::coerce::{is_ansi_interval, is_decimal, is_integral, is_string};
 use crate::functions::interval::{interval_field, known_fields};
-use crate::functions::kernel::{self, Kernel, each};
+use crate::functions::kernel::{self, Kernel};
+use crate::functions::numbers::each;
 use crate::sql::interval::{Field as Unit, parse_fields};
 use crate::{Error, Result};
 

@@ -12,7 +12,7 @@ use arrow::datatypes::*;
 use super::decimal::{self, Number};
 use super::{Mode, overflow, show};
 use crate::functions::coerce::{is_decimal, is_floating, is_integral};
-use crate::functions::kernel::each;
+use crate::functions::numbers::each;
 use crate::{Error, Result};
 
 /// Casts numbers and booleans to numbers and booleans.

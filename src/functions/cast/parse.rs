@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, StringArray};
 use arrow::datatypes::*;
 
 use super::{Caster, Mode, decimal, invalid_input, overflow};
+use crate::functions::numbers;
 use crate::sql::interval::{Field, parse_fields, parse_interval};
 use crate::types::datetime_text::{parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text};
 use crate::{Error, Result};
@@ -60,8 +61,7 @@ fn read<T: ArrowPrimitiveType>(
             value => Ok(value),
         },
     };
-    let values = texts.iter().map(one).collect::<Result<PrimitiveArray<T>>>()?;
-    Ok(Arc::new(values.with_data_type(to.clone())))
+    Ok(Arc::new(numbers::collect::<T>(texts.len(), texts.iter().map(one))?.with_data_type(to.clone())))
 }
 
 /// The text without blanks and control characters around it.
@@ -140,7 +140,7 @@ fn decimals(texts: &StringArray, precision: u8, scale: i8, mode: Mode) -> Result
             value => Ok(value),
         }
     };
-    let values = texts.iter().map(one).collect::<Result<PrimitiveArray<Decimal128Type>>>()?;
+    let values = numbers::collect::<Decimal128Type>(texts.len(), texts.iter().map(one))?;
     Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
 }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::*;
 
 use super::{Caster, Mode, invalid_input, number, overflow, show};
 use crate::functions::coerce::{is_decimal, is_floating, is_numeric};
-use crate::functions::kernel::each;
+use crate::functions::numbers::each;
 use crate::types::calendar::{MICROS_PER_SECOND, join_micros, split_micros};
 use crate::{Error, Result, types};
 

@@ -13,13 +13,14 @@ pub mod zones;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, PrimitiveBuilder, StringArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
 use super::Call;
 use super::kernel::Kernel;
+use super::numbers;
 use crate::conf::Conf;
 use crate::types::zone::Zone;
 use crate::{Error, Result, types};
@@ -117,11 +118,7 @@ pub(super) fn collect<O: ArrowPrimitiveType>(
     length: usize,
     values: impl Iterator<Item = Result<Option<O::Native>>>,
 ) -> Result<ArrayRef> {
-    let mut builder = PrimitiveBuilder::<O>::with_capacity(length);
-    for value in values {
-        builder.append_option(value?);
-    }
-    Ok(Arc::new(builder.finish().with_data_type(result.clone())))
+    Ok(Arc::new(numbers::collect::<O>(length, values)?.with_data_type(result.clone())))
 }
 
 /// `DATETIME_OVERFLOW`.

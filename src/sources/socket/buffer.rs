@@ -71,13 +71,13 @@ impl Buffer {
                 Err(error) => return Err(error.into()),
             };
             if !frames.is_empty() {
-                self.add(texts(&frames), clock.wall_micros());
+                self.add(texts(&frames)?, clock.wall_micros());
                 wake();
             }
         }
         let rest = splitter.finish();
         if !rest.is_empty() {
-            self.add(texts(&rest), clock.wall_micros());
+            self.add(texts(&rest)?, clock.wall_micros());
         }
         Ok(())
     }
