@@ -21,6 +21,9 @@ use crate::{Error, Result, types};
 /// Name of the kernel that takes a field out of a struct; its parameter is the field's name.
 pub const GET_FIELD: &str = "get_field";
 
+/// Name of the kernel that takes an element out of an array; its parameter says whether a missing one is an error.
+pub const GET_ITEM: &str = "get_array_item";
+
 /// Takes out a field of a field of ... of a value.
 ///
 /// # Errors
@@ -131,7 +134,7 @@ pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr>
             let index = array_index(index, context)?;
             let ansi = context.conf.ansi();
             let run = move |args: &[ArrayRef]| element(args[0].as_list(), &args[1], ansi);
-            Ok(Kernel::arrays("get_array_item", item.data_type().clone(), run)
+            Ok(Kernel::arrays(GET_ITEM, item.data_type().clone(), run)
                 .key(ansi)
                 .fallible_if(ansi)
                 .call(vec![value, index]))
@@ -171,7 +174,8 @@ fn array_index(index: Expr, context: Context<'_>) -> Result<Expr> {
     }
 }
 
-fn element(list: &ListArray, index: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
+/// The element of each list at the row's index, null where there is none; under ANSI that is an error.
+pub(super) fn element(list: &ListArray, index: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
     let index = index.as_primitive::<Int32Type>();
     let offsets = list.value_offsets();
     let mut picked: Vec<Option<u32>> = Vec::with_capacity(list.len());
@@ -194,7 +198,8 @@ fn element(list: &ListArray, index: &ArrayRef, ansi: bool) -> Result<ArrayRef> {
     }
 }
 
-fn invalid_index(at: i32, length: i32) -> Error {
+/// `INVALID_ARRAY_INDEX`.
+pub(super) fn invalid_index(at: i32, length: i32) -> Error {
     Error::data("INVALID_ARRAY_INDEX", format!("the index {at} is out of bounds, the array has {length} elements"))
         .hint("Use get() to get null instead, or set spark.sql.ansi.enabled to false.")
 }

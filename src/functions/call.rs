@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::DFSchema;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -18,6 +19,7 @@ use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, create_physical_expr};
 
+use super::access::GET_ITEM;
 use super::constant_comparison::ConstantComparison;
 use super::kernel::{Arguments, Kernel};
 use crate::{Error, Result};
@@ -49,6 +51,22 @@ pub fn is_shareable(expr: &Arc<dyn PhysicalExpr>) -> bool {
         None => part.downcast_ref::<Column>().is_some() || part.downcast_ref::<Literal>().is_some(),
     };
     expr.downcast_ref::<KernelCall>().is_some() && !expr.exists(|part| Ok(!harmless(part))).unwrap_or(true)
+}
+
+/// What takes one element out of a list, without the list, if `expr` takes a constant element out of one that a function makes which knows
+/// how to make one alone. `list` says what a column stands for.
+pub fn element<'a>(
+    expr: &'a Arc<dyn PhysicalExpr>,
+    list: impl Fn(&'a Arc<dyn PhysicalExpr>) -> Option<&'a Arc<dyn PhysicalExpr>>,
+) -> Option<Arc<dyn PhysicalExpr>> {
+    let taking = expr.downcast_ref::<KernelCall>().filter(|call| call.kernel.function_name() == GET_ITEM)?;
+    let [made, place] = taking.arguments.as_slice() else { return None };
+    let made = list(made).unwrap_or(made).downcast_ref::<KernelCall>()?;
+    let ScalarValue::Int32(Some(place)) = place.downcast_ref::<Literal>()?.value() else { return None };
+    let must_be = taking.kernel.parameters() == true.to_string();
+    let kernel = made.kernel.element(usize::try_from(*place).ok()?, must_be)?;
+    let result = kernel.result_field().clone();
+    Some(Arc::new(KernelCall::new(kernel, made.arguments.clone(), result)))
 }
 
 /// A call of a kernel.

@@ -156,9 +156,9 @@ fn set(directive: &mut Directive, flag: char) {
 }
 
 /// One argument's column.
-enum Values {
+enum Values<'a> {
     Array(ArrayRef),
-    Texts(super::rows::Column<arrow::array::StringArray>),
+    Texts(super::rows::Column<'a, arrow::array::StringArray>),
 }
 
 /// One value.
@@ -175,8 +175,8 @@ enum Value<'a> {
     Decimal(i128, i8),
 }
 
-impl Values {
-    fn new(rows: &Rows<'_>, i: usize) -> Result<Self> {
+impl<'a> Values<'a> {
+    fn new(rows: &Rows<'a>, i: usize) -> Result<Self> {
         match rows.data_type(i) {
             DataType::Utf8 => Ok(Values::Texts(rows.strings(i)?)),
             DataType::Null

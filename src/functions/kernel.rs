@@ -27,6 +27,7 @@ use crate::{Error, Result};
 
 type Run = dyn Fn(&Arguments, usize) -> Result<ArrayRef> + Send + Sync;
 type Part = dyn Fn(&str) -> Option<Kernel> + Send + Sync;
+type Element = dyn Fn(usize, bool) -> Option<Kernel> + Send + Sync;
 
 /// A scalar function under construction; [`Kernel::call`] makes the expression.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub struct Kernel {
     fallible: bool,
     run: Arc<Run>,
     part: Option<Arc<Part>>,
+    element: Option<Arc<Element>>,
 }
 
 /// The arguments of one invocation: each has a value for each row, or one that stands for all rows. A few take no memory of the heap.
@@ -142,6 +144,7 @@ impl Kernel {
             fallible: false,
             run: Arc::new(run),
             part: None,
+            element: None,
         }
     }
 
@@ -191,6 +194,17 @@ impl Kernel {
         self.part.as_ref()?(field)
     }
 
+    /// Adds how to compute nothing but the element at a place of the resulting list; the flag says whether a missing one is an error.
+    pub fn elements(mut self, element: impl Fn(usize, bool) -> Option<Kernel> + Send + Sync + 'static) -> Self {
+        self.element = Some(Arc::new(element));
+        self
+    }
+
+    /// A function for where only the element at this place of the result is used; none if there is no cheaper one.
+    pub(super) fn element(&self, place: usize, must_be: bool) -> Option<Kernel> {
+        self.element.as_ref()?(place, must_be)
+    }
+
     /// True if some part of `expr` may fail on some data.
     pub fn may_fail(expr: &Expr) -> bool {
         let fails =
@@ -216,6 +230,11 @@ impl Kernel {
     /// The type of its results.
     pub fn result_type(&self) -> &DataType {
         self.result.data_type()
+    }
+
+    /// Type and metadata of its results.
+    pub(super) fn result_field(&self) -> &FieldRef {
+        &self.result
     }
 
     /// Whether equal arguments may give different results.

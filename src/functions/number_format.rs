@@ -46,9 +46,9 @@ fn format_number(mut call: Call<'_>) -> Result<Expr> {
     .call(args))
 }
 
-enum Numbers {
-    Double(Column<arrow::array::PrimitiveArray<Float64Type>>),
-    Integer(Column<arrow::array::PrimitiveArray<Int64Type>>),
+enum Numbers<'a> {
+    Double(Column<'a, arrow::array::PrimitiveArray<Float64Type>>),
+    Integer(Column<'a, arrow::array::PrimitiveArray<Int64Type>>),
     Decimal(ArrayRef, i8),
 }
 
@@ -58,8 +58,8 @@ enum Number {
     Decimal(i128, i8),
 }
 
-impl Numbers {
-    fn new(rows: &Rows<'_>) -> Result<Self> {
+impl<'a> Numbers<'a> {
+    fn new(rows: &Rows<'a>) -> Result<Self> {
         Ok(match rows.data_type(0) {
             DataType::Float64 => Numbers::Double(rows.numbers(0)?),
             DataType::Decimal128(_, scale) => Numbers::Decimal(rows.array(0)?, scale),

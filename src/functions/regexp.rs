@@ -5,13 +5,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, ListArray, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, NullBufferBuilder, StringArray, StringBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef, Int32Type};
 use datafusion::logical_expr::{Expr, lit};
 
+use super::access::{element, invalid_index};
 use super::arguments::{Compiled, coerced};
 use super::java_regex::{Pattern, Purpose, Replacement};
+use super::kernel::Kernel;
 use super::rows::{Rows, all_bytes, over_rows, put, put_char};
 use super::{Call, Function, function};
 use crate::types::list_item;
@@ -229,8 +231,57 @@ fn split(mut call: Call<'_>) -> Result<Expr> {
     if args.len() == 2 {
         args.push(lit(-1));
     }
-    let pattern = pattern(&args[1], Purpose::Find, "split")?;
-    Ok(over_rows("split", types::list(STRING), move |rows| split_rows(rows, &pattern)).call(args))
+    let pattern = Arc::new(pattern(&args[1], Purpose::Find, "split")?);
+    let whole = pattern.clone();
+    let split = over_rows("split", types::list(STRING), move |rows| split_rows(rows, &whole));
+    Ok(split.elements(move |place, ansi| (place <= LAST_PART).then(|| part_of_split(place, ansi, &pattern))).call(args))
+}
+
+/// Up to this one parts are looked for one by one; where more are wanted, it costs less to split once.
+const LAST_PART: usize = 7;
+
+/// What `split(...)[place]` is, without the other parts.
+fn part_of_split(place: usize, ansi: bool, pattern: &Arc<Compiled<Pattern>>) -> Kernel {
+    let pattern = pattern.clone();
+    let run = move |rows: &Rows<'_>| part_rows(rows, place, ansi, &pattern);
+    over_rows("part_of_split", STRING, run).key(format_args!("{place}, {ansi}")).fallible_if(ansi)
+}
+
+fn part_rows(rows: &Rows<'_>, place: usize, ansi: bool, pattern: &Compiled<Pattern>) -> Result<ArrayRef> {
+    let (text, regexp, limit) = (rows.strings(0)?, rows.strings(1)?, rows.numbers::<Int32Type>(2)?);
+    if let (Some(text), Some(regexp), Some(..0)) = (text.varying(), regexp.constant(), limit.constant())
+        && let Some(separator) = separator(pattern.start().get(&[regexp])?)
+    {
+        return part_at(text, separator, place, ansi);
+    }
+    let lists = split_rows(rows, pattern)?;
+    let index: ArrayRef = Arc::new(Int32Array::from(vec![place as i32; lists.len()]));
+    element(lists.as_list(), &index, ansi)
+}
+
+/// The part of each text before, between or behind separators.
+fn part_at(text: &StringArray, separator: u8, place: usize, ansi: bool) -> Result<ArrayRef> {
+    let mut bytes = Vec::with_capacity(all_bytes(text).len());
+    let mut ends = Vec::with_capacity(text.len() + 1);
+    let mut nulls = NullBufferBuilder::new(text.len());
+    ends.push(0);
+    for row in 0..text.len() {
+        let part = if text.is_valid(row) { nth_part(text.value(row), separator, place, ansi)? } else { None };
+        nulls.append(part.is_some());
+        bytes.extend_from_slice(part.unwrap_or_default());
+        ends.push(bytes.len() as i32);
+    }
+    Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), nulls.finish())?))
+}
+
+fn nth_part(text: &str, separator: u8, place: usize, ansi: bool) -> Result<Option<&[u8]>> {
+    match text.as_bytes().split(|byte| *byte == separator).nth(place) {
+        None if ansi => {
+            let parts = text.bytes().filter(|byte| *byte == separator).count() + 1;
+            Err(invalid_index(place as i32, parts as i32))
+        }
+        part => Ok(part),
+    }
 }
 
 fn split_rows(rows: &Rows<'_>, pattern: &Compiled<Pattern>) -> Result<ArrayRef> {

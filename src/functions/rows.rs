@@ -34,37 +34,33 @@ pub struct Rows<'a> {
 }
 
 /// One argument as a column; a constant has one value for all rows.
-pub struct Column<A> {
-    array: A,
+pub struct Column<'a, A> {
+    array: &'a A,
     constant: bool,
 }
 
-impl<A: Array> Column<A> {
+impl<'a, A: Array> Column<'a, A>
+where
+    &'a A: ArrayAccessor,
+{
     /// The value at `row`, `None` if it is null.
-    pub fn get<'a>(&'a self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item>
-    where
-        &'a A: ArrayAccessor,
-    {
+    pub fn get(&self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item> {
         let row = if self.constant { 0 } else { row };
-        let array = &self.array;
-        (!array.is_null(row)).then(|| array.value(row))
+        (!self.array.is_null(row)).then(|| self.array.value(row))
     }
 
     /// The value that all rows have, if the argument is a constant that is not null.
-    pub fn constant<'a>(&'a self) -> Option<<&'a A as ArrayAccessor>::Item>
-    where
-        &'a A: ArrayAccessor,
-    {
+    pub fn constant(&self) -> Option<<&'a A as ArrayAccessor>::Item> {
         if self.constant { self.get(0) } else { None }
     }
 
     /// The values, if the argument is no constant.
-    pub fn varying(&self) -> Option<&A> {
-        (!self.constant).then_some(&self.array)
+    pub fn varying(&self) -> Option<&'a A> {
+        (!self.constant).then_some(self.array)
     }
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.len
@@ -86,23 +82,23 @@ impl Rows<'_> {
     }
 
     /// Argument `i` as STRING.
-    pub fn strings(&self, i: usize) -> Result<Column<StringArray>> {
+    pub fn strings(&self, i: usize) -> Result<Column<'a, StringArray>> {
         let (array, constant) = self.args.get(i);
-        let array = array.as_string_opt::<i32>().ok_or_else(|| mismatch(i, "STRING", array.data_type()))?.clone();
+        let array = array.as_string_opt::<i32>().ok_or_else(|| mismatch(i, "STRING", array.data_type()))?;
         Ok(Column { array, constant })
     }
 
     /// Argument `i` as BINARY.
-    pub fn binaries(&self, i: usize) -> Result<Column<BinaryArray>> {
+    pub fn binaries(&self, i: usize) -> Result<Column<'a, BinaryArray>> {
         let (array, constant) = self.args.get(i);
-        let array = array.as_binary_opt::<i32>().ok_or_else(|| mismatch(i, "BINARY", array.data_type()))?.clone();
+        let array = array.as_binary_opt::<i32>().ok_or_else(|| mismatch(i, "BINARY", array.data_type()))?;
         Ok(Column { array, constant })
     }
 
     /// Argument `i` as a number, date or time of type `T`.
-    pub fn numbers<T: ArrowPrimitiveType>(&self, i: usize) -> Result<Column<PrimitiveArray<T>>> {
+    pub fn numbers<T: ArrowPrimitiveType>(&self, i: usize) -> Result<Column<'a, PrimitiveArray<T>>> {
         let (array, constant) = self.args.get(i);
-        let array = array.as_primitive_opt::<T>().ok_or_else(|| mismatch(i, "a number", array.data_type()))?.clone();
+        let array = array.as_primitive_opt::<T>().ok_or_else(|| mismatch(i, "a number", array.data_type()))?;
         Ok(Column { array, constant })
     }
 

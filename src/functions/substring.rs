@@ -148,9 +148,9 @@ fn overlay_bytes(mut call: Call<'_>) -> Result<Expr> {
 }
 
 /// Position and length of the part that is replaced; a missing or negative length is that of the replacement.
-type Place = Box<dyn Fn(usize, &dyn Fn() -> usize) -> Option<(i32, i32)>>;
+type Place<'a> = Box<dyn Fn(usize, &dyn Fn() -> usize) -> Option<(i32, i32)> + 'a>;
 
-fn overlay_place(rows: &Rows<'_>) -> Result<Place> {
+fn overlay_place<'a>(rows: &Rows<'a>) -> Result<Place<'a>> {
     let position = rows.numbers::<Int32Type>(2)?;
     let length = (rows.arity() > 3).then(|| rows.numbers::<Int32Type>(3)).transpose()?;
     Ok(Box::new(move |row, replacement_length| {
@@ -364,8 +364,8 @@ fn concat_ws(mut call: Call<'_>) -> Result<Expr> {
 }
 
 /// A text or an array of texts at each row.
-enum Texts {
-    One(Column<StringArray>),
+enum Texts<'a> {
+    One(Column<'a, StringArray>),
     Many(ListArray),
 }
 
@@ -386,8 +386,8 @@ impl Joined<'_> {
     }
 }
 
-impl Texts {
-    fn new(rows: &Rows<'_>, i: usize) -> Result<Self> {
+impl<'a> Texts<'a> {
+    fn new(rows: &Rows<'a>, i: usize) -> Result<Self> {
         if rows.data_type(i) == STRING {
             return Ok(Texts::One(rows.strings(i)?));
         }

@@ -240,7 +240,7 @@ fn pad(mut call: Call<'_>, name: &'static str, side: Sides) -> Result<Expr> {
 }
 
 /// Argument `i` as STRING if the call has it.
-pub fn optional_strings(rows: &Rows<'_>, i: usize) -> Result<Option<Column<arrow::array::StringArray>>> {
+pub fn optional_strings<'a>(rows: &Rows<'a>, i: usize) -> Result<Option<Column<'a, arrow::array::StringArray>>> {
     (rows.arity() > i).then(|| rows.strings(i)).transpose()
 }
 

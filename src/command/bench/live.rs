@@ -4,6 +4,7 @@
 //! `window_start_ms,key,count` over the second; for `s1`, a folder of text files. Out: for `l1`, a line for each update, the moment it is
 //! known; for `s1`, the rows of a word count, with `@@FIRST` behind the first ones.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,12 +12,12 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use tempfile::TempDir;
-use thalweg::Result;
 use thalweg::frame::DataFrame;
 use thalweg::query::Trigger;
 use thalweg::session::Session;
 use thalweg::sinks::OutputMode;
 use thalweg::sinks::foreach::{ForeachFunction, ForeachWriter, Row};
+use thalweg::{Error, Result};
 
 use super::super::output::print;
 use super::measure::Driver;
@@ -106,8 +107,7 @@ struct Lines {
 impl ForeachWriter for Lines {
     fn process(&mut self, row: &Row<'_>) -> Result<()> {
         let (window, key, count): (i64, i64, i64) = (row.get("window_start")?, row.get("key")?, row.get("cnt")?);
-        self.text += &format!("{window},{key},{count}\n");
-        Ok(())
+        writeln!(self.text, "{window},{key},{count}").map_err(|_| Error::internal("a text took no more"))
     }
 
     fn flush(&mut self) -> Result<()> {

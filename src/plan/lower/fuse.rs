@@ -1,8 +1,9 @@
 //! Steps that follow one another, made fewer.
 //!
 //! In: the steps behind a node, and one that is to follow. Out: steps that give the same rows with less work. Projections that only pick
-//! columns become one with their neighbour, a generator hears which of its columns are read, and what a filter computes is kept for the
-//! projection behind it: the optimizer moves filters below projections and so has both compute it.
+//! columns become one with their neighbour, a generator hears which of its columns are read, an element of a list is made alone where
+//! nothing else of the list is read, and what a filter computes is kept for the projection behind it: the optimizer moves filters below
+//! projections and so has both compute it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,13 +15,17 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::super::dataflow::Step;
-use crate::functions::call::is_shareable;
+use crate::functions::call::{element, is_shareable};
 
 type Exprs = Vec<Arc<dyn PhysicalExpr>>;
 
 /// Adds a step. `source`: the rows that the first of the steps gets.
 pub(super) fn append(steps: &mut Vec<Step>, next: Step, source: &SchemaRef) {
-    let Step::Project(exprs, schema) = next else { return steps.push(next) };
+    let (exprs, schema) = match next {
+        Step::Project(exprs, schema) => (exprs.iter().map(without_lists).collect::<Exprs>(), schema),
+        Step::Filter(condition) => return steps.push(Step::Filter(without_lists(&condition))),
+        Step::Expand(_) => return steps.push(next),
+    };
     match steps.pop() {
         Some(Step::Expand(kernel)) => {
             let read: Vec<usize> = exprs.iter().flat_map(collect_columns).map(|column| column.index()).collect();
@@ -28,7 +33,10 @@ pub(super) fn append(steps: &mut Vec<Step>, next: Step, source: &SchemaRef) {
             steps.extend([Step::Expand(kernel), Step::Project(exprs, schema)]);
         }
         Some(Step::Project(first, between)) => {
-            match composed(&first, &between, &exprs, &schema, rows_behind(steps, source)) {
+            let rows = rows_behind(steps, source);
+            let composed = composed(&first, &between, &exprs, &schema, rows)
+                .or_else(|| past_lists(&first, &between, &exprs, rows?));
+            match composed {
                 Some(exprs) => append(steps, Step::Project(exprs, schema), source),
                 None => steps.extend([Step::Project(first, between), Step::Project(exprs, schema)]),
             }
@@ -85,6 +93,49 @@ fn composed(
 fn picks(exprs: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef, rows: &SchemaRef) -> bool {
     let same = |at: usize, to: &Field| rows.fields().get(at).is_some_and(|from| from.data_type() == to.data_type());
     exprs.iter().zip(schema.fields()).all(|(expr, to)| column(expr).is_some_and(|column| same(column.index(), to)))
+}
+
+/// The expression, but elements of lists that are made for nothing else are made alone.
+fn without_lists(expr: &Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr> {
+    let alone = expr
+        .clone()
+        .transform_down(|part| Ok(element(&part, |_| None).map_or(Transformed::no(part), Transformed::yes)));
+    alone.map_or_else(|_| expr.clone(), |alone| alone.data)
+}
+
+/// The second projection over what the first one reads, if it reads nothing of it but columns that pass as they are and elements of lists
+/// that can be made alone.
+fn past_lists(
+    first: &[Arc<dyn PhysicalExpr>],
+    between: &SchemaRef,
+    second: &[Arc<dyn PhysicalExpr>],
+    rows: &SchemaRef,
+) -> Option<Exprs> {
+    let passes = |at: usize| {
+        let below = first.get(at).filter(|below| column(below).is_some())?;
+        picks(std::slice::from_ref(below), &Arc::new(between.project(&[at]).ok()?), rows).then(|| below.clone())
+    };
+    second.iter().map(|expr| past_list(expr, first, &passes)).collect()
+}
+
+/// `passes` gives what a column of the first projection is that passes it as it is.
+fn past_list(
+    expr: &Arc<dyn PhysicalExpr>,
+    first: &[Arc<dyn PhysicalExpr>],
+    passes: &dyn Fn(usize) -> Option<Arc<dyn PhysicalExpr>>,
+) -> Option<Arc<dyn PhysicalExpr>> {
+    if let Some(alone) = element(expr, |list| first.get(column(list)?.index())) {
+        return Some(alone);
+    }
+    if let Some(read) = column(expr) {
+        return passes(read.index());
+    }
+    let children = expr.children();
+    if children.is_empty() {
+        return Some(expr.clone());
+    }
+    let children = children.into_iter().map(|child| past_list(child, first, passes)).collect::<Option<_>>()?;
+    expr.clone().with_new_children(children).ok()
 }
 
 /// The expression over these columns' own columns.

@@ -3,6 +3,8 @@
 //! In: answers with the time they came. Out: quantiles from the due times. Each line that counts is answered once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
@@ -12,6 +14,8 @@ use super::sender::{Schedule, Sent};
 pub(in super::super) struct Answers {
     schedule: Schedule,
     start: u64,
+    /// When each line was handed over, where that counts and not when it was due.
+    handed: Option<Arc<[AtomicU64]>>,
     /// key → (its lines, how many are answered); lines without an answer are left out.
     by_key: BTreeMap<u64, (Vec<u64>, usize)>,
     /// Nanoseconds; none only if memory ran out when it was made.
@@ -34,7 +38,18 @@ impl Answers {
             left += 1;
         }
         let histogram = Histogram::new(3).ok();
-        Answers { schedule, start, by_key, histogram, due, left, sent: Sent::default() }
+        Answers { schedule, start, handed: None, by_key, histogram, due, left, sent: Sent::default() }
+    }
+
+    /// The same, but the time of a line begins when it was handed over, by these times of the clock.
+    pub(in super::super) fn from_handing(self, handed: Arc<[AtomicU64]>) -> Self {
+        Answers { handed: Some(handed), ..self }
+    }
+
+    /// When the time of a line begins.
+    fn begin(&self, number: u64) -> u64 {
+        let handed = self.handed.as_ref().and_then(|handed| handed.get(usize::try_from(number).ok()?));
+        handed.map_or_else(|| self.start + self.schedule.due(number), |nanos| nanos.load(Ordering::Acquire))
     }
 
     /// The line of this number was answered at `now`.
@@ -43,7 +58,7 @@ impl Answers {
         if number < self.schedule.warm {
             return;
         }
-        let late = now.saturating_sub(self.start + self.schedule.due(number));
+        let late = now.saturating_sub(self.begin(number));
         if let Some(histogram) = &mut self.histogram {
             // It grows as needed, and refuses nothing from 1 on.
             let _ = histogram.record(late.max(1));
