@@ -406,6 +406,18 @@ mod tests {
                 prop_assert_eq!(parts, text.as_ref().map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>()));
             }
         }
+
+        #[test]
+        fn a_part_alone_is_the_element_of_the_list(texts in proptest::collection::vec(proptest::option::of("[a, é]{0,9}"), 0..9), place in 0..4) {
+            let column = StringArray::from(texts);
+            let lists = split_at(&column, b' ').unwrap();
+            let index: ArrayRef = Arc::new(Int32Array::from(vec![place; column.len()]));
+            for ansi in [false, true] {
+                let alone = part_at(&column, b' ', place as usize, ansi).map_err(|error| error.to_string());
+                let listed = element(lists.as_list(), &index, ansi).map_err(|error| error.to_string());
+                prop_assert_eq!(alone.map(|array| array.to_data()), listed.map(|array| array.to_data()));
+            }
+        }
     }
 
     #[test]

@@ -74,3 +74,17 @@ fn a_watermark_of_a_static_table_is_no_node() {
     assert!(!nodes(&times.with_watermark("ts", "1 minute").unwrap()).contains(&"Watermark".to_string()));
     assert!(times.with_watermark("ts", "-1 minute").is_err());
 }
+
+#[test]
+fn an_element_of_a_split_text_is_made_without_the_list() {
+    let session = Session::builder().create();
+    session.sql("CREATE TABLE ticks USING rate").unwrap();
+    let texts = session.sql("SELECT CAST(value AS STRING) AS t FROM STREAM ticks").unwrap();
+    let parts = texts.select_expr(["t", "split(t, ',') AS part"]).unwrap();
+    let dataflow = |frame: &DataFrame| frame.explain_string().split_once("== Dataflow Plan").unwrap().1.to_owned();
+    let alone =
+        parts.filter("part[1] <> 'a'").unwrap().select_expr(["part[0] AS a", "lower(part[2]) AS c", "t"]).unwrap();
+    let (alone, whole) = (dataflow(&alone), dataflow(&parts.select_expr(["part[0]", "part"]).unwrap()));
+    assert_eq!((alone.matches("part_of_split(").count(), alone.matches(" split(").count()), (3, 0), "{alone}");
+    assert!(whole.contains(" split(") || whole.contains("[split("), "{whole}");
+}

@@ -16,8 +16,8 @@ use thalweg::{Error, Result};
 
 use super::super::measure::Driver;
 use super::answers::Answers;
-use super::sender::{Schedule, Sender};
-use super::{CAPACITY, LEAD, PATIENCE};
+use super::sender::{SECOND, Schedule, Sender};
+use super::{LEAD, PATIENCE};
 
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -28,7 +28,8 @@ struct Record {
 /// Structs through a query.
 pub(super) fn run(schedule: Schedule) -> Result<Answers> {
     let session = Session::builder().create();
-    let (sender, records) = session.read_stream().items::<Record>(CAPACITY as u64)?;
+    // What was pushed is kept until its epoch is committed, a second later.
+    let (sender, records) = session.read_stream().items::<Record>(schedule.due_by(5 * SECOND))?;
     let counts = records.filter("val % 10 <> 0")?.group_by(["key"]).count()?;
     let clock = SystemClock::shared();
     let start = clock.nanos() + LEAD;

@@ -13,7 +13,7 @@ use thalweg::clock::SharedClock;
 
 use super::super::data::Random;
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 /// Different keys.
 pub(in super::super) const KEYS: u64 = 100;
 /// Most lines of one write.
@@ -41,7 +41,7 @@ impl Schedule {
     }
 
     /// How many lines are due after so many nanoseconds.
-    fn due_by(&self, nanos: u64) -> u64 {
+    pub(super) fn due_by(&self, nanos: u64) -> u64 {
         let count = 1 + u128::from(nanos) * u128::from(self.rate) / u128::from(SECOND);
         u64::try_from(count).unwrap_or(u64::MAX).min(self.total)
     }
