@@ -84,7 +84,12 @@ impl PhysicalExpr for ConstantComparison {
         let [left, right] = <[_; 2]>::try_from(children).map_err(|children| {
             datafusion::error::DataFusionError::Internal(format!("a comparison of {} values", children.len()))
         })?;
-        Ok(Arc::new(BinaryExpr::new(left, self.operator, right)))
+        if !right.eq(&self.constant) {
+            return Ok(Arc::new(BinaryExpr::new(left, self.operator, right)));
+        }
+        // What takes a child's place is of the child's type.
+        let (operator, compare, array) = (self.operator, self.compare, self.array.clone());
+        Ok(Arc::new(ConstantComparison { value: left, operator, constant: right, compare, array }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

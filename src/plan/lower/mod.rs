@@ -263,7 +263,9 @@ impl Lowering {
             return input;
         }
         let changelog = input.changelog;
-        let kind = Kind::Map(vec![step]);
+        let mut steps = Vec::new();
+        fuse::append(&mut steps, step, &input.schema);
+        let kind = Kind::Map(steps);
         self.nodes += 1;
         Node { id: format!("map-{}", self.nodes - 1), kind, inputs: vec![input], schema, changelog }
     }
