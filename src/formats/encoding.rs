@@ -85,6 +85,11 @@ impl Transcoder {
         Transcoder { encoding, rest: Vec::new() }
     }
 
+    /// Whether the bytes are UTF-8 as they come.
+    pub fn passes(&self) -> bool {
+        self.encoding == Encoding::Utf8
+    }
+
     /// Appends the text of `block` to `out` in UTF-8.
     pub fn push(&mut self, block: &[u8], out: &mut Vec<u8>) {
         match self.encoding {

@@ -4,6 +4,7 @@
 //! bytes, never on where the blocks were cut. A record that grows beyond the limit is cut off and marked, so memory stays
 //! bounded by one block plus one record. Nothing waits: a record is given out with the block that holds its line end.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
@@ -40,7 +41,7 @@ enum Separator {
 /// Cuts one byte stream into records.
 ///
 /// # Order of calls
-/// [`Splitter::push`] for each block, then [`Splitter::finish`] once.
+/// [`Splitter::push`] or [`Splitter::read`] for each block, then [`Splitter::finish`] once.
 #[derive(Debug)]
 pub struct Splitter {
     separator: Separator,
@@ -57,6 +58,8 @@ pub struct Splitter {
     started: bool,
     /// The last record ended with `\r`, so a `\n` that follows belongs to it.
     after_return: bool,
+    /// Why reading broke off behind the last block.
+    failed: Option<io::Error>,
 }
 
 impl Splitter {
@@ -93,6 +96,7 @@ impl Splitter {
             cutting: false,
             started: false,
             after_return: false,
+            failed: None,
         }
     }
 
@@ -101,6 +105,34 @@ impl Splitter {
         let mut bytes = std::mem::take(&mut self.pending);
         self.transcoder.push(block, &mut bytes);
         self.cut(bytes)
+    }
+
+    /// Reads the next block of at most so many bytes and returns the records that it completes; `None` at the end of the input. UTF-8 is read to
+    /// where it stays.
+    ///
+    /// # Errors
+    /// The input's, once what came before has been given out.
+    pub fn read(&mut self, input: &mut dyn Read, most: usize) -> io::Result<Option<Frames>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let plain = self.transcoder.passes();
+        let mut bytes = if plain { std::mem::take(&mut self.pending) } else { Vec::new() };
+        let before = bytes.len();
+        bytes.reserve_exact(most);
+        let failed = input.take(most as u64).read_to_end(&mut bytes).err();
+        let found = bytes.len() > before;
+        let frames = found.then(|| if plain { self.cut(std::mem::take(&mut bytes)) } else { self.push(&bytes) });
+        if plain && !found {
+            self.pending = bytes;
+        }
+        match failed {
+            Some(error) if !found => Err(error),
+            failed => {
+                self.failed = failed;
+                Ok(frames)
+            }
+        }
     }
 
     /// Ends the stream: what stands behind the last line end is a record too. An empty stream has none, except that a

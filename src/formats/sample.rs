@@ -1,6 +1,5 @@
 //! Reading whole files for schema inference (batch reads only).
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use super::compression::{Limits, open};
@@ -26,17 +25,13 @@ pub(crate) fn for_each_chunk(
         return Err(unable(format));
     }
     let limits = Limits::of(options)?;
-    let mut block = vec![0; BLOCK];
     for file in files {
         let place = file.display().to_string();
         let mut splitter = Splitter::new(format, options, place.clone())?;
         let mut reader = open(file, limits)?;
-        loop {
-            let count = reader.read(&mut block).map_err(|cause| Error::from(cause).at(place.clone()))?;
-            if count == 0 {
-                break;
-            }
-            visit(&splitter.push(&block[..count]))?;
+        let unread = |cause: std::io::Error| Error::from(cause).at(place.clone());
+        while let Some(frames) = splitter.read(&mut reader, BLOCK).map_err(unread)? {
+            visit(&frames)?;
         }
         visit(&splitter.finish())?;
     }

@@ -135,14 +135,16 @@ impl Expected {
     }
 }
 
-/// The wanted members of an object.
-#[derive(Debug)]
+/// The wanted members of an object; by default none.
+#[derive(Debug, Default)]
 pub(crate) struct Members {
     names: HashMap<Box<[u8]>, usize>,
     /// The names in the columns' order.
     order: Vec<Box<[u8]>>,
     shapes: Vec<Shape>,
     expected: Expected,
+    /// By their place, members of objects in this one that nobody wants: their names are expected, too.
+    unwanted: Vec<Option<Box<Members>>>,
     /// Where the values of the current object stand.
     slots: Vec<Token>,
 }
@@ -157,6 +159,7 @@ impl Members {
             order,
             shapes: shapes?,
             expected: Expected::default(),
+            unwanted: Vec::new(),
         })
     }
 
@@ -217,7 +220,7 @@ impl Members {
                 None => self.read_name(scanner, reading, place)?,
             };
             scanner.blanks()?;
-            self.locate_value(slot, scanner, reading, depth + 1)?;
+            self.locate_value((place, slot), scanner, reading, depth + 1)?;
             goes_on = scanner.next_member()?;
             place += 1;
         }
@@ -239,12 +242,12 @@ impl Members {
 
     fn locate_value(
         &mut self,
-        slot: Slot,
+        (place, slot): (usize, Slot),
         scanner: &mut Scanner<'_>,
         reading: &mut Reading<'_>,
         depth: usize,
     ) -> Result<(), Malformed> {
-        let Some(slot) = slot else { return scanner.value(depth).map(|_| ()) };
+        let Some(slot) = slot else { return self.pass(place, scanner, reading, depth) };
         self.slots[slot] = match &mut self.shapes[slot] {
             Shape::Struct(members) if scanner.peek() == Some(b'{') => {
                 let start = scanner.place();
@@ -254,6 +257,27 @@ impl Members {
             _ => scanner.value(depth)?,
         };
         Ok(())
+    }
+
+    /// Objects that nobody wants are read by expected names down to this depth and up to this place; a bound of what is remembered.
+    const UNWANTED_DEPTH: usize = 4;
+    const UNWANTED_PLACES: usize = 16;
+
+    /// Checks a value that nobody wants.
+    fn pass(
+        &mut self,
+        place: usize,
+        scanner: &mut Scanner<'_>,
+        reading: &mut Reading<'_>,
+        depth: usize,
+    ) -> Result<(), Malformed> {
+        if scanner.peek() != Some(b'{') || place >= Self::UNWANTED_PLACES || depth > Self::UNWANTED_DEPTH {
+            return scanner.value(depth).map(|_| ());
+        }
+        if self.unwanted.len() <= place {
+            self.unwanted.resize_with(place + 1, || None);
+        }
+        self.unwanted[place].get_or_insert_default().locate(scanner, reading, depth)
     }
 
     /// Appends one row to `columns` from the members noted last.

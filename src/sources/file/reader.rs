@@ -48,7 +48,6 @@ pub(super) struct FileReader {
     /// Files of the batch at `place` that were not opened yet.
     queue: VecDeque<Entry>,
     open: Option<OpenFile>,
-    block: Vec<u8>,
     poll: Duration,
     pause: Pause,
 }
@@ -79,7 +78,6 @@ impl FileReader {
             place: from,
             queue: VecDeque::new(),
             open: None,
-            block: Vec::new(),
             poll: SHORTEST_POLL,
             pause: Pause::default(),
         };
@@ -161,7 +159,7 @@ impl Reader for FileReader {
         loop {
             let most = self.records_to_end();
             if let Some(file) = self.open.as_mut().filter(|_| most > 0) {
-                match file.next(&mut self.block, &mut self.recipe.appender, most) {
+                match file.next(&mut self.recipe.appender, most) {
                     Ok(Some((read, records))) => {
                         self.place.records += records;
                         return Ok(read);
@@ -245,11 +243,11 @@ enum Content {
 
 impl OpenFile {
     /// The next records, at most `most`, and how many they are; `None` at the end.
-    fn next(&mut self, block: &mut Vec<u8>, appender: &mut Appender, most: u64) -> Result<Option<(Read, u64)>> {
+    fn next(&mut self, appender: &mut Appender, most: u64) -> Result<Option<(Read, u64)>> {
         loop {
             match &mut self.content {
                 Content::Records(..) => {
-                    let Some(mut frames) = self.next_frames(block)? else { return Ok(None) };
+                    let Some(mut frames) = self.next_frames()? else { return Ok(None) };
                     frames.spans.truncate(usize::try_from(most).unwrap_or(usize::MAX));
                     if !frames.is_empty() {
                         let count = frames.len() as u64;
@@ -269,21 +267,14 @@ impl OpenFile {
     }
 
     /// Frames of the next block, perhaps none; `None` at the end.
-    fn next_frames(&mut self, block: &mut Vec<u8>) -> Result<Option<Frames>> {
+    fn next_frames(&mut self) -> Result<Option<Frames>> {
         if self.ended {
             return Ok(None);
         }
         let Content::Records(bytes, splitter) = &mut self.content else { return Ok(None) };
-        block.resize(BLOCK, 0);
-        let mut frames = match bytes.read(block) {
-            Ok(0) => {
-                self.ended = true;
-                splitter.finish()
-            }
-            Ok(count) => splitter.push(&block[..count]),
-            Err(cause) if cause.kind() == ErrorKind::Interrupted => return Ok(Some(Frames::default())),
-            Err(cause) => return Err(unreadable(&self.path, cause)),
-        };
+        let read = splitter.read(bytes, BLOCK).map_err(|cause| unreadable(&self.path, cause))?;
+        self.ended = read.is_none();
+        let mut frames = read.unwrap_or_else(|| splitter.finish());
         let skipped = self.skip.min(frames.len() as u64);
         if skipped > 0 {
             drop_first(&mut frames, skipped as usize);
