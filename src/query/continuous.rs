@@ -30,7 +30,9 @@ pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
         execution.times.begin(&execution.setup.clock);
         micro_batch::process(execution, &batch)?;
     }
-    let signals = Arc::new(Signals::default());
+    let state = execution.state.clone();
+    state.let_flow();
+    let signals = Arc::new(Signals { ended: Some(Arc::new(move || state.wake())), ..Signals::default() });
     signals.epoch.store(execution.epoch, Ordering::Release);
     let (sender, reports) = unbounded();
     let mut continuous = Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports };

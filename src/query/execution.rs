@@ -458,7 +458,7 @@ fn millis(watermark: i64) -> i64 {
 
 fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn Source>>> {
     let waking = Arc::clone(state);
-    let wake: Wake = Arc::new(move || waking.wake());
+    let wake: Wake = Arc::new(move || waking.wake_for_data());
     let one = |(n, scan): (usize, &crate::plan::dataflow::Scan)| {
         let context = SourceContext {
             projection: scan.projection.clone(),

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::graph::Graph;
 use crate::clock::SharedClock;
 use crate::render::{LaneSender, Message};
-use crate::sources::{Offset, Reach, Read, Reader};
+use crate::sources::{Offset, Reach, Read, Reader, Wake};
 use crate::threads::{self, JoinHandle, Place};
 use crate::{Error, Result};
 
@@ -102,6 +102,8 @@ pub(crate) struct Signals {
     pub epoch: AtomicU64,
     /// Readers should end.
     pub stop: AtomicBool,
+    /// Tells the driver that a reader has come to the end of its source.
+    pub ended: Option<Wake>,
 }
 
 /// How a reader waits.
@@ -285,7 +287,10 @@ impl Pump {
         }
         match self.reader.next(wait)? {
             Read::Idle => self.rest(before),
-            Read::End => self.ended = true,
+            Read::End => {
+                self.ended = true;
+                self.signals.ended.iter().for_each(|tell| tell());
+            }
             read => {
                 self.activity.found();
                 self.send(read);

@@ -42,6 +42,8 @@ pub(crate) struct QueryState {
     changed: Condvar,
     stop: AtomicBool,
     abort: AtomicBool,
+    /// Readers move data by themselves: the driver need not hear of it.
+    flows: AtomicBool,
     keep: usize,
     /// Figures in the midst of an epoch.
     pub live: Arc<Live>,
@@ -58,6 +60,7 @@ impl QueryState {
             changed: Condvar::new(),
             stop,
             abort,
+            flows: AtomicBool::new(false),
             keep,
             live: Arc::default(),
         })
@@ -155,6 +158,18 @@ impl QueryState {
     pub fn wake(&self) {
         self.lock().wakes += 1;
         self.changed.notify_all();
+    }
+
+    /// Says that readers move data by themselves from now on.
+    pub fn let_flow(&self) {
+        self.flows.store(true, Ordering::Release);
+    }
+
+    /// Wakes the driver because a source has new data, if it is the driver that has it read.
+    pub fn wake_for_data(&self) {
+        if !self.flows.load(Ordering::Acquire) {
+            self.wake();
+        }
     }
 
     /// How often it was woken so far; for [`QueryState::sleep`].

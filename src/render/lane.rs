@@ -21,8 +21,9 @@ use crate::formats::{Decoder, Frames};
 use crate::sources::Read;
 use crate::{Error, Result, threads};
 
-/// Messages that may wait in a lane. A message is at most about 1 MiB.
-const DEPTH: usize = 16;
+/// Messages that may wait in a lane. A message is at most about 1 MiB, of a file 128 KiB: what waits should still be in the cache when the
+/// worker comes to it.
+const DEPTH: usize = 4;
 
 /// What travels through a lane.
 pub(crate) enum Message {
