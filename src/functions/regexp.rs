@@ -5,17 +5,19 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, NullBufferBuilder, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, ListArray, NullBufferBuilder, StringArray, StringBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef, Int32Type};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 
-use super::access::{element, invalid_index};
+use super::access::invalid_index;
 use super::arguments::{Compiled, coerced};
 use super::java_regex::{Pattern, Purpose, Replacement};
 use super::kernel::Kernel;
 use super::rows::{Rows, all_bytes, over_rows, put, put_char};
 use super::{Call, Function, function};
+use crate::sql::literal;
 use crate::types::list_item;
 use crate::{Error, Result, types};
 
@@ -231,32 +233,27 @@ fn split(mut call: Call<'_>) -> Result<Expr> {
     if args.len() == 2 {
         args.push(lit(-1));
     }
-    let pattern = Arc::new(pattern(&args[1], Purpose::Find, "split")?);
-    let whole = pattern.clone();
-    let split = over_rows("split", types::list(STRING), move |rows| split_rows(rows, &whole));
-    Ok(split.elements(move |place, ansi| (place <= LAST_PART).then(|| part_of_split(place, ansi, &pattern))).call(args))
+    let pattern = pattern(&args[1], Purpose::Find, "split")?;
+    let plain = plain_separator(&args, &pattern);
+    let split = over_rows("split", types::list(STRING), move |rows| split_rows(rows, &pattern));
+    Ok(split
+        .elements(move |place, ansi| Some(part_of_split(place, ansi, plain?)).filter(|_| place <= LAST_PART))
+        .call(args))
+}
+
+/// The separator, if it is one character of ASCII for all rows and the number of parts is not limited.
+fn plain_separator(args: &[Expr], pattern: &Compiled<Pattern>) -> Option<u8> {
+    let [_, regexp, Expr::Literal(ScalarValue::Int32(Some(..0)), _)] = args else { return None };
+    separator(pattern.start().get(&[literal::constant_string(regexp)?]).ok()?)
 }
 
 /// Up to this one parts are looked for one by one; where more are wanted, it costs less to split once.
 const LAST_PART: usize = 7;
 
 /// What `split(...)[place]` is, without the other parts.
-fn part_of_split(place: usize, ansi: bool, pattern: &Arc<Compiled<Pattern>>) -> Kernel {
-    let pattern = pattern.clone();
-    let run = move |rows: &Rows<'_>| part_rows(rows, place, ansi, &pattern);
-    over_rows("part_of_split", STRING, run).key(format_args!("{place}, {ansi}")).fallible_if(ansi)
-}
-
-fn part_rows(rows: &Rows<'_>, place: usize, ansi: bool, pattern: &Compiled<Pattern>) -> Result<ArrayRef> {
-    let (text, regexp, limit) = (rows.strings(0)?, rows.strings(1)?, rows.numbers::<Int32Type>(2)?);
-    if let (Some(text), Some(regexp), Some(..0)) = (text.varying(), regexp.constant(), limit.constant())
-        && let Some(separator) = separator(pattern.start().get(&[regexp])?)
-    {
-        return part_at(text, separator, place, ansi);
-    }
-    let lists = split_rows(rows, pattern)?;
-    let index: ArrayRef = Arc::new(Int32Array::from(vec![place as i32; lists.len()]));
-    element(lists.as_list(), &index, ansi)
+fn part_of_split(place: usize, ansi: bool, separator: u8) -> Kernel {
+    let run = move |rows: &Rows<'_>| part_at(rows.strings(0)?.values(), separator, place, ansi);
+    over_rows("part_of_split", STRING, run).key(format_args!("{place}, {ansi}, {separator}")).fallible_if(ansi)
 }
 
 /// The part of each text before, between or behind separators.
@@ -390,9 +387,10 @@ fn put_parts(out: &mut StringBuilder, text: &str, pattern: &Pattern, limit: usiz
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
+    use arrow::array::{AsArray, Int32Array};
     use proptest::prelude::*;
 
+    use super::super::access::element;
     use super::*;
 
     proptest! {

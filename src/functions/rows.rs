@@ -54,6 +54,11 @@ where
         if self.constant { self.get(0) } else { None }
     }
 
+    /// The values; one if the argument is a constant.
+    pub fn values(&self) -> &'a A {
+        self.array
+    }
+
     /// The values, if the argument is no constant.
     pub fn varying(&self) -> Option<&'a A> {
         (!self.constant).then_some(self.array)

@@ -70,6 +70,14 @@ fn by_place(place: usize, options: OrderByOptions) -> OrderByExpr {
     OrderByExpr { expr: Tree::value(Value::Number(place.to_string(), false)), options, with_fill: None }
 }
 
+/// The error of a `WITH` that says it is recursive: its tables cannot refer to themselves.
+fn of_recursion(error: Error, recursive: bool) -> Error {
+    match recursive && error.condition() == Some("TABLE_OR_VIEW_NOT_FOUND") {
+        true => Error::unsupported(format!("WITH RECURSIVE is not supported, and else {}", error.message())),
+        false => error,
+    }
+}
+
 impl Binder<'_> {
     /// Binds a query.
     ///
@@ -78,8 +86,8 @@ impl Binder<'_> {
     pub fn query(&self, query: &Query) -> Result<LogicalPlan> {
         let mut binder = self.nested();
         check_cte_names(query)?;
-        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            binder.add_cte(cte)?;
+        for (with, cte) in query.with.iter().flat_map(|with| with.cte_tables.iter().map(move |cte| (with, cte))) {
+            binder.add_cte(cte).map_err(|error| of_recursion(error, with.recursive))?;
         }
         let order = Order::of(query.order_by.as_ref());
         let plan = match query.body.as_ref() {

@@ -86,5 +86,8 @@ fn an_element_of_a_split_text_is_made_without_the_list() {
         parts.filter("part[1] <> 'a'").unwrap().select_expr(["part[0] AS a", "lower(part[2]) AS c", "t"]).unwrap();
     let (alone, whole) = (dataflow(&alone), dataflow(&parts.select_expr(["part[0]", "part"]).unwrap()));
     assert_eq!((alone.matches("part_of_split(").count(), alone.matches(" split(").count()), (3, 0), "{alone}");
+    let pieces =
+        dataflow(&texts.select_expr(["split(t, ', ') AS part"]).unwrap().select_expr(["part[0]", "part[1]"]).unwrap());
+    assert_eq!(pieces.matches("split(").count(), 1, "{pieces}");
     assert!(whole.contains(" split(") || whole.contains("[split("), "{whole}");
 }

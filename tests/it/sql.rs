@@ -99,6 +99,17 @@ fn generators_and_windows() {
 }
 
 #[test]
+fn what_queries_cannot_refer_to_is_said() {
+    let lateral = "SELECT t.x, s.m FROM VALUES (1), (2) AS t(x), \
+                   LATERAL (SELECT max(u.y) AS m FROM VALUES (1), (2) AS u(y) WHERE u.y < t.x) s";
+    let error = session().sql(lateral).and_then(|frame| frame.collect()).unwrap_err().to_string();
+    assert!(error.contains("LATERAL subquery refers to 't.x'"), "{error}");
+    let recursive = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r";
+    let error = session().sql(recursive).unwrap_err().to_string();
+    assert!(error.contains("WITH RECURSIVE is not supported"), "{error}");
+}
+
+#[test]
 fn subqueries_that_stand_for_values() {
     check("SELECT id, (SELECT max(id) FROM orders) AS m FROM people WHERE id = 1", &["1 9"]);
     check("SELECT id IN (SELECT id FROM orders) AS i FROM people ORDER BY id LIMIT 1", &["true"]);

@@ -63,7 +63,10 @@ pub async fn stream(plan: LogicalPlan, conf: &Conf) -> Result<SendableRecordBatc
     }
     let plan = subqueries::settle(plan, conf).await?;
     let context = context(conf);
-    let physical = context.state().create_physical_plan(&planner::prepare(plan)?).await?;
+    let state = context.state();
+    let optimized = state.optimize(&planner::prepare(plan)?)?;
+    subqueries::check_settled(&optimized)?;
+    let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
     execute(physical, &context)
 }
 

@@ -15,9 +15,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 
-use crate::Result;
 use crate::conf::Conf;
 use crate::plan::scan::is_streaming;
+use crate::{Error, Result};
 
 pub(super) use marks::MarkJoins;
 
@@ -50,6 +50,29 @@ pub async fn settle(plan: LogicalPlan, conf: &Conf) -> Result<LogicalPlan> {
 /// As [`settle`].
 pub(crate) fn settle_blocking(plan: LogicalPlan, conf: &Conf) -> Result<LogicalPlan> {
     if any(&plan)? { crate::blocking::block_on(settle(plan, conf)) } else { Ok(plan) }
+}
+
+/// Checks that nothing of an optimized plan still refers to a query around it.
+///
+/// # Errors
+/// A LATERAL subquery of which no join could be made, by the column it refers to.
+pub(super) fn check_settled(plan: &LogicalPlan) -> Result<()> {
+    let mut left = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::OuterReferenceColumn(_, column) = part {
+                    left.get_or_insert_with(|| column.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    left.map_or(Ok(()), |column| {
+        let message =
+            format!("a LATERAL subquery refers to '{column}' of the tables before it where only equality can be used");
+        Err(Error::unsupported(message).hint("Compare it with = there, or join the tables and aggregate the result."))
+    })
 }
 
 fn is_subquery(expr: &Expr) -> bool {
