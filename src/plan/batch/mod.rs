@@ -64,8 +64,8 @@ pub async fn stream(plan: LogicalPlan, conf: &Conf) -> Result<SendableRecordBatc
     let plan = subqueries::settle(plan, conf).await?;
     let context = context(conf);
     let state = context.state();
-    let optimized = state.optimize(&planner::prepare(plan)?)?;
-    subqueries::check_settled(&optimized)?;
+    let plan = planner::prepare(plan)?;
+    let optimized = subqueries::attached(&plan, state.optimize(&plan))?;
     let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
     execute(physical, &context)
 }

@@ -10,8 +10,9 @@ mod joinable;
 mod marks;
 mod spelled;
 
-use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Result as PlanResult};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 
@@ -52,27 +53,36 @@ pub(crate) fn settle_blocking(plan: LogicalPlan, conf: &Conf) -> Result<LogicalP
     if any(&plan)? { crate::blocking::block_on(settle(plan, conf)) } else { Ok(plan) }
 }
 
-/// Checks that nothing of an optimized plan still refers to a query around it.
+/// An optimized plan, if nothing in it still refers to a query around it; `before` is the plan that was optimized.
 ///
 /// # Errors
-/// A LATERAL subquery of which no join could be made, by the column it refers to.
-pub(super) fn check_settled(plan: &LogicalPlan) -> Result<()> {
-    let mut left = None;
+/// A LATERAL subquery of which no join could be made, by the column it refers to; whatever optimizing failed with.
+pub(super) fn attached(before: &LogicalPlan, optimized: PlanResult<LogicalPlan>) -> Result<LogicalPlan> {
+    let left = match &optimized {
+        Ok(plan) => outer_column(plan)?,
+        Err(cause) if matches!(cause.find_root(), DataFusionError::SchemaError(..)) => outer_column(before)?,
+        Err(_) => None,
+    };
+    let Some(column) = left else { return Ok(optimized?) };
+    let message =
+        format!("a LATERAL subquery refers to '{column}' of the tables before it where only equality can be used");
+    Err(Error::unsupported(message).hint("Compare it with = there, or join the tables and aggregate the result."))
+}
+
+/// The first column of a query around it that some part of a plan refers to.
+fn outer_column(plan: &LogicalPlan) -> Result<Option<Column>> {
+    let mut found = None;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
                 if let Expr::OuterReferenceColumn(_, column) = part {
-                    left.get_or_insert_with(|| column.clone());
+                    found.get_or_insert_with(|| column.clone());
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    left.map_or(Ok(()), |column| {
-        let message =
-            format!("a LATERAL subquery refers to '{column}' of the tables before it where only equality can be used");
-        Err(Error::unsupported(message).hint("Compare it with = there, or join the tables and aggregate the result."))
-    })
+    Ok(found)
 }
 
 fn is_subquery(expr: &Expr) -> bool {
