@@ -82,7 +82,7 @@ impl Arguments {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.arrays.len()
     }
 
@@ -116,7 +116,7 @@ impl Arguments {
         if rows == 1 || !self.constant.contains(&true) {
             return Ok(Cow::Borrowed(&self.arrays));
         }
-        (0..self.len()).map(|i| self.of_each(i, rows)).collect::<Result<Vec<_>>>().map(Cow::Owned)
+        (0..self.count()).map(|i| self.of_each(i, rows)).collect::<Result<Vec<_>>>().map(Cow::Owned)
     }
 }
 

@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
 
     /// Number of arguments.
     pub fn arity(&self) -> usize {
-        self.args.len()
+        self.args.count()
     }
 
     /// The type of argument `i`.
@@ -169,7 +169,7 @@ impl<'a> Rows<'a> {
 
     /// Bytes of the first argument, if it is a column of strings: about what comes out when it is cut into pieces.
     fn text_bytes(&self) -> usize {
-        match self.args.len() {
+        match self.args.count() {
             0 => 0,
             _ => self.args.get(0).0.as_string_opt().map_or(0, |text| all_bytes(text).len()),
         }

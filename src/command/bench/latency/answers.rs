@@ -42,7 +42,7 @@ impl Answers {
     }
 
     /// The same, but the time of a line begins when it was handed over, by these times of the clock.
-    pub(in super::super) fn from_handing(self, handed: Arc<[AtomicU64]>) -> Self {
+    pub(in super::super) fn since_handed(self, handed: Arc<[AtomicU64]>) -> Self {
         Answers { handed: Some(handed), ..self }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn run(schedule: Schedule) -> Result<Answers> {
     let start = clock.nanos() + LEAD;
     let pushed: Arc<[AtomicU64]> = (0..schedule.total).map(|_| AtomicU64::new(0)).collect();
     let answers = Answers::new(schedule, start, |number| !Schedule::record(number).1.is_multiple_of(10));
-    let taker = Taker { clock: clock.clone(), answers: Arc::new(Mutex::new(answers.from_handing(pushed.clone()))) };
+    let taker = Taker { clock: clock.clone(), answers: Arc::new(Mutex::new(answers.since_handed(pushed.clone()))) };
     let sink = taker.clone();
     let writer = counts.write_stream().output_mode(OutputMode::Update).trigger(Driver::Continuous.trigger("1 second")?);
     let query = writer.foreach(ForeachFunction::new(move || sink.clone())).start()?;
