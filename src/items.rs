@@ -17,12 +17,13 @@
 //! `i64` of microseconds since 1970 or anything that serde writes as an ISO 8601 text.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_arrow::ArrayBuilder;
 use serde_arrow::schema::{SchemaLike, TracingOptions};
 
 use crate::options::nearest;
@@ -135,12 +136,14 @@ pub(crate) fn describe<T: DeserializeOwned>() -> String {
 pub(crate) struct Encoder<T> {
     schema: SchemaRef,
     single: bool,
+    /// What makes the columns, without rows; none while somebody uses it. Making it costs more than a row does.
+    spare: Mutex<Option<ArrayBuilder>>,
     item: PhantomData<fn(&T)>,
 }
 
 impl<T> Clone for Encoder<T> {
     fn clone(&self) -> Self {
-        Encoder { schema: self.schema.clone(), single: self.single, item: PhantomData }
+        Encoder { schema: self.schema.clone(), single: self.single, spare: Mutex::default(), item: PhantomData }
     }
 }
 
@@ -153,7 +156,7 @@ impl<T: Serialize + DeserializeOwned> Encoder<T> {
         let shape = Shape::of::<T>();
         let single = shape.as_ref().is_ok_and(|shape| shape.single);
         let schema = schema.map_or_else(|| shape?.schema(), Ok)?;
-        Ok(Encoder { schema, single, item: PhantomData })
+        Ok(Encoder { schema, single, spare: Mutex::default(), item: PhantomData })
     }
 }
 
@@ -168,16 +171,26 @@ impl<T: Serialize> Encoder<T> {
     /// # Errors
     /// A value that does not fit its column.
     pub fn rows(&self, items: &[T]) -> Result<RecordBatch> {
-        let fields = self.schema.fields();
-        let rows = match self.single {
-            true => serde_arrow::to_record_batch(fields, &Singles(items)),
-            false => serde_arrow::to_record_batch(fields, &items),
-        };
-        rows.map_err(|cause| {
+        self.build(items).map_err(|cause| {
             let name = short_name::<T>();
             Error::invalid(format!("values of '{name}' do not fit the columns: {}", first_line(&cause)))
                 .caused_by(cause)
         })
+    }
+}
+
+impl<T: Serialize> Encoder<T> {
+    fn build(&self, items: &[T]) -> serde_arrow::Result<RecordBatch> {
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = spare().take();
+        let mut builder = kept.map_or_else(|| ArrayBuilder::from_arrow(self.schema.fields()), Ok)?;
+        match self.single {
+            true => builder.extend(&Singles(items))?,
+            false => builder.extend(items)?,
+        }
+        let rows = builder.to_record_batch()?;
+        *spare() = Some(builder);
+        Ok(rows)
     }
 }
 
