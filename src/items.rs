@@ -177,15 +177,13 @@ impl<T: Serialize> Encoder<T> {
                 .caused_by(cause)
         })
     }
-}
 
-impl<T: Serialize> Encoder<T> {
     fn build(&self, items: &[T]) -> serde_arrow::Result<RecordBatch> {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().take();
         let mut builder = kept.map_or_else(|| ArrayBuilder::from_arrow(self.schema.fields()), Ok)?;
         match self.single {
-            true => builder.extend(&Singles(items))?,
+            true => builder.extend(Singles(items))?,
             false => builder.extend(items)?,
         }
         let rows = builder.to_record_batch()?;
