@@ -24,6 +24,7 @@ use crate::replay::{Delivered, unless_stuck};
 
 /// Queries whose result depends on when rows arrive, with the reason.
 const DEPENDS_ON_ARRIVAL: &[(&str, &str)] = &[
+    ("aggregation/histogram_numeric", "rows that come at once make a histogram of their own, which is then merged in"),
     ("dedup/within_watermark", "duplicates further apart than the delay are known only until the watermark passes"),
     ("event_time/pre_epoch_rows", "rows before 1970 are late only in micro-batches, whose first watermark is 1970"),
     ("programs/ads_left_outer", "each side is judged by the watermark of the other, not by that of the whole query"),
