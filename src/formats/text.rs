@@ -79,6 +79,17 @@ fn check_schema(schema: &Schema) -> Result<()> {
     }
 }
 
+/// The records as texts, by a column that may be kept for the next ones; what is not UTF-8 becomes U+FFFD, as in Spark. Records that were
+/// cut off are told of.
+///
+/// # Errors
+/// None that input could cause.
+pub(crate) fn texts(frames: &Frames, column: &mut Column) -> Result<ArrayRef> {
+    frames.tell_of_cut_ones();
+    (0..frames.len()).for_each(|i| column.push_bytes(frames.record(i)));
+    column.finish()
+}
+
 struct TextDecoder {
     schema: SchemaRef,
     /// None if the query does not want the text, only the number of rows.
@@ -87,11 +98,10 @@ struct TextDecoder {
 
 impl Decoder for TextDecoder {
     fn decode(&mut self, frames: &Frames) -> Result<RecordBatch> {
-        frames.tell_of_cut_ones();
         let mut arrays: Vec<ArrayRef> = Vec::new();
-        if let Some(column) = &mut self.column {
-            (0..frames.len()).for_each(|i| column.push_bytes(frames.record(i)));
-            arrays.push(column.finish()?);
+        match &mut self.column {
+            Some(column) => arrays.push(texts(frames, column)?),
+            None => frames.tell_of_cut_ones(),
         }
         let rows = RecordBatchOptions::new().with_row_count(Some(frames.len()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &rows)?)

@@ -63,7 +63,7 @@ pub fn element<'a>(
     let [made, place] = taking.arguments.as_slice() else { return None };
     let made = list(made).unwrap_or(made).downcast_ref::<KernelCall>()?;
     let ScalarValue::Int32(Some(place)) = place.downcast_ref::<Literal>()?.value() else { return None };
-    let must_be = taking.kernel.parameters() == true.to_string();
+    let must_be = taking.kernel.parameters() == "true";
     let kernel = made.kernel.element(usize::try_from(*place).ok()?, must_be)?;
     let result = kernel.result_field().clone();
     Some(Arc::new(KernelCall::new(kernel, made.arguments.clone(), result)))

@@ -23,11 +23,10 @@ type Compare = fn(&dyn Datum, &dyn Datum) -> Result<BooleanArray, ArrowError>;
 /// `value op constant`.
 #[derive(Debug)]
 pub(super) struct ConstantComparison {
-    value: Arc<dyn PhysicalExpr>,
-    operator: Operator,
-    constant: Arc<dyn PhysicalExpr>,
+    /// DataFusion's form of it.
+    binary: BinaryExpr,
     compare: Compare,
-    array: Scalar<ArrayRef>,
+    constant: Scalar<ArrayRef>,
 }
 
 impl ConstantComparison {
@@ -39,9 +38,8 @@ impl ConstantComparison {
         if constant.is_null() || constant.data_type() != kind || !(kind.is_primitive() || kind == DataType::Utf8) {
             return None;
         }
-        let array = Scalar::new(constant.to_array().ok()?);
-        let (value, constant) = (binary.left().clone(), binary.right().clone());
-        Some(ConstantComparison { value, operator: *binary.op(), constant, compare, array })
+        let constant = Scalar::new(constant.to_array().ok()?);
+        Some(ConstantComparison { binary: binary.clone(), compare, constant })
     }
 }
 
@@ -63,56 +61,50 @@ impl PhysicalExpr for ConstantComparison {
     }
 
     fn nullable(&self, schema: &Schema) -> PlanResult<bool> {
-        self.value.nullable(schema)
+        self.binary.left().nullable(schema)
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> PlanResult<ColumnarValue> {
-        Ok(match self.value.evaluate(batch)? {
-            ColumnarValue::Array(values) => ColumnarValue::Array(Arc::new((self.compare)(&values, &self.array)?)),
+        Ok(match self.binary.left().evaluate(batch)? {
+            ColumnarValue::Array(values) => ColumnarValue::Array(Arc::new((self.compare)(&values, &self.constant)?)),
             ColumnarValue::Scalar(value) => {
-                let one = (self.compare)(&value.to_array()?, &self.array)?;
+                let one = (self.compare)(&value.to_array()?, &self.constant)?;
                 ColumnarValue::Scalar(ScalarValue::try_from_array(&one, 0)?)
             }
         })
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
-        vec![&self.value, &self.constant]
+        vec![self.binary.left(), self.binary.right()]
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> PlanResult<Arc<dyn PhysicalExpr>> {
         let [left, right] = <[_; 2]>::try_from(children).map_err(|children| {
             datafusion::error::DataFusionError::Internal(format!("a comparison of {} values", children.len()))
         })?;
-        if !right.eq(&self.constant) {
-            return Ok(Arc::new(BinaryExpr::new(left, self.operator, right)));
+        let same = right.eq(self.binary.right());
+        let binary = BinaryExpr::new(left, *self.binary.op(), right);
+        if !same {
+            return Ok(Arc::new(binary));
         }
         // What takes a child's place is of the child's type.
-        let (operator, compare, array) = (self.operator, self.compare, self.array.clone());
-        Ok(Arc::new(ConstantComparison { value: left, operator, constant: right, compare, array }))
+        Ok(Arc::new(ConstantComparison { binary, compare: self.compare, constant: self.constant.clone() }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.binary().fmt_sql(f)
-    }
-}
-
-impl ConstantComparison {
-    /// DataFusion's form of it.
-    fn binary(&self) -> BinaryExpr {
-        BinaryExpr::new(self.value.clone(), self.operator, self.constant.clone())
+        self.binary.fmt_sql(f)
     }
 }
 
 impl fmt::Display for ConstantComparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.binary().fmt(f)
+        self.binary.fmt(f)
     }
 }
 
 impl PartialEq for ConstantComparison {
     fn eq(&self, other: &Self) -> bool {
-        self.operator == other.operator && self.value.eq(&other.value) && self.constant.eq(&other.constant)
+        self.binary == other.binary
     }
 }
 
@@ -120,8 +112,6 @@ impl Eq for ConstantComparison {}
 
 impl Hash for ConstantComparison {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.operator.hash(state);
-        self.value.hash(state);
-        self.constant.hash(state);
+        self.binary.hash(state);
     }
 }

@@ -169,10 +169,8 @@ impl<'a> Rows<'a> {
 
     /// Bytes of the first argument, if it is a column of strings: about what comes out when it is cut into pieces.
     fn text_bytes(&self) -> usize {
-        match self.args.count() {
-            0 => 0,
-            _ => self.args.get(0).0.as_string_opt().map_or(0, |text| all_bytes(text).len()),
-        }
+        let first = (self.arity() > 0).then(|| self.args.get(0)).filter(|(_, constant)| !constant);
+        first.and_then(|(array, _)| array.as_string_opt()).map_or(0, |text| all_bytes(text).len())
     }
 
     /// A column of lists of strings; each list is the values that `value` appends.

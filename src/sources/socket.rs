@@ -20,17 +20,17 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use self::buffer::{Buffer, BufferReader};
 use super::{Limit, Offset, Read, Reader, Source, SourceContext, SourceProvider, SourceSpec, Wake, wrong_offset};
 use crate::clock::SharedClock;
 use crate::conf::Conf;
-use crate::formats::columns::strings;
+use crate::formats::Decoder;
+use crate::formats::columns::Column;
 use crate::formats::frames::Splitter;
-use crate::formats::{Decoder, Frames};
+use crate::formats::text::texts;
 use crate::options::{OptionSpec, option};
 use crate::types::{field, timestamp};
 use crate::{Error, Result};
@@ -130,11 +130,11 @@ struct RowMaker {
 }
 
 impl RowMaker {
-    fn rows(&self, lines: &StringArray, arrived: i64) -> Result<RecordBatch> {
+    fn rows(&self, lines: &ArrayRef, arrived: i64) -> Result<RecordBatch> {
         let count = arrow::array::Array::len(lines);
         let column = |index: &usize| -> ArrayRef {
             match index {
-                0 => Arc::new(lines.clone()),
+                0 => lines.clone(),
                 _ => Arc::new(TimestampMicrosecondArray::from_value(arrived, count).with_timezone("UTC")),
             }
         };
@@ -142,19 +142,6 @@ impl RowMaker {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
-}
-
-/// The lines as text; what is not UTF-8 becomes U+FFFD, as in Spark.
-fn texts(frames: &Frames) -> Result<StringArray> {
-    frames.tell_of_cut_ones();
-    let mut bytes = Vec::with_capacity(frames.bytes.len());
-    let mut ends = Vec::with_capacity(frames.len() + 1);
-    ends.push(0);
-    for line in 0..frames.len() {
-        bytes.extend_from_slice(frames.record(line));
-        ends.push(bytes.len() as i32);
-    }
-    Ok(strings(&BinaryArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), None)?))
 }
 
 /// The number of lines up to an offset.
@@ -282,6 +269,7 @@ struct DirectReader {
     stream: TcpStream,
     splitter: Splitter,
     block: Vec<u8>,
+    texts: Column,
     rows: Arc<RowMaker>,
     clock: SharedClock,
     lines: u64,
@@ -296,6 +284,7 @@ impl DirectReader {
             stream,
             splitter: Splitter::lines(source.place()),
             block: vec![0; BLOCK],
+            texts: Column::new(&DataType::Utf8)?,
             rows: Arc::clone(&source.rows),
             clock: Arc::clone(&source.clock),
             lines,
@@ -341,7 +330,7 @@ impl Reader for DirectReader {
             return Ok(if self.ended { Read::End } else { Read::Idle });
         }
         self.lines += frames.len() as u64;
-        Ok(Read::Rows(self.rows.rows(&texts(&frames)?, self.clock.wall_micros())?))
+        Ok(Read::Rows(self.rows.rows(&texts(&frames, &mut self.texts)?, self.clock.wall_micros())?))
     }
 
     fn is_light(&self) -> bool {

@@ -86,8 +86,9 @@ impl Binder<'_> {
     pub fn query(&self, query: &Query) -> Result<LogicalPlan> {
         let mut binder = self.nested();
         check_cte_names(query)?;
-        for (with, cte) in query.with.iter().flat_map(|with| with.cte_tables.iter().map(move |cte| (with, cte))) {
-            binder.add_cte(cte).map_err(|error| of_recursion(error, with.recursive))?;
+        if let Some(with) = &query.with {
+            let named = with.cte_tables.iter().try_for_each(|cte| binder.add_cte(cte));
+            named.map_err(|error| of_recursion(error, with.recursive))?;
         }
         let order = Order::of(query.order_by.as_ref());
         let plan = match query.body.as_ref() {

@@ -63,11 +63,16 @@ pub async fn stream(plan: LogicalPlan, conf: &Conf) -> Result<SendableRecordBatc
     }
     let plan = subqueries::settle(plan, conf).await?;
     let context = context(conf);
-    let state = context.state();
-    let plan = planner::prepare(plan)?;
+    let (_, physical) = planned(plan, &context).await?;
+    execute(physical, &context)
+}
+
+/// The optimized and the physical plan.
+async fn planned(plan: LogicalPlan, context: &SessionContext) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>)> {
+    let (state, plan) = (context.state(), planner::prepare(plan)?);
     let optimized = subqueries::attached(&plan, state.optimize(&plan))?;
     let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
-    execute(physical, &context)
+    Ok((optimized, physical))
 }
 
 fn execute(physical: Arc<dyn ExecutionPlan>, context: &SessionContext) -> Result<SendableRecordBatchStream> {
@@ -103,9 +108,7 @@ pub fn collect_blocking(plan: LogicalPlan, conf: &Conf) -> Result<Vec<RecordBatc
 /// If the plan cannot be planned.
 pub fn explain_blocking(plan: LogicalPlan, conf: &Conf) -> Result<String> {
     crate::blocking::block_on(async move {
-        let state = context(conf).state();
-        let optimized = state.optimize(&planner::prepare(plan)?)?;
-        let physical = state.query_planner().create_physical_plan(&optimized, &state).await?;
+        let (optimized, physical) = planned(plan, &context(conf)).await?;
         let shown = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
         Ok(format!("== Optimized Plan ==\n{}\n\n== Physical Plan ==\n{shown}", optimized.display_indent()))
     })

@@ -130,11 +130,19 @@ fn past_list(
     if let Some(read) = column(expr) {
         return passes(read.index());
     }
+    over_children(expr, |child| past_list(child, first, passes))
+}
+
+/// The expression with what becomes of its children.
+fn over_children(
+    expr: &Arc<dyn PhysicalExpr>,
+    moved: impl FnMut(&Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>>,
+) -> Option<Arc<dyn PhysicalExpr>> {
     let children = expr.children();
     if children.is_empty() {
         return Some(expr.clone());
     }
-    let children = children.into_iter().map(|child| past_list(child, first, passes)).collect::<Option<_>>()?;
+    let children = children.into_iter().map(moved).collect::<Option<_>>()?;
     expr.clone().with_new_children(children).ok()
 }
 
@@ -216,12 +224,7 @@ impl Places {
             let at = self.needed.iter().position(|needed| *needed == column.index())?;
             return Some(Arc::new(Column::new(column.name(), at)));
         }
-        let children = expr.children();
-        if children.is_empty() {
-            return Some(expr.clone());
-        }
-        let children = children.into_iter().map(|child| self.moved(child)).collect::<Option<_>>()?;
-        expr.clone().with_new_children(children).ok()
+        over_children(expr, |child| self.moved(child))
     }
 
     /// The projection that makes them of rows of this schema.

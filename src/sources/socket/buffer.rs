@@ -9,11 +9,14 @@ use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{Array, StringArray};
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
 
-use super::{BLOCK, RowMaker, is_timeout, texts, write_offset};
+use super::{BLOCK, RowMaker, is_timeout, write_offset};
 use crate::clock::SharedClock;
+use crate::formats::columns::Column;
 use crate::formats::frames::Splitter;
+use crate::formats::text::texts;
 use crate::sources::{Offset, Read, Reader, Wake};
 use crate::{Error, Result};
 
@@ -23,7 +26,7 @@ const MOST_BYTES: usize = 64 << 20;
 struct Arrived {
     /// Number of the first line.
     first: u64,
-    lines: StringArray,
+    lines: ArrayRef,
     /// Microseconds since 1970.
     at: i64,
 }
@@ -62,7 +65,7 @@ impl Buffer {
         clock: SharedClock,
         wake: &Wake,
     ) -> Result<()> {
-        let mut block = vec![0; BLOCK];
+        let (mut block, mut column) = (vec![0; BLOCK], Column::new(&DataType::Utf8)?);
         while self.wait_for_room() {
             let frames = match stream.read(&mut block) {
                 Ok(0) => break,
@@ -71,13 +74,13 @@ impl Buffer {
                 Err(error) => return Err(error.into()),
             };
             if !frames.is_empty() {
-                self.add(texts(&frames)?, clock.wall_micros());
+                self.add(texts(&frames, &mut column)?, clock.wall_micros());
                 wake();
             }
         }
         let rest = splitter.finish();
         if !rest.is_empty() {
-            self.add(texts(&rest)?, clock.wall_micros());
+            self.add(texts(&rest, &mut column)?, clock.wall_micros());
         }
         Ok(())
     }
@@ -89,7 +92,7 @@ impl Buffer {
         lines.ended.is_none()
     }
 
-    fn add(&self, texts: StringArray, at: i64) {
+    fn add(&self, texts: ArrayRef, at: i64) {
         let mut lines = self.lock();
         let first = lines.count;
         lines.count += texts.len() as u64;
@@ -131,7 +134,7 @@ impl Buffer {
 
 impl Lines {
     /// Lines from number `from` to before `to` that arrived together, and when.
-    fn piece(&self, from: u64, to: u64) -> Option<(u64, StringArray, i64)> {
+    fn piece(&self, from: u64, to: u64) -> Option<(u64, ArrayRef, i64)> {
         let index = self.arrived.partition_point(|arrived| arrived.first + arrived.lines.len() as u64 <= from);
         let arrived = self.arrived.get(index)?;
         let from = from.max(arrived.first);
