@@ -1,5 +1,4 @@
-//! The source operator: hands over what the steps behind it make of whatever its feed has, and carries the feed's epochs into the
-//! graph.
+//! The source operator: hands over what its feed has, and carries the feed's epochs into the graph.
 //!
 //! It holds exactly one capability and only ever raises its epoch part; event time is `watermark`'s affair. A feed is polled
 //! until it has nothing more (then the worker may park; the feed's other end wakes it through the [`SyncActivator`]) or until
@@ -14,7 +13,6 @@ use timely::dataflow::operators::generic::{OutputBuilderSession, operator};
 use timely::scheduling::SyncActivator;
 
 use crate::driver::Observer;
-use crate::stateless::{Step, Steps};
 use crate::time::{NO_WATERMARK, Time};
 use crate::{Chunk, ChunkStream, Result};
 
@@ -39,12 +37,11 @@ pub trait Feed: 'static {
     fn next(&mut self) -> Result<Fed>;
 }
 
-/// Adds a source and the `steps` right behind it. `open` gets what wakes the operator from another thread.
+/// Adds a source. `open` gets what wakes the operator from another thread.
 pub fn source<'scope>(
     scope: Scope<'scope, Time>,
     name: &str,
     observer: Rc<dyn Observer>,
-    steps: Vec<Step>,
     open: impl FnOnce(SyncActivator) -> Box<dyn Feed>,
 ) -> ChunkStream<'scope> {
     let label = name.to_owned();
@@ -52,8 +49,7 @@ pub fn source<'scope>(
         let worker = scope.worker().clone();
         let feed = open(worker.sync_activator_for(info.address.to_vec()));
         let again = worker.activator_for(info.address);
-        let steps = Steps::new(steps);
-        let mut source = Source { name: label, observer, feed, steps, capability: Some(capability), failed: false };
+        let mut source = Source { name: label, observer, feed, capability: Some(capability), failed: false };
         move |output| {
             if source.poll(output) {
                 again.activate();
@@ -66,7 +62,6 @@ struct Source {
     name: String,
     observer: Rc<dyn Observer>,
     feed: Box<dyn Feed>,
-    steps: Steps,
     /// `None` once the feed ended.
     capability: Option<Capability<Time>>,
     failed: bool,
@@ -100,15 +95,16 @@ impl Source {
                 return Ok(false);
             }
             _ if self.failed => {}
-            Fed::Rows(chunk) => self.give(output, chunk)?,
+            Fed::Rows(chunk) => self.give(output, chunk),
             Fed::Epoch(epoch) => self.raise(epoch),
         }
         Ok(true)
     }
 
-    fn give(&mut self, output: &mut Session<'_>, chunk: Chunk) -> Result<()> {
-        let Some(capability) = &self.capability else { return Ok(()) };
-        self.steps.run(chunk, |mut piece| output.session(capability).give_container(&mut piece))
+    fn give(&mut self, output: &mut Session<'_>, mut chunk: Chunk) {
+        if let Some(capability) = &self.capability {
+            output.session(capability).give_container(&mut chunk);
+        }
     }
 
     fn raise(&mut self, epoch: u64) {

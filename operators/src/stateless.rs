@@ -1,7 +1,7 @@
 //! The stateless operator: adjacent decode, filter, project, explode and window-assignment steps fused into one.
 //!
-//! Rows cross an operator border only where there is state, an exchange or a fan-out: steps that stand right behind a source or right
-//! before a sink run in that operator. A step is a function from rows to rows; results of more than [`MAX_ROWS`] rows leave as
+//! Rows cross an operator border only where there is state, an exchange or a fan-out: steps that stand right behind a source run in its
+//! feed, those right before a sink in the sink. A step is a function from rows to rows; results of more than [`MAX_ROWS`] rows leave as
 //! several chunks.
 
 use std::rc::Rc;

@@ -22,7 +22,9 @@ use timely::worker::Worker as TimelyWorker;
 use super::ingest::Guest;
 use super::live::Live;
 use crate::checkpoint::EpochState;
-use crate::render::{Event, EventObserver, Gauge, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane};
+use crate::render::{
+    Event, EventObserver, Gauge, Hand, Helper, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane,
+};
 use crate::sinks::{Prepared, Writer};
 use crate::sources::Source;
 use crate::threads::{self, Place};
@@ -69,6 +71,7 @@ pub(crate) struct EpochResult {
 #[derive(Default)]
 struct Parcel {
     lanes: HashMap<u32, Lane>,
+    helpers: HashMap<u32, Helper>,
     writers: Vec<Box<dyn Writer>>,
     /// Readers to pump; `None` if there are other workers.
     guests: Option<Receiver<Guest>>,
@@ -267,8 +270,14 @@ fn open_lanes(
     let mut senders = Vec::new();
     for ((lanes, source), gauge) in shared.lanes.iter().zip(sources).zip(gauges) {
         let mut of_scan = Vec::new();
+        let without = |worker: &usize| lanes.iter().all(|(_, owner)| owner != worker);
+        let others: Vec<usize> = (0..parcels.len()).filter(without).collect();
         for (number, worker) in lanes {
-            let (sender, lane) = lane(*number, source.decoder()?, gauge.clone());
+            let (sender, lane) = lane(*number, source.decoder()?, gauge.clone(), others.len());
+            for helper in others.iter().chain([worker]) {
+                let help = lane.helper(source.decoder()?);
+                parcels[*helper].helpers.extend(help.map(|help| (*number, help)));
+            }
             parcels[*worker].lanes.insert(*number, lane);
             of_scan.push(sender);
         }
@@ -310,25 +319,28 @@ impl Crew {
         let peers = worker.peers();
         let taken = self.parcels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index].take();
         let parcel = taken.ok_or_else(|| Error::internal("a worker started twice"))?;
+        let Parcel { lanes, helpers, writers, guests } = parcel;
         let mut sinks = Vec::new();
-        for (number, (mut writer, schema)) in parcel.writers.into_iter().zip(&self.schemas).enumerate() {
+        for (number, (mut writer, schema)) in writers.into_iter().zip(&self.schemas).enumerate() {
             writer.begin(self.shared.epoch)?;
             let clock = self.shared.clock.clone();
             sinks.push(SinkLogic::new(number, writer, schema.clone(), observer.clone(), clock));
         }
-        let mut own = Worker { shared: self.shared.clone(), index, peers, lanes: parcel.lanes, observer };
+        let hands = Vec::new();
+        let mut own = Worker { shared: self.shared.clone(), index, peers, lanes, helpers, hands, observer };
         let wakers = self.wakers.clone();
         worker.dataflow::<Time, _, _>(|scope| {
             let waker = scope.worker().sync_activator_for(scope.addr().to_vec());
             wakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(waker);
             own.build(scope, sinks)
         })?;
-        self.step(worker, parcel.guests.as_ref());
+        self.step(worker, guests.as_ref(), &mut own.hands);
         Ok(())
     }
 
-    /// Steps until the graph is done. While there is nothing to do, the guest waits for rows; without a guest the thread parks.
-    fn step(&self, worker: &mut TimelyWorker, guests: Option<&Receiver<Guest>>) {
+    /// Steps until the graph is done. While there is nothing to do, the worker helps others or the guest waits for rows; otherwise the
+    /// thread parks.
+    fn step(&self, worker: &mut TimelyWorker, guests: Option<&Receiver<Guest>>, hands: &mut [Hand]) {
         let mut guest = None;
         while worker.has_dataflows() {
             if self.abort.load(Ordering::Acquire) {
@@ -336,7 +348,7 @@ impl Crew {
             }
             match &mut guest {
                 None => {
-                    step_or_park(worker);
+                    step_or_help(worker, hands);
                     guest = guests.and_then(|guests| guests.try_recv().ok());
                 }
                 Some(_) if step_without_parking(worker) => {}
@@ -347,6 +359,13 @@ impl Crew {
                 }
             }
         }
+    }
+}
+
+/// Steps; if there is nothing to do, lends a hand, or waits until there is something.
+fn step_or_help(worker: &mut TimelyWorker, hands: &mut [Hand]) {
+    if hands.is_empty() || !(step_without_parking(worker) || hands.iter_mut().any(Hand::help)) {
+        step_or_park(worker);
     }
 }
 

@@ -355,7 +355,7 @@ mod tests {
     fn pump(signals: &Arc<Signals>, reports: Sender<Report>) -> Pump {
         let waiting = Waiting { clock: ManualClock::at(0), wait: Duration::ZERO, idle_timeout: None };
         // The lane's other end is gone: what is sent into it is lost.
-        let (sender, _) = lane(0, None, Arc::default());
+        let (sender, _) = lane(0, None, Arc::default(), 0);
         Pump::new(Box::new(Nothing), (0, 0), vec![sender], signals.clone(), reports, waiting)
     }
 

@@ -36,7 +36,7 @@ use crate::plan::dataflow::{DataflowPlan, Kind, Node, Step};
 use crate::{Error, Result};
 use late::LateStreams;
 
-pub(crate) use lane::{Gauge, Lane, LaneSender, Message, lane};
+pub(crate) use lane::{Gauge, Hand, Helper, Lane, LaneSender, Message, lane};
 pub(crate) use observer::{Event, EventObserver};
 pub(crate) use region::entrance;
 pub(crate) use sink::SinkLogic;
@@ -103,6 +103,10 @@ pub(crate) struct Worker {
     pub peers: usize,
     /// Lanes alive here, by lane number.
     pub lanes: HashMap<u32, Lane>,
+    /// Lanes, of others or its own, that this one may help with, by lane number.
+    pub helpers: HashMap<u32, Helper>,
+    /// The hands that it has in them.
+    pub hands: Vec<Hand>,
     /// Where failures and snapshots go.
     pub observer: Rc<EventObserver>,
 }
@@ -181,8 +185,12 @@ impl Worker {
         let mut streams = Vec::new();
         for (lane, _) in &shared.lanes[scan] {
             let feed = self.lanes.remove(lane).unwrap_or_else(Lane::absent);
+            if let Some(helper) = self.helpers.remove(lane) {
+                let waker = scope.worker().sync_activator_for(scope.addr().to_vec());
+                self.hands.push(helper.begin(steps::all(behind)?, waker));
+            }
             let steps = steps::all(behind)?;
-            streams.push(source(scope, &node.id, self.observer(), steps, move |activator| feed.open(activator)));
+            streams.push(source(scope, &node.id, self.observer(), move |activator| feed.open(steps, activator)));
         }
         Ok(scope.concatenate(streams))
     }

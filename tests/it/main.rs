@@ -2,7 +2,7 @@
 //!
 //! One binary, so that DataFusion is linked once. `case` reads the conformance corpus and builds its queries; `batch`
 //! replays the cases' static answers, `replay` and `stream` their streaming answers, `restarts` these with restarts. `embedded` and `queries` are about
-//! the library's own doors.
+//! the library's own doors, `workers` about large chunks on several workers.
 
 mod arbitrary;
 mod bank;
@@ -42,5 +42,6 @@ mod statics;
 mod stream;
 mod tidy;
 mod upgrades;
+mod workers;
 
 use thalweg::{Error, Result, functions, types};
