@@ -364,8 +364,13 @@ impl Crew {
 
 /// Steps; if there is nothing to do, lends a hand, or waits until there is something.
 fn step_or_help(worker: &mut TimelyWorker, hands: &mut [Hand]) {
-    if hands.is_empty() || !(step_without_parking(worker) || hands.iter_mut().any(Hand::help)) {
-        step_or_park(worker);
+    if hands.is_empty() {
+        return step_or_park(worker);
+    }
+    match step_without_parking(worker) {
+        true => threads::chance(),
+        false if hands.iter_mut().any(Hand::help) => {}
+        false => step_or_park(worker),
     }
 }
 
