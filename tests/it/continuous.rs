@@ -129,8 +129,8 @@ fn outcome(case: &Case, epochs: Vec<Vec<Value>>) -> Vec<Value> {
     }
 }
 
-/// Without aggregates there are no keys: every row counts.
-fn last_of_each_key(epochs: Vec<Vec<Value>>, keys: Option<&[usize]>) -> Vec<Value> {
+/// The last row of each key. Without aggregates there are no keys: every row counts.
+pub fn last_of_each_key(epochs: Vec<Vec<Value>>, keys: Option<&[usize]>) -> Vec<Value> {
     let mut last = BTreeMap::new();
     for (n, row) in epochs.into_iter().flatten().enumerate() {
         let key: Vec<String> = keys.unwrap_or_default().iter().map(|key| row[*key].to_string()).collect();

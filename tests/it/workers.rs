@@ -1,10 +1,8 @@
-//! Large chunks over several workers: what idle workers make ready for others, and groups that are made before rows are sent, change
-//! no result.
+//! Large chunks over several workers: what idle workers make ready for others changes no result.
 //!
 //! In: one folder of JSON lines, large enough that chunks are full and lanes have a backlog. Out: the same rows under both drivers with
 //! one, two and four workers as of the same query in batch.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -15,6 +13,7 @@ use serde_json::Value;
 use thalweg::prelude::*;
 
 use crate::compare::json_rows;
+use crate::continuous::last_of_each_key;
 
 const ROWS: u64 = 40_000;
 
@@ -34,13 +33,6 @@ fn write_rows(folder: &Path) {
     }
 }
 
-fn last_of_each_key(epochs: &[(u64, Vec<Value>)], keys: usize) -> Vec<Value> {
-    let rows = epochs.iter().flat_map(|(_, rows)| rows);
-    let last: BTreeMap<String, Value> =
-        rows.map(|row| (format!("{:?}", &row.as_array().unwrap()[..keys]), row.clone())).collect();
-    sorted(last.into_values().collect())
-}
-
 fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
     rows.sort_by_key(Value::to_string);
     rows
@@ -49,7 +41,6 @@ fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
 struct Run<'a> {
     folder: &'a Path,
     sql: &'a str,
-    mode: &'a str,
 }
 
 impl Run<'_> {
@@ -66,16 +57,16 @@ impl Run<'_> {
         sorted(json_rows(&session.sql(self.sql).unwrap().collect().unwrap()).unwrap())
     }
 
-    /// The rows of each epoch.
-    fn stream(&self, trigger: Trigger, workers: usize) -> Vec<(u64, Vec<Value>)> {
+    /// The rows in the order in which the sink got them.
+    fn stream(&self, trigger: Trigger, workers: usize) -> Vec<Vec<Value>> {
         let session = Session::builder().config("thalweg.workers", workers).create();
         let rows = session.read_stream().schema(Self::SCHEMA).json(self.folder()).unwrap();
         rows.with_watermark("ts", "10 seconds").unwrap().create_or_replace_temp_view("events").unwrap();
-        let epochs = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&epochs);
-        let writer = session.sql(self.sql).unwrap().write_stream().output_mode(self.mode).trigger(trigger);
-        let query = writer.foreach_rows(move |rows, _, epoch| {
-            into.lock().unwrap().push((epoch, json_rows(&rows)?));
+        let pieces = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&pieces);
+        let writer = session.sql(self.sql).unwrap().write_stream().output_mode("update").trigger(trigger);
+        let query = writer.foreach_rows(move |rows, _, _| {
+            into.lock().unwrap().push(json_rows(&rows)?);
             Ok(())
         });
         let query = query.start().unwrap();
@@ -84,52 +75,52 @@ impl Run<'_> {
             query.stop().unwrap();
         }
         assert!(query.await_termination_timeout(Duration::from_secs(120)).unwrap(), "the query is stuck");
-        std::mem::take(&mut epochs.lock().unwrap())
+        std::mem::take(&mut pieces.lock().unwrap())
     }
 }
 
 /// Both drivers with several numbers of workers against batch; `keys`: how many columns of the result name a row.
-fn check(sql: &str, mode: &str, keys: usize) {
+fn check(sql: &str, keys: usize) {
     let folder = tempfile::tempdir().unwrap();
     write_rows(folder.path());
-    let run = Run { folder: folder.path(), sql, mode };
+    let run = Run { folder: folder.path(), sql };
+    let names: Vec<usize> = (0..keys).collect();
     let wanted = run.batch();
     assert!(!wanted.is_empty());
     for workers in [1, 2, 4] {
         for trigger in [Trigger::AvailableNow, Trigger::Continuous(Duration::from_millis(20))] {
-            let epochs = run.stream(trigger, workers);
-            assert_eq!(last_of_each_key(&epochs, keys), wanted, "{workers} workers, {trigger:?}: {sql}");
+            let last = last_of_each_key(run.stream(trigger, workers), Some(&names));
+            assert_eq!(sorted(last), wanted, "{workers} workers, {trigger:?}: {sql}");
         }
     }
 }
 
 #[test]
-fn groups_that_are_made_before_rows_are_sent_give_the_same() {
+fn aggregates_of_all_kinds_are_those_of_batch() {
     check(
         "SELECT k, count(*), count(v), sum(v), sum(v) FILTER (WHERE v % 3 = 0), min(v), max(k), bit_or(v), \
          avg(CAST(v AS DECIMAL(10,2))), sum(CAST(v AS DECIMAL(10,2))), count_if(v > 0) FROM events GROUP BY k",
-        "update",
         1,
     );
 }
 
 #[test]
-fn one_group_of_all_rows_is_made_on_every_worker() {
-    check("SELECT count(*), sum(v), min(ts), max(id) FROM events", "update", 0);
+fn one_group_of_all_rows_is_that_of_batch() {
+    check("SELECT count(*), sum(v), min(ts), max(id) FROM events", 0);
 }
 
 #[test]
-fn keys_that_are_all_different_are_sent_as_they_are() {
-    check("SELECT id, k, count(*), max(v) FROM events GROUP BY id, k", "update", 2);
+fn keys_that_are_all_different_are_those_of_batch() {
+    check("SELECT id, k, count(*), max(v) FROM events GROUP BY id, k", 2);
 }
 
 #[test]
 fn rows_of_a_partition_stay_in_order_whoever_decodes_them() {
-    check("SELECT k, first(id), last(id), collect_list(v)[5], count(*) FROM events GROUP BY k", "update", 1);
+    check("SELECT k, first(id), last(id), collect_list(v)[5], count(*) FROM events GROUP BY k", 1);
 }
 
 #[test]
 fn watermarks_follow_the_order_of_rows_whoever_decodes_them() {
     // No row is behind another: one that was dropped as late would be missing.
-    check("SELECT window.start, k, count(*), sum(v) FROM events GROUP BY window(ts, '30 seconds'), k", "update", 2);
+    check("SELECT window.start, k, count(*), sum(v) FROM events GROUP BY window(ts, '30 seconds'), k", 2);
 }
