@@ -188,7 +188,7 @@ impl Store {
     /// A slot at the head of its group's chain.
     fn link(&mut self, group: u32) -> u32 {
         let slot = self.free_slots.pop().unwrap_or(self.slots.len() as u32);
-        let mut new = Slot {
+        let new = Slot {
             id: self.next_id,
             block: ABSENT,
             row: 0,
@@ -200,20 +200,38 @@ impl Store {
             saved: None,
         };
         self.next_id += 2;
-        if group != ABSENT {
-            if self.heads.len() <= group as usize {
-                self.heads.resize(group as usize + 1, ABSENT);
-            }
-            new.next = std::mem::replace(&mut self.heads[group as usize], slot);
-            if new.next != ABSENT {
-                self.slots[new.next as usize].previous = slot;
-            }
-        }
         match self.slots.get_mut(slot as usize) {
             Some(free) => *free = new,
             None => self.slots.push(new),
         }
+        self.put_first(slot);
         slot
+    }
+
+    /// Puts a slot that is in no chain at the head of its group's.
+    fn put_first(&mut self, slot: u32) {
+        let group = self.slots[slot as usize].group;
+        if group == ABSENT {
+            return;
+        }
+        if self.heads.len() <= group as usize {
+            self.heads.resize(group as usize + 1, ABSENT);
+        }
+        let next = std::mem::replace(&mut self.heads[group as usize], slot);
+        self.slots[slot as usize].next = next;
+        if next != ABSENT {
+            self.slots[next as usize].previous = slot;
+        }
+    }
+
+    /// Makes all chains anew.
+    fn link_anew(&mut self) {
+        self.heads.clear();
+        for slot in self.live_slots() {
+            let held = &mut self.slots[slot as usize];
+            (held.next, held.previous) = (ABSENT, ABSENT);
+            self.put_first(slot);
+        }
     }
 
     fn unlink(&mut self, slot: u32) {
@@ -345,37 +363,73 @@ impl Store {
         self.slots[slot as usize].block != ABSENT
     }
 
-    /// Says that an expiry queue lists this slot: only [`Store::free`] makes its number free again.
+    /// Says that an expiry queue lists this slot: only [`Store::free_each`] makes its number free again.
     pub(super) fn set_queued(&mut self, slot: u32) {
         self.slots[slot as usize].queued = true;
     }
 
-    /// Forgets the row of a live slot.
-    pub(super) fn remove(&mut self, slot: u32) -> Result<()> {
+    /// Forgets the rows of these live slots.
+    pub(super) fn remove_each(&mut self, slots: &[u32]) -> Result<()> {
+        slots.iter().try_for_each(|slot| self.remove(*slot))
+    }
+
+    /// The expiry queue has let go of these slots: their rows, if they are still here, are forgotten, and their numbers are free.
+    pub(super) fn free_each(&mut self, slots: &[u32]) -> Result<()> {
+        if !self.is_most(slots.len()) {
+            return slots.iter().try_for_each(|slot| self.free(*slot));
+        }
+        for slot in slots {
+            if self.is_live(*slot) {
+                self.bury(*slot);
+            }
+            self.free_slots.push(*slot);
+        }
+        self.link_anew();
+        (0..self.blocks.len() as u32).try_for_each(|block| self.tidy(block))
+    }
+
+    /// Whether so many rows are so many that it costs less to chain the others anew than to take these out of their chains.
+    fn is_most(&self, rows: usize) -> bool {
+        rows >= 3 * self.live.saturating_sub(rows) && rows * 4 >= self.slots.len().max(self.heads.len())
+    }
+
+    fn remove(&mut self, slot: u32) -> Result<()> {
         self.unlink(slot);
-        let Slot { block, row, queued, id, saved, .. } = self.slots[slot as usize];
-        self.slots[slot as usize].block = ABSENT;
-        self.gone.extend(saved.filter(|_| self.marks.tracks()).map(|group| (group, id)));
-        self.live -= 1;
-        if !queued {
+        let block = self.bury(slot);
+        if !self.slots[slot as usize].queued {
             self.free_slots.push(slot);
         }
-        let Some(held) = self.blocks.get_mut(block as usize).and_then(Option::as_mut) else { return Ok(()) };
-        held.slots[row as usize] = ABSENT;
-        held.live -= 1;
-        match (held.live, held.slots.len()) {
+        self.tidy(block)
+    }
+
+    /// The row of a live slot is dead, wherever it is still chained; says in which block.
+    fn bury(&mut self, slot: u32) -> u32 {
+        let held = &mut self.slots[slot as usize];
+        let (block, row) = (std::mem::replace(&mut held.block, ABSENT), held.row);
+        self.gone.extend(held.saved.filter(|_| self.marks.tracks()).map(|group| (group, held.id)));
+        self.live -= 1;
+        if let Some(held) = self.blocks.get_mut(block as usize).and_then(Option::as_mut) {
+            held.slots[row as usize] = ABSENT;
+            held.live -= 1;
+        }
+        block
+    }
+
+    /// Drops a block without live rows, and the dead rows of one that has few.
+    fn tidy(&mut self, id: u32) -> Result<()> {
+        let Some(block) = self.blocks.get(id as usize).and_then(Option::as_ref) else { return Ok(()) };
+        match (block.live, block.slots.len()) {
             (0, _) => {
-                self.small.retain(|small| *small != block);
-                self.lift(block);
+                self.small.retain(|small| *small != id);
+                self.lift(id);
                 Ok(())
             }
-            (live, len) if live * 4 < len => self.rewrite(block),
+            (live, len) if live * 4 < len => self.rewrite(id),
             _ => Ok(()),
         }
     }
 
-    /// The expiry queue has let go of this slot.
-    pub(super) fn free(&mut self, slot: u32) -> Result<()> {
+    fn free(&mut self, slot: u32) -> Result<()> {
         if self.is_live(slot) {
             self.slots[slot as usize].queued = false;
             return self.remove(slot);

@@ -248,7 +248,7 @@ impl Join {
             emit.rows(self.sides[LEFT].store.gather(part)?);
         }
         // Their keys stay: the new rows have them too.
-        self.forget(LEFT, &used, Store::remove)?;
+        self.forget(LEFT, &used, Store::remove_each)?;
         Ok(())
     }
 
@@ -333,7 +333,7 @@ impl Join {
                 out.rows(with_nulls(&self.joined, &store.gather(part)?, port == LEFT)?);
             }
         }
-        let groups = self.forget(port, &expired, Store::free)?;
+        let groups = self.forget(port, &expired, Store::free_each)?;
         self.forget_keys(groups);
         Ok(())
     }
@@ -343,15 +343,12 @@ impl Join {
         &mut self,
         side: usize,
         slots: &[u32],
-        remove: impl Fn(&mut Store, u32) -> Result<()>,
+        remove: impl FnOnce(&mut Store, &[u32]) -> Result<()>,
     ) -> Result<Vec<u32>> {
         let store = &mut self.sides[side].store;
         let before = store.len();
-        let mut groups = Vec::new();
-        for slot in slots {
-            groups.push(store.group(*slot));
-            remove(store, *slot)?;
-        }
+        let groups = slots.iter().map(|slot| store.group(*slot)).collect();
+        remove(store, slots)?;
         self.metrics.rows_removed += (before - store.len()) as u64;
         Ok(groups)
     }

@@ -121,12 +121,11 @@ impl Arena {
         self.views.reserve(more);
     }
 
-    pub fn remove(&mut self, group: u32) {
-        if !self.release(group) {
-            return;
-        }
-        let length = length(std::mem::take(&mut self.views[group as usize]));
-        self.dead += if length > INLINE { length } else { 0 };
+    pub fn remove(&mut self, groups: &[u32]) {
+        self.release_each(groups, |arena, group| {
+            let length = length(std::mem::take(&mut arena.views[group as usize]));
+            arena.dead += if length > INLINE { length } else { 0 };
+        });
         if self.dead > COMPACT_FROM && self.dead > self.bytes.len() / 2 {
             self.compact();
         }
@@ -235,8 +234,8 @@ impl ByteKeys {
         self.arena.reserve(more);
     }
 
-    pub fn remove(&mut self, group: u32) {
-        self.arena.remove(group);
+    pub fn remove(&mut self, groups: &[u32]) {
+        self.arena.remove(groups);
     }
 
     pub fn clear(&mut self) {

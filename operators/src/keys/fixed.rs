@@ -66,8 +66,8 @@ impl FixedKeys {
         self.values.reserve(more);
     }
 
-    pub fn remove(&mut self, group: u32) {
-        self.release(group);
+    pub fn remove(&mut self, groups: &[u32]) {
+        self.release_each(groups, |_, _| ());
     }
 
     pub fn clear(&mut self) {
@@ -77,23 +77,8 @@ impl FixedKeys {
 
     /// The values of live groups as a column of the original type.
     pub fn column(&self, groups: &[u32]) -> Result<ArrayRef> {
-        let buffer = match self.width {
-            1 => self.buffer::<u8>(groups),
-            2 => self.buffer::<u16>(groups),
-            4 => self.buffer::<u32>(groups),
-            _ => self.buffer::<u64>(groups),
-        };
-        let nulls = self.slots.validity(groups);
-        macro_rules! of_type {
-            ($primitive:ty) => {
-                of_parts::<$primitive>(buffer, nulls, &self.data_type)
-            };
-        }
-        downcast_primitive!(self.data_type => (of_type), _ => Err(not_fixed(&self.data_type)))
-    }
-
-    fn buffer<T: Bits>(&self, groups: &[u32]) -> Buffer {
-        groups.iter().map(|&group| T::narrow(self.values[group as usize])).collect::<Vec<T>>().into()
+        let bits = groups.iter().map(|&group| self.values[group as usize]);
+        of_bits(&self.data_type, bits, self.slots.validity(groups))
     }
 
     pub fn size_bytes(&self) -> usize {
@@ -135,11 +120,38 @@ impl Keys for FixedKeys {
 }
 
 /// A column's values as they lie in memory, and which are null.
-fn parts(column: &ArrayRef) -> Result<(&Buffer, Option<&NullBuffer>)> {
+pub(super) fn parts(column: &ArrayRef) -> Result<(&Buffer, Option<&NullBuffer>)> {
     downcast_primitive_array!(
         column => Ok((column.values().inner(), column.nulls())),
         other => Err(not_fixed(other))
     )
+}
+
+/// The column of this type whose values have these bits.
+///
+/// # Errors
+/// A type that is not fixed-width.
+pub(super) fn of_bits(
+    data_type: &DataType,
+    bits: impl Iterator<Item = u64>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    let buffer = match width(data_type) {
+        Some(1) => buffer::<u8>(bits),
+        Some(2) => buffer::<u16>(bits),
+        Some(4) => buffer::<u32>(bits),
+        _ => buffer::<u64>(bits),
+    };
+    macro_rules! of_type {
+        ($primitive:ty) => {
+            of_parts::<$primitive>(buffer, nulls, data_type)
+        };
+    }
+    downcast_primitive!(data_type => (of_type), _ => Err(not_fixed(data_type)))
+}
+
+fn buffer<T: Bits>(bits: impl Iterator<Item = u64>) -> Buffer {
+    bits.map(T::narrow).collect::<Vec<T>>().into()
 }
 
 /// The column of these values.
@@ -158,12 +170,17 @@ fn not_fixed(data_type: &DataType) -> Error {
 
 /// The values of a column.
 fn bits<T: Bits>(values: &Buffer, nulls: Option<&NullBuffer>) -> impl ExactSizeIterator<Item = Option<u64>> {
-    let values = values.typed_data::<T>().iter().enumerate();
-    values.map(move |(row, value)| nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| value.widen()))
+    let values = widened::<T>(values).enumerate();
+    values.map(move |(row, value)| nulls.is_none_or(|nulls| nulls.is_valid(row)).then_some(value))
+}
+
+/// The bits of values, those of nulls too.
+pub(super) fn widened<T: Bits>(values: &Buffer) -> impl ExactSizeIterator<Item = u64> {
+    values.typed_data::<T>().iter().map(|value| value.widen())
 }
 
 /// The bits of a value, widened without loss.
-trait Bits: ArrowNativeType {
+pub(super) trait Bits: ArrowNativeType {
     fn widen(self) -> u64;
     fn narrow(bits: u64) -> Self;
 }

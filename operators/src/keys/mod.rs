@@ -16,6 +16,7 @@ mod rows;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::mem::size_of;
 
@@ -28,6 +29,7 @@ use arena::ByteKeys;
 use fixed::FixedKeys;
 use rows::RowKeys;
 use slots::Keys as _;
+use words::WordKeys;
 
 pub use normalize::normalize_floats;
 pub use route::{KEY_GROUPS, SPARK_SEED, key_group, owner, route, xxhash64_bytes, xxhash64_int, xxhash64_long};
@@ -68,6 +70,7 @@ enum Store {
     },
     Fixed(FixedKeys),
     Bytes(ByteKeys),
+    Words(WordKeys),
     Rows(RowKeys),
 }
 
@@ -82,6 +85,7 @@ impl KeyTable {
             [] => Store::Global { present: false },
             [single] if fixed::width(single).is_some() => Store::Fixed(FixedKeys::new(single)?),
             [single] if arena::holds(single) => Store::Bytes(ByteKeys::new(single)),
+            several if words::holds(several) => Store::Words(WordKeys::new(several)),
             _ => Store::Rows(RowKeys::new(&types)?),
         };
         Ok(KeyTable { store, types })
@@ -93,6 +97,7 @@ impl KeyTable {
             Store::Global { .. } => {}
             Store::Fixed(keys) => keys.reserve(more),
             Store::Bytes(keys) => keys.reserve(more),
+            Store::Words(keys) => keys.reserve(more),
             Store::Rows(keys) => keys.reserve(more),
         }
     }
@@ -113,6 +118,7 @@ impl KeyTable {
             }
             Store::Fixed(keys) => keys.lookup_or_insert(&columns[0], groups),
             Store::Bytes(keys) => keys.lookup_or_insert(&columns[0], groups),
+            Store::Words(keys) => keys.lookup_or_insert(columns, rows, groups),
             Store::Rows(keys) => keys.lookup_or_insert(columns, groups),
         }
     }
@@ -132,6 +138,7 @@ impl KeyTable {
             }
             Store::Fixed(keys) => keys.lookup(&columns[0], groups),
             Store::Bytes(keys) => keys.lookup(&columns[0], groups),
+            Store::Words(keys) => keys.lookup(columns, rows, groups),
             Store::Rows(keys) => keys.lookup(columns, groups),
         }
     }
@@ -164,6 +171,7 @@ impl KeyTable {
             Store::Global { .. } => Ok(Vec::new()),
             Store::Fixed(keys) => Ok(vec![keys.column(groups)?]),
             Store::Bytes(keys) => Ok(vec![keys.column(groups)?]),
+            Store::Words(keys) => keys.columns(groups),
             Store::Rows(keys) => keys.columns(groups),
         }
     }
@@ -173,9 +181,10 @@ impl KeyTable {
     pub fn remove(&mut self, groups: &[u32]) {
         match &mut self.store {
             Store::Global { present } => *present &= !groups.contains(&0),
-            Store::Fixed(keys) => groups.iter().for_each(|&group| keys.remove(group)),
-            Store::Bytes(keys) => groups.iter().for_each(|&group| keys.remove(group)),
-            Store::Rows(keys) => groups.iter().for_each(|&group| keys.remove(group)),
+            Store::Fixed(keys) => keys.remove(groups),
+            Store::Bytes(keys) => keys.remove(groups),
+            Store::Words(keys) => keys.remove(groups),
+            Store::Rows(keys) => keys.remove(groups),
         }
     }
 
@@ -192,6 +201,7 @@ impl KeyTable {
             Store::Global { present } => *present = false,
             Store::Fixed(keys) => keys.clear(),
             Store::Bytes(keys) => keys.clear(),
+            Store::Words(keys) => keys.clear(),
             Store::Rows(keys) => keys.clear(),
         }
     }
@@ -241,6 +251,7 @@ impl KeyTable {
             Store::Global { .. } => 0,
             Store::Fixed(keys) => keys.size_bytes(),
             Store::Bytes(keys) => keys.size_bytes(),
+            Store::Words(keys) => keys.size_bytes(),
             Store::Rows(keys) => keys.size_bytes(),
         };
         size_of::<Self>() + store
@@ -265,6 +276,7 @@ impl Store {
             Store::Global { .. } => None,
             Store::Fixed(keys) => Some(keys.slots()),
             Store::Bytes(keys) => Some(keys.slots()),
+            Store::Words(keys) => Some(keys.slots()),
             Store::Rows(keys) => Some(keys.slots()),
         }
     }

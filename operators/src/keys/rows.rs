@@ -98,7 +98,7 @@ fn restore(column: ArrayRef, expected: &DataType) -> Result<ArrayRef> {
     if column.data_type() == expected { Ok(column) } else { Ok(cast(&column, expected)?) }
 }
 
-/// Keys of several columns, or of one that is neither fixed-width nor bytes.
+/// Keys of columns that no other store takes: several of which one is not fixed-width, lists, wide decimals, ...
 pub(super) struct RowKeys {
     arena: Arena,
     codec: RowCodec,
@@ -133,8 +133,8 @@ impl RowKeys {
         self.arena.reserve(more);
     }
 
-    pub fn remove(&mut self, group: u32) {
-        self.arena.remove(group);
+    pub fn remove(&mut self, groups: &[u32]) {
+        self.arena.remove(groups);
     }
 
     pub fn clear(&mut self) {

@@ -85,14 +85,29 @@ pub(super) trait Keys {
         group
     }
 
-    /// Frees an id; false if it is not live.
-    fn release(&mut self, group: u32) -> bool {
-        let live = self.slots().is_live(group);
-        if live {
-            let hash = (self.slots().null != Some(group)).then(|| self.hash_of(group));
-            self.slots_mut().release(group, hash);
+    /// Frees ids, those that are live, and tells each that it has freed. If most go, the index is made anew of those that stay.
+    fn release_each(&mut self, groups: &[u32], mut freed: impl FnMut(&mut Self, u32)) {
+        let most = self.slots().is_most(groups.len());
+        for &group in groups {
+            if self.slots().is_live(group) {
+                let hash = (!most && self.slots().null != Some(group)).then(|| self.hash_of(group));
+                self.slots_mut().release(group, hash);
+                freed(self, group);
+            }
         }
-        live
+        if most {
+            self.index_anew();
+        }
+    }
+
+    fn index_anew(&mut self) {
+        self.slots_mut().places.fill(0);
+        for group in 0..self.slots().group_count() as u32 {
+            if self.slots().is_indexed(group) {
+                let hash = self.hash_of(group);
+                self.slots_mut().put(place_of(group, hash));
+            }
+        }
     }
 }
 
@@ -279,13 +294,25 @@ impl Slots {
         group
     }
 
-    /// Frees a live id that was indexed under `hash`, or the null key's.
+    /// Whether so many ids are so many that it costs less to index the others anew than to take these out of the index.
+    fn is_most(&self, ids: usize) -> bool {
+        ids * 4 >= self.places.len() && ids >= 2 * self.len().saturating_sub(ids)
+    }
+
+    /// Whether an id is live and not the null key's.
+    fn is_indexed(&self, group: u32) -> bool {
+        self.is_live(group) && self.null != Some(group)
+    }
+
+    /// Frees a live id and takes it out of the index, where it is under this hash; without one the index is made anew later.
     fn release(&mut self, group: u32, hash: Option<u64>) {
         if let Some(at) = hash.and_then(|hash| self.place(place_of(group, hash))) {
             self.empty(at);
-            self.indexed -= 1;
         }
-        self.null = self.null.filter(|null| *null != group);
+        match self.null == Some(group) {
+            true => self.null = None,
+            false => self.indexed -= 1,
+        }
         self.live[group as usize] = false;
         self.free.push(group);
     }

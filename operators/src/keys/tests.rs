@@ -7,6 +7,7 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int16Array, Int64Array, ListArray, StringArray, StructArray,
     TimestampMicrosecondArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -55,6 +56,10 @@ fn columns(rows: &[Row], shape: usize) -> Vec<ArrayRef> {
     );
     let fields = vec![Field::new("d", DataType::Float64, true), Field::new("s", DataType::Utf8, true)];
     let pair = StructArray::new(fields.into(), vec![double.clone(), word.clone()], None);
+    let inner = vec![Field::new("n", DataType::Int64, false), Field::new("b", DataType::Boolean, true)];
+    let sure: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0.unwrap_or(1))));
+    let present = NullBuffer::from_iter(rows.iter().map(|row| row.4.is_some()));
+    let window = StructArray::new(inner.into(), vec![sure, flag.clone()], Some(present));
     match shape {
         0 => vec![long],
         1 => vec![word],
@@ -65,13 +70,15 @@ fn columns(rows: &[Row], shape: usize) -> Vec<ArrayRef> {
         6 => vec![Arc::new(list)],
         7 => vec![Arc::new(pair)],
         8 => vec![double, word, long],
+        9 => vec![double, short, flag],
+        10 => vec![Arc::new(window), Arc::new(time)],
         _ => vec![],
     }
 }
 
 proptest! {
     #[test]
-    fn ids_agree_with_a_map_of_keys(chunks in proptest::collection::vec(rows(), 1..6), shape in 0usize..10, drop in any::<u64>()) {
+    fn ids_agree_with_a_map_of_keys(chunks in proptest::collection::vec(rows(), 1..6), shape in 0usize..12, drop in any::<u64>()) {
         let mut table = KeyTable::new(&fields(&columns(&chunks[0], shape))).unwrap();
         let mut oracle: HashMap<String, u32> = HashMap::new();
         let mut groups = Vec::new();
@@ -102,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn routes_do_not_depend_on_chunks(rows in rows(), shape in 0usize..10, cut in 0usize..40) {
+    fn routes_do_not_depend_on_chunks(rows in rows(), shape in 0usize..12, cut in 0usize..40) {
         let whole = columns(&rows, shape);
         let cut = cut.min(rows.len());
         let (mut all, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
