@@ -1,6 +1,7 @@
-//! The source operator: hands over what its feed has, and carries the feed's epochs into the graph.
+//! Sources: hand over what their feeds have, and carry the feeds' epochs into the graph.
 //!
-//! It holds exactly one capability and only ever raises its epoch part; event time is `watermark`'s affair. A feed is polled
+//! A source is an operator of its own, which holds exactly one capability and only ever raises its epoch part (event time is `watermark`'s
+//! affair), or the beginning of a [`crate::driver::Chain`], which polls it itself. A feed is polled
 //! until it has nothing more (then the worker may park; the feed's other end wakes it through the [`SyncActivator`]) or until
 //! a budget is used up, so that other operators get their turn. After a failure rows are dropped and the capability stays where it is.
 
@@ -10,7 +11,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilderSession, operator};
-use timely::scheduling::SyncActivator;
+use timely::scheduling::{Activator, SyncActivator};
 
 use crate::driver::Observer;
 use crate::time::{NO_WATERMARK, Time};
@@ -37,79 +38,93 @@ pub trait Feed: 'static {
     fn next(&mut self) -> Result<Fed>;
 }
 
-/// Adds a source. `open` gets what wakes the operator from another thread.
-pub fn source<'scope>(
+/// A source that is not in the graph yet.
+pub struct Opening<'scope> {
     scope: Scope<'scope, Time>,
-    name: &str,
+    name: String,
     observer: Rc<dyn Observer>,
-    open: impl FnOnce(SyncActivator) -> Box<dyn Feed>,
-) -> ChunkStream<'scope> {
-    let label = name.to_owned();
-    operator::source::<Time, CapacityContainerBuilder<Chunk>, _, _>(scope, name, move |capability, info| {
-        let worker = scope.worker().clone();
-        let feed = open(worker.sync_activator_for(info.address.to_vec()));
-        let again = worker.activator_for(info.address);
-        let mut source = Source { name: label, observer, feed, capability: Some(capability), failed: false };
-        move |output| {
-            if source.poll(output) {
-                again.activate();
-            }
-        }
-    })
+    open: Box<dyn FnOnce(SyncActivator) -> Box<dyn Feed>>,
 }
 
-struct Source {
+impl<'scope> Opening<'scope> {
+    /// A source of this name; `open` gets what wakes the operator from another thread.
+    pub fn new(
+        scope: Scope<'scope, Time>,
+        name: &str,
+        observer: Rc<dyn Observer>,
+        open: impl FnOnce(SyncActivator) -> Box<dyn Feed> + 'static,
+    ) -> Self {
+        Opening { scope, name: name.to_owned(), observer, open: Box::new(open) }
+    }
+
+    pub(crate) fn scope(&self) -> Scope<'scope, Time> {
+        self.scope
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The source, polled by the operator at this address.
+    pub(crate) fn open(self, address: &[usize]) -> Source {
+        let worker = self.scope.worker();
+        let feed = (self.open)(worker.sync_activator_for(address.to_vec()));
+        let again = worker.activator_for(address.into());
+        Source { name: self.name, observer: self.observer, feed, again, failed: false }
+    }
+
+    /// Puts it into the graph as an operator of its own.
+    pub fn build(self) -> ChunkStream<'scope> {
+        let name = self.name.clone();
+        operator::source::<Time, CapacityContainerBuilder<Chunk>, _, _>(self.scope, &name, move |capability, info| {
+            let mut source = self.open(&info.address);
+            // `None` once the feed ended.
+            let mut capability = Some(capability);
+            move |output| source.poll(|fed| hand_over(fed, &mut capability, output))
+        })
+    }
+}
+
+/// Carries what a feed gave into the graph.
+fn hand_over(
+    fed: Fed,
+    capability: &mut Option<Capability<Time>>,
+    output: &mut OutputBuilderSession<'_, Time, CapacityContainerBuilder<Chunk>>,
+) {
+    match (fed, capability.as_mut()) {
+        (Fed::Rows(mut chunk), Some(held)) => output.session(held).give_container(&mut chunk),
+        (Fed::Epoch(epoch), Some(held)) => held.downgrade(&Time::new(epoch, NO_WATERMARK)),
+        (Fed::End, _) => *capability = None,
+        (Fed::Idle | Fed::Rows(_) | Fed::Epoch(_), _) => {}
+    }
+}
+
+/// A feed as an operator polls it.
+pub(crate) struct Source {
     name: String,
     observer: Rc<dyn Observer>,
     feed: Box<dyn Feed>,
-    /// `None` once the feed ended.
-    capability: Option<Capability<Time>>,
+    /// Has the operator polled again.
+    again: Activator,
     failed: bool,
 }
 
-type Session<'a> = OutputBuilderSession<'a, Time, CapacityContainerBuilder<Chunk>>;
-
 impl Source {
-    /// True if there may be more right now.
-    fn poll(&mut self, output: &mut Session<'_>) -> bool {
+    /// Hands over what there is; when the budget is used up, the operator will be called again. After a failure there are no more rows
+    /// and epochs.
+    pub fn poll(&mut self, mut take: impl FnMut(Fed)) {
         for _ in 0..BUDGET {
-            match self.step(output) {
-                Ok(true) => {}
-                Ok(false) => return false,
+            match self.feed.next() {
+                Ok(Fed::Idle) => return,
+                Ok(Fed::End) => return take(Fed::End),
+                Ok(_) if self.failed => {}
+                Ok(fed) => take(fed),
                 Err(error) => {
                     self.failed = true;
-                    self.observer.failed(&self.name, error);
-                    return false;
+                    return self.observer.failed(&self.name, error);
                 }
             }
         }
-        true
-    }
-
-    /// Takes one thing from the feed; false if there was none.
-    fn step(&mut self, output: &mut Session<'_>) -> Result<bool> {
-        match self.feed.next()? {
-            Fed::Idle => return Ok(false),
-            Fed::End => {
-                self.capability = None;
-                return Ok(false);
-            }
-            _ if self.failed => {}
-            Fed::Rows(chunk) => self.give(output, chunk),
-            Fed::Epoch(epoch) => self.raise(epoch),
-        }
-        Ok(true)
-    }
-
-    fn give(&mut self, output: &mut Session<'_>, mut chunk: Chunk) {
-        if let Some(capability) = &self.capability {
-            output.session(capability).give_container(&mut chunk);
-        }
-    }
-
-    fn raise(&mut self, epoch: u64) {
-        if let Some(capability) = &mut self.capability {
-            capability.downgrade(&Time::new(epoch, NO_WATERMARK));
-        }
+        self.again.activate();
     }
 }

@@ -21,10 +21,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arrow::array::RecordBatch;
 use thalweg_operators::driver::{Chain, Observer, Place};
 use thalweg_operators::keys::owner;
-use thalweg_operators::source::source;
+use thalweg_operators::source::Opening;
 use thalweg_operators::stateless::{self, stateless};
 use thalweg_operators::watermark::{EventClock, Untimed, Watermark, WatermarkSpec};
-use thalweg_operators::{ChunkStream, Output, Pace, Time};
+use thalweg_operators::{Output, Pace, Time};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
@@ -133,7 +133,7 @@ impl Worker {
         late: &mut LateStreams<'scope>,
     ) -> Result<Chain<'scope>> {
         match node.kind {
-            Kind::Scan(scan) => return Ok(self.scan(scope, node, scan, &[])?.into()),
+            Kind::Scan(scan) => return self.scan(scope, node, scan, &[]),
             Kind::Late => return Ok(late.take(scope).into()),
             _ => {}
         }
@@ -141,7 +141,7 @@ impl Worker {
             return Ok(self.region(scope, node, late)?.into());
         }
         if let (Kind::Map(steps), [Node { kind: Kind::Scan(scan), .. }]) = (&node.kind, node.inputs.as_slice()) {
-            return Ok(self.scan(scope, node, *scan, steps)?.into());
+            return self.scan(scope, node, *scan, steps);
         }
         let mut inputs: Vec<Chain<'scope>> = Vec::new();
         for input in &node.inputs {
@@ -180,9 +180,9 @@ impl Worker {
         node: &Node,
         scan: usize,
         behind: &[Step],
-    ) -> Result<ChunkStream<'scope>> {
+    ) -> Result<Chain<'scope>> {
         let shared = Arc::clone(&self.shared);
-        let mut streams = Vec::new();
+        let mut sources = Vec::new();
         for (lane, _) in &shared.lanes[scan] {
             let feed = self.lanes.remove(lane).unwrap_or_else(Lane::absent);
             if let Some(helper) = self.helpers.remove(lane) {
@@ -190,9 +190,12 @@ impl Worker {
                 self.hands.push(helper.begin(steps::all(behind)?, waker));
             }
             let steps = steps::all(behind)?;
-            streams.push(source(scope, &node.id, self.observer(), move |activator| feed.open(steps, activator)));
+            sources.push(Opening::new(scope, &node.id, self.observer(), move |waker| feed.open(steps, waker)));
         }
-        Ok(scope.concatenate(streams))
+        match sources.pop() {
+            Some(only) if sources.is_empty() && self.peers == 1 => Ok(only.into()),
+            last => Ok(scope.concatenate(sources.into_iter().chain(last).map(Opening::build)).into()),
+        }
     }
 
     fn watermark<'scope>(&self, node: &Node, clock: usize, column: usize, input: Chain<'scope>) -> Chain<'scope> {

@@ -1,13 +1,14 @@
 //! Operators in a row as one operator of timely's.
 //!
-//! In: streams, and logics that stand one behind the other with nothing between them: no exchange, no second input, no second reader. Out:
-//! one operator of timely's. A row goes through all of them in one call; as operators of their own each would cost a channel, a
+//! In: streams or one feed, and logics that stand one behind the other with nothing between them: no exchange, no second input, no second
+//! reader. Out: one operator of timely's. A row goes through all of them in one call; as operators of their own each would cost a channel, a
 //! wake-up and a round of progress, which is more than most do with a small chunk.
 //!
 //! What always holds: each logic sees what it would see in an operator of its own, in the same order: the chunks of the one before it,
 //! then how far that one has got. Only the last one's promise is a capability.
 
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -18,19 +19,71 @@ use timely::progress::frontier::MutableAntichain;
 use super::stepper::{Alarm, Front, Stepper, Way};
 use super::{LateShape, Logic, Place};
 use crate::exchange::{Route, pact};
+use crate::source::{Fed, Opening, Source};
 use crate::time::{NO_WATERMARK, Time};
 use crate::{Chunk, ChunkStream};
 
 /// A stream, with operators behind it that are not in the graph yet, because others may follow in the same one.
 pub struct Chain<'scope> {
-    inputs: Vec<(ChunkStream<'scope>, Option<Route>)>,
+    inputs: Inputs<'scope>,
     /// One input and nothing behind it is that stream.
     links: Vec<(Place, Box<dyn Logic>)>,
 }
 
+/// Where the rows of the first operator come from.
+enum Inputs<'scope> {
+    Streams(Vec<(ChunkStream<'scope>, Option<Route>)>),
+    /// A source that no other worker has: only its own epochs count, as if a capability had them.
+    Source(Opening<'scope>),
+}
+
 impl<'scope> From<ChunkStream<'scope>> for Chain<'scope> {
     fn from(stream: ChunkStream<'scope>) -> Self {
-        Chain { inputs: vec![(stream, None)], links: Vec::new() }
+        Chain { inputs: Inputs::Streams(vec![(stream, None)]), links: Vec::new() }
+    }
+}
+
+/// The source of a graph with one worker. With more, those that have no rows follow the epochs of the others, which a stream carries.
+impl<'scope> From<Opening<'scope>> for Chain<'scope> {
+    fn from(source: Opening<'scope>) -> Self {
+        Chain { inputs: Inputs::Source(source), links: Vec::new() }
+    }
+}
+
+impl<'scope> Inputs<'scope> {
+    fn scope(&self) -> Scope<'scope, Time> {
+        match self {
+            Inputs::Streams(streams) => streams[0].0.scope(),
+            Inputs::Source(source) => source.scope(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Inputs::Streams(streams) => streams.len(),
+            Inputs::Source(_) => 1,
+        }
+    }
+
+    /// The one stream.
+    fn stream(self) -> ChunkStream<'scope> {
+        match self {
+            Inputs::Streams(mut streams) => streams.swap_remove(0).0,
+            Inputs::Source(source) => source.build(),
+        }
+    }
+
+    /// As inputs of an operator.
+    fn open(self, builder: &mut OperatorBuilder<'scope, Time>) -> Intake {
+        match self {
+            Inputs::Streams(streams) => {
+                Intake::Streams(streams.into_iter().map(|(stream, route)| pull(builder, stream, route)).collect())
+            }
+            Inputs::Source(source) => {
+                let address = builder.operator_info().address;
+                Intake::Source { source: source.open(&address), epoch: Some(0) }
+            }
+        }
     }
 }
 
@@ -42,7 +95,7 @@ impl<'scope> Chain<'scope> {
             [(_, None)] => inputs.remove(0).0.then(place, logic),
             _ => {
                 let inputs = inputs.into_iter().map(|(input, route)| (input.build(), route)).collect();
-                Chain { inputs, links: vec![(place, logic)] }
+                Chain { inputs: Inputs::Streams(inputs), links: vec![(place, logic)] }
             }
         }
     }
@@ -61,36 +114,40 @@ impl<'scope> Chain<'scope> {
 
     /// [`Chain::build`], with the stream of the last operator's late rows if there is a shape for them.
     pub fn build_with_late(self, shape: Option<LateShape>) -> (ChunkStream<'scope>, Option<ChunkStream<'scope>>) {
-        let Chain { mut inputs, mut links } = self;
+        let Chain { inputs, mut links } = self;
         if links.is_empty() {
-            return (inputs.swap_remove(0).0, None);
+            return (inputs.stream(), None);
         }
-        let scope = inputs[0].0.scope();
-        let mut builder = OperatorBuilder::new(name(&links), scope);
+        let scope = inputs.scope();
+        let mut builder = OperatorBuilder::new(name(&inputs, &links), scope);
         let address = builder.operator_info().address;
         for (place, logic) in &mut links {
             logic.wakes_by(scope.worker().sync_activator_for(address.to_vec()));
             place.observer.listens(&place.name, scope.worker().sync_activator_for(address.to_vec()));
         }
-        let pulls: Vec<Pull<'static>> =
-            inputs.into_iter().map(|(stream, route)| pull(&mut builder, stream, route)).collect();
+        let ports = inputs.count();
+        let mut intake = inputs.open(&mut builder);
         let (results, stream) = output(&mut builder);
         let (late, late_stream) = shape.as_ref().map(|_| output(&mut builder)).unzip();
         let alarm = || Alarm::new(scope.worker().activator_for(address.clone()));
-        let steppers = steppers(links, pulls.len(), shape, alarm);
+        let steppers = steppers(links, ports, shape, alarm);
         builder.build(move |capabilities| {
             let mut capabilities = capabilities.into_iter();
             let results = Port { output: results, capability: capabilities.next() };
             let late = late.map(|output| Port { output, capability: capabilities.next() });
-            let mut running = Running { pulls, steppers, fronts: Vec::new(), results, late };
-            move |frontiers| running.step(frontiers)
+            let mut running = Running { steppers, fronts: Vec::new(), results, late };
+            move |frontiers| intake.step(&mut running, frontiers)
         });
         (stream, late_stream)
     }
 }
 
-fn name(links: &[(Place, Box<dyn Logic>)]) -> String {
-    links.iter().map(|(place, _)| place.name.as_str()).collect::<Vec<_>>().join(" | ")
+fn name(inputs: &Inputs<'_>, links: &[(Place, Box<dyn Logic>)]) -> String {
+    let source = match inputs {
+        Inputs::Streams(_) => None,
+        Inputs::Source(source) => Some(source.name()),
+    };
+    source.into_iter().chain(links.iter().map(|(place, _)| place.name.as_str())).collect::<Vec<_>>().join(" | ")
 }
 
 /// The last one gives late rows their shape.
@@ -167,9 +224,52 @@ fn epoch_alone(time: Time) -> Time {
     Time::new(time.epoch, NO_WATERMARK)
 }
 
+/// The inputs of a chain in the graph.
+enum Intake {
+    Streams(Vec<Pull<'static>>),
+    Source {
+        source: Source,
+        /// The epoch in progress; `None` once the source has ended.
+        epoch: Option<u64>,
+    },
+}
+
+impl Intake {
+    /// Has the operators take what there is.
+    fn step(&mut self, running: &mut Running, frontiers: &[MutableAntichain<Time>]) {
+        match self {
+            Intake::Streams(pulls) => {
+                for (port, pull) in pulls.iter_mut().enumerate() {
+                    pull(&mut |time, chunk| running.accept(port, time.epoch, chunk));
+                }
+                running.step(frontiers.iter().map(Front::of_frontier));
+            }
+            Intake::Source { source, epoch } => take_from(source, epoch, running),
+        }
+    }
+}
+
+/// Has the operators take what the source has, a chunk at a time: it is still in the cache. They are called also if there is nothing, since
+/// it may be for something else.
+fn take_from(source: &mut Source, epoch: &mut Option<u64>, running: &mut Running) {
+    let mut stepped = false;
+    source.poll(|fed| {
+        match fed {
+            Fed::Rows(chunk) => running.accept(0, epoch.unwrap_or(u64::MAX), chunk),
+            Fed::Epoch(next) => *epoch = epoch.map(|_| next),
+            Fed::End => *epoch = None,
+            Fed::Idle => {}
+        }
+        running.step([Front::of_epoch(*epoch)]);
+        stepped = true;
+    });
+    if !stepped {
+        running.step([Front::of_epoch(*epoch)]);
+    }
+}
+
 /// A chain in the graph.
 struct Running {
-    pulls: Vec<Pull<'static>>,
     steppers: Vec<Stepper>,
     /// How far the inputs of the operator in turn have got.
     fronts: Vec<Front>,
@@ -178,15 +278,19 @@ struct Running {
 }
 
 impl Running {
-    fn step(&mut self, frontiers: &[MutableAntichain<Time>]) {
-        let Running { pulls, steppers, fronts, results, late } = self;
-        let Some((last, before)) = steppers.split_last_mut() else { return };
-        let first = before.first_mut().unwrap_or(&mut *last);
-        for (port, pull) in pulls.iter_mut().enumerate() {
-            pull(&mut |time, chunk| first.accept(port, time.epoch, chunk));
+    /// Takes a chunk from an input.
+    fn accept(&mut self, port: usize, epoch: u64, chunk: Chunk) {
+        if let Some(first) = self.steppers.first_mut() {
+            first.accept(port, epoch, chunk);
         }
+    }
+
+    /// Does what there is to do, with the inputs at these places.
+    fn step(&mut self, inputs: impl IntoIterator<Item = Front>) {
+        let Running { steppers, fronts, results, late } = self;
+        let Some((last, before)) = steppers.split_last_mut() else { return };
         fronts.clear();
-        fronts.extend(frontiers.iter().map(Front::of_frontier));
+        fronts.extend(inputs);
         for at in 0..before.len() {
             let (done, behind) = before.split_at_mut(at + 1);
             let (one, next) = (&mut done[at], behind.first_mut().unwrap_or(&mut *last));

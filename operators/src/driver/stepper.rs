@@ -32,6 +32,11 @@ impl Front {
         Front { epoch: times.map(|time| time.epoch).min(), watermark: watermark.unwrap_or(NO_WATERMARK) }
     }
 
+    /// What stands in front of an input that knows of epochs alone; `None` once it has ended.
+    pub fn of_epoch(epoch: Option<u64>) -> Self {
+        Front { epoch, watermark: NO_WATERMARK }
+    }
+
     /// What stands in front of an input of timely.
     pub fn of_frontier(frontier: &MutableAntichain<Time>) -> Self {
         Front::of(frontier.frontier().iter())

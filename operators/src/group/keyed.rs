@@ -5,7 +5,7 @@ use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::TimestampMicrosecondType;
 
 use super::table::{Table, buckets};
-use super::{GroupSpec, Mode, emit, emit_changes, keep_rows};
+use super::{GroupSpec, Mode, emit_all, emit_changes, keep_rows};
 use crate::cold::Cold;
 use crate::cold::rows::{ColdRows, Cursor, NEVER, Part, in_pieces};
 use crate::driver::{Logic, StateMetrics};
@@ -104,7 +104,7 @@ impl Keyed {
         self.global_shown |= !touched.is_empty();
         self.metrics.rows_updated += touched.len() as u64;
         if self.spec.mode == Mode::Update {
-            emit(&self.spec, self.table.rows(&touched)?, out)?;
+            emit_all(&self.spec, &self.table, &touched, out)?;
         }
         self.flush_cold(out)
     }
@@ -127,7 +127,7 @@ impl Keyed {
         let mut closed = Vec::new();
         self.closing.expire(watermark, &mut closed);
         if self.spec.mode == Mode::Append {
-            emit(&self.spec, self.table.rows(&closed)?, out)?;
+            emit_all(&self.spec, &self.table, &closed, out)?;
         }
         self.metrics.rows_removed += closed.len() as u64;
         if self.table.tracks() && !closed.is_empty() {
@@ -213,7 +213,7 @@ fn times_of(part: &Part) -> Int64Array {
 /// Emits cold groups.
 fn emit_part(spec: &GroupSpec, part: &Part, out: &mut Output) -> Result<()> {
     let (table, groups) = Table::of(spec, part)?;
-    emit(spec, table.rows(&groups)?, out)
+    emit_all(spec, &table, &groups, out)
 }
 
 fn micros(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArray> {
@@ -258,7 +258,7 @@ impl Logic for Keyed {
         self.flush(out)?;
         self.global_shown = false;
         if self.spec.mode == Mode::Complete {
-            emit(&self.spec, self.table.rows(&self.table.groups())?, out)?;
+            emit_all(&self.spec, &self.table, &self.table.groups(), out)?;
             let mut cursor = Cursor::all();
             while let Some(part) = self.cold.as_mut().map_or(Ok(None), |cold| cold.next(&mut cursor))? {
                 emit_part(&self.spec, &part, out)?;

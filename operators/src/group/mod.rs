@@ -28,8 +28,10 @@ use arrow::datatypes::SchemaRef;
 pub use keyed::Keyed;
 pub use windowed::{WindowSpec, Windowed};
 
+use self::table::Table;
 use crate::aggregate::AggregateFunction;
 use crate::change::rows::net;
+use crate::chunk::MAX_ROWS;
 use crate::{Output, Result};
 
 /// Which groups are emitted, and when.
@@ -117,10 +119,26 @@ fn emit_changes(spec: &GroupSpec, changes: Vec<ArrayRef>, out: &mut Output) -> R
     Ok(())
 }
 
-/// Emits columns as rows of the output schema.
-fn emit(spec: &GroupSpec, columns: Vec<ArrayRef>, out: &mut Output) -> Result<()> {
-    if columns.first().is_some_and(|column| !column.is_empty()) {
-        out.rows(RecordBatch::try_new(spec.output.clone(), columns)?);
+/// Emits groups as rows of the output schema, as many at a time as a chunk holds; `complete` adds to a part's columns, which have so many
+/// rows, those that the table does not have.
+fn emit(
+    spec: &GroupSpec,
+    table: &Table,
+    groups: &[u32],
+    out: &mut Output,
+    complete: impl Fn(&mut Vec<ArrayRef>, usize) -> Result<()>,
+) -> Result<()> {
+    for part in groups.chunks(MAX_ROWS) {
+        let mut columns = table.rows(part)?;
+        complete(&mut columns, part.len())?;
+        if !columns.is_empty() {
+            out.rows(RecordBatch::try_new(spec.output.clone(), columns)?);
+        }
     }
     Ok(())
+}
+
+/// Emits groups of which the table has all columns.
+fn emit_all(spec: &GroupSpec, table: &Table, groups: &[u32], out: &mut Output) -> Result<()> {
+    emit(spec, table, groups, out, |_, _| Ok(()))
 }

@@ -494,12 +494,10 @@ fn emit_window(
     groups: &[u32],
     out: &mut Output,
 ) -> Result<()> {
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let mut columns = table.rows(groups)?;
-    columns.insert(window.position, window_of(spec, window, start, groups.len())?);
-    emit(spec, columns, out)
+    emit(spec, table, groups, out, |columns, rows| {
+        columns.insert(window.position, window_of(spec, window, start, rows)?);
+        Ok(())
+    })
 }
 
 /// The window that starts at `start`, as a column.
