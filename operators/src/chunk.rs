@@ -2,7 +2,8 @@
 //!
 //! A chunk never waits to become fuller. The default chunk is empty: timely leaves one behind when it moves a chunk out.
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use timely::Accountable;
@@ -16,6 +17,8 @@ pub const MAX_ROWS: usize = 8192;
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     rows: Option<RecordBatch>,
+    /// Those of the rows that are meant, if not all are: the others are for other workers, who share the memory.
+    picks: Option<Vec<u32>>,
     /// When the oldest row entered the engine: nanoseconds of a monotonic clock that the caller chooses, 0 if unknown.
     pub ingest: u64,
     /// Number of the source partition the rows came from; watermarks are kept per partition.
@@ -27,12 +30,12 @@ pub struct Chunk {
 impl Chunk {
     /// A chunk of these rows.
     pub fn new(rows: RecordBatch, ingest: u64, partition: u32) -> Self {
-        Chunk { rows: Some(rows), ingest, partition, quiet: false }
+        Chunk { rows: Some(rows), picks: None, ingest, partition, quiet: false }
     }
 
     /// The news that a partition is idle. It travels as far as the next operator that keeps state.
     pub fn quiet(partition: u32) -> Self {
-        Chunk { rows: None, ingest: 0, partition, quiet: true }
+        Chunk { partition, quiet: true, ..Chunk::default() }
     }
 
     /// The same origin with other rows.
@@ -40,19 +43,42 @@ impl Chunk {
         Chunk::new(rows, self.ingest, self.partition)
     }
 
-    /// The rows, if there are any.
+    /// These of the rows, whose numbers lie within them and rise, without a copy. What has to do with whole chunks alone gets them by
+    /// [`Chunk::whole`].
+    pub(crate) fn picked(&self, picks: Vec<u32>) -> Self {
+        Chunk { picks: Some(picks), ..self.clone() }
+    }
+
+    /// The same rows, alone.
+    #[must_use]
+    pub(crate) fn whole(mut self) -> Self {
+        if let (Some(picks), Some(rows)) = (self.picks.take(), &mut self.rows) {
+            let picked = take_record_batch(rows, &UInt32Array::from(picks));
+            *rows = picked.expect("row numbers lie within the batch");
+        }
+        self
+    }
+
+    /// The rows, if there are any, of a chunk that is whole.
     pub fn rows(&self) -> Option<&RecordBatch> {
+        debug_assert!(self.picks.is_none(), "some of the rows are not meant");
         self.rows.as_ref()
     }
 
     /// Takes the rows out.
     pub fn into_rows(self) -> Option<RecordBatch> {
-        self.rows
+        self.whole().rows
+    }
+
+    /// Takes the rows out, and which of them are meant, if not all are.
+    pub(crate) fn into_picks(self) -> Option<(RecordBatch, Option<Vec<u32>>)> {
+        Some((self.rows?, self.picks))
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.rows.as_ref().map_or(0, RecordBatch::num_rows)
+        let all = self.rows.as_ref().map_or(0, RecordBatch::num_rows);
+        self.picks.as_ref().map_or(all, Vec::len)
     }
 
     /// True without rows.
@@ -84,7 +110,7 @@ impl ContainerBytes for Chunk {
             let mut reader = StreamReader::try_new(body, None).expect("a peer of the same build wrote the stream");
             reader.next().expect("the stream holds one batch").expect("a peer of the same build wrote the batch")
         });
-        Chunk { rows, ingest, partition, quiet }
+        Chunk { rows, picks: None, ingest, partition, quiet }
     }
 
     fn length_in_bytes(&self) -> usize {
@@ -98,7 +124,7 @@ impl ContainerBytes for Chunk {
         writer.write_all(&self.ingest.to_le_bytes()).expect(WRITES);
         writer.write_all(&self.partition.to_le_bytes()).expect(WRITES);
         writer.write_all(&[u8::from(self.quiet)]).expect(WRITES);
-        if let Some(rows) = &self.rows {
+        if let Some(rows) = &self.clone().whole().rows {
             let mut stream = StreamWriter::try_new(&mut *writer, &rows.schema()).expect(WRITES);
             stream.write(rows).expect(WRITES);
             stream.finish().expect(WRITES);

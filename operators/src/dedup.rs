@@ -126,7 +126,7 @@ impl Dedup {
         });
         self.marks.note(first.set_indices().map(|row| self.groups[row]), DIRTY);
         if self.cold.is_some() {
-            self.marks.note(self.groups.iter().copied(), 0);
+            self.marks.note_all(&self.groups, 0);
         }
         if let Some(until) = until {
             let due = first.set_indices().map(|row| (until.value(row), self.groups[row]));

@@ -71,6 +71,11 @@ pub trait Logic: 'static {
     /// Rows of the epoch in progress arrived at input `port`.
     fn on_rows(&mut self, port: usize, chunk: Chunk, out: &mut Output) -> Result<()>;
 
+    /// Whether [`Logic::on_rows`] takes chunks of which not all rows are meant ([`Chunk::into_picks`]); others get whole ones.
+    fn takes_picks(&self) -> bool {
+        false
+    }
+
     /// Event time is complete up to `watermarks[port]` on each input (microseconds; [`NO_WATERMARK`] if unknown). Rows that
     /// arrive later are judged by this. Never falls.
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()>;

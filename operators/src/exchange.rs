@@ -1,9 +1,9 @@
-//! Exchange between workers: a chunk is split by the hash of its key columns, so that equal keys meet on one worker.
+//! Exchange between workers: a chunk is split by the hash of its key columns, so that equal keys meet on one worker. Nothing is copied:
+//! each worker gets the chunk and the numbers of its rows.
 //!
 //! Invariant: the number of rows is kept, and rows of one chunk that go to the same worker keep their order.
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{ArrayRef, RecordBatch};
 use timely::communication::Push;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::DistributorPact;
@@ -45,22 +45,17 @@ impl Splitter {
         }
     }
 
-    fn split(&mut self, batch: &RecordBatch) -> Vec<(usize, RecordBatch)> {
-        let Route::Keys(columns) = &self.route else { return vec![(0, batch.clone())] };
-        let columns: Vec<ArrayRef> = columns.iter().map(|&column| batch.column(column).clone()).collect();
-        self.assign(&columns, batch.num_rows());
-        let all = batch.num_rows();
-        let parts = self.rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-        parts.map(|(worker, rows)| (worker, pick(batch, rows, all))).collect()
+    fn split(&mut self, chunk: Chunk, rows: &RecordBatch) -> Vec<(usize, Chunk)> {
+        let Route::Keys(columns) = &self.route else { return vec![(0, chunk)] };
+        let columns: Vec<ArrayRef> = columns.iter().map(|&column| rows.column(column).clone()).collect();
+        self.assign(&columns, rows.num_rows());
+        let parts = self.rows.iter().enumerate().filter(|(_, part)| !part.is_empty());
+        parts.map(|(worker, part)| (worker, pick(&chunk, part, rows.num_rows()))).collect()
     }
 }
 
-fn pick(batch: &RecordBatch, rows: &[u32], all: usize) -> RecordBatch {
-    if rows.len() == all {
-        return batch.clone();
-    }
-    let rows = UInt32Array::from_iter_values(rows.iter().copied());
-    take_record_batch(batch, &rows).expect("row numbers lie within the batch")
+fn pick(chunk: &Chunk, part: &[u32], all: usize) -> Chunk {
+    if part.len() == all { chunk.clone() } else { chunk.picked(part.to_vec()) }
 }
 
 impl Distributor<Chunk> for Splitter {
@@ -70,9 +65,10 @@ impl Distributor<Chunk> for Splitter {
             // It counts as a record, so it has to arrive somewhere.
             return Message::push_at(&mut chunk, time.clone(), &mut pushers[0]);
         }
-        let Some(batch) = chunk.rows() else { return };
-        for (worker, rows) in self.split(batch) {
-            Message::push_at(&mut chunk.with_rows(rows), time.clone(), &mut pushers[worker]);
+        let chunk = chunk.whole();
+        let Some(rows) = chunk.rows().cloned() else { return };
+        for (worker, mut part) in self.split(chunk, &rows) {
+            Message::push_at(&mut part, time.clone(), &mut pushers[worker]);
         }
     }
 

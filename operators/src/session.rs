@@ -165,7 +165,7 @@ impl Sessions {
         let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|key| rows.column(*key).clone()).collect();
         self.warm(&keys, rows.num_rows())?;
         self.keys.lookup_or_insert(&keys, rows.num_rows(), &mut self.groups)?;
-        self.marks.note(self.groups.iter().copied(), DIRTY);
+        self.marks.note_all(&self.groups, DIRTY);
         let assigned = self.assign(starts, ends);
         self.remember(&assigned)?;
         self.states.update(&assigned.ids, self.spans.id_count(), rows)?;

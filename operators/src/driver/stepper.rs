@@ -221,6 +221,7 @@ impl Stepper {
     fn absorb(&mut self) -> Result<()> {
         for (port, chunk) in self.ready.drain(..) {
             self.out.note(chunk.ingest);
+            let chunk = if self.logic.takes_picks() { chunk } else { chunk.whole() };
             self.logic.on_rows(port, chunk, &mut self.out)?;
         }
         Ok(())

@@ -223,10 +223,10 @@ fn micros(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArra
 
 impl Logic for Keyed {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
-        let Some(rows) = chunk.into_rows() else { return Ok(()) };
+        let Some((rows, picks)) = chunk.into_picks() else { return Ok(()) };
         let rows = self.drop_late(rows, out)?;
         self.warm(&rows)?;
-        self.table.update(&self.spec, &rows, &mut self.groups)?;
+        self.table.update(&self.spec, &rows, picks.as_deref(), &mut self.groups)?;
         self.file(&rows)?;
         if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;
@@ -239,6 +239,11 @@ impl Logic for Keyed {
             self.relieve()?;
         }
         Ok(())
+    }
+
+    /// Late rows and rows whose groups may lie in a store are looked at chunk by chunk.
+    fn takes_picks(&self) -> bool {
+        self.time.is_none() && self.cold.is_none()
     }
 
     fn on_watermark(&mut self, watermarks: &[i64], out: &mut Output) -> Result<()> {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt8Array};
-use arrow::compute::concat;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt8Array, UInt32Array,
+};
+use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt8Type};
 
 use super::GroupSpec;
@@ -60,17 +62,27 @@ impl Table {
         Ok(())
     }
 
-    /// Adds rows; `groups` is left with each row's group, and those groups are touched.
-    pub fn update(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &mut Vec<u32>) -> Result<()> {
-        self.keys.lookup_or_insert(&spec.key_columns(rows), rows.num_rows(), groups)?;
+    /// Adds rows, all or those of these numbers; `groups` is left with the group of each, and those groups are touched.
+    pub fn update(
+        &mut self,
+        spec: &GroupSpec,
+        rows: &RecordBatch,
+        picks: Option<&[u32]>,
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        let keys = spec.key_columns(rows);
+        match picks {
+            None => self.keys.lookup_or_insert(&keys, rows.num_rows(), groups)?,
+            Some(picks) => self.keys.lookup_or_insert_some(&keys, rows.num_rows(), picks, groups)?,
+        }
         self.change(spec, groups)?;
-        self.aggregate(spec, rows, groups)
+        self.aggregate(spec, rows, picks, groups)
     }
 
     /// Adds rows to a table that is never shown, only merged into others.
     pub fn collect(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &mut Vec<u32>) -> Result<()> {
         self.keys.lookup_or_insert(&spec.key_columns(rows), rows.num_rows(), groups)?;
-        self.aggregate(spec, rows, groups)
+        self.aggregate(spec, rows, None, groups)
     }
 
     /// Merges another table's groups into this one, which are touched.
@@ -84,7 +96,7 @@ impl Table {
     /// These groups are about to change.
     fn change(&mut self, spec: &GroupSpec, groups: &[u32]) -> Result<()> {
         let touched_before = self.marks.touched().len();
-        self.marks.note(groups.iter().copied(), TOUCHED | DIRTY);
+        self.marks.note_all(groups, TOUCHED | DIRTY);
         if spec.mode.is_changelog() { self.remember(touched_before) } else { Ok(()) }
     }
 
@@ -93,12 +105,17 @@ impl Table {
         !self.marks.touched().is_empty()
     }
 
-    fn aggregate(&mut self, spec: &GroupSpec, rows: &RecordBatch, groups: &[u32]) -> Result<()> {
+    fn aggregate(&mut self, spec: &GroupSpec, rows: &RecordBatch, picks: Option<&[u32]>, groups: &[u32]) -> Result<()> {
         let count = self.keys.group_count();
+        let picks = picks.map(|picks| UInt32Array::from(picks.to_vec()));
+        let column = |at: usize| match &picks {
+            None => Ok(rows.column(at).clone()),
+            Some(picks) => take(rows.column(at), picks, None),
+        };
         for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
-            let args: Vec<ArrayRef> = call.args.iter().map(|&arg| rows.column(arg).clone()).collect();
-            let filter = call.filter.map(|filter| boolean(rows.column(filter))).transpose()?;
-            state.update(groups, count, &args, filter)?;
+            let args = call.args.iter().map(|&arg| column(arg)).collect::<std::result::Result<Vec<_>, _>>()?;
+            let filter = call.filter.map(column).transpose()?;
+            state.update(groups, count, &args, filter.as_ref().map(boolean).transpose()?)?;
         }
         Ok(())
     }

@@ -214,7 +214,7 @@ impl Windowed {
         if self.cold.is_some() {
             self.warm(start, &self.spec.key_columns(&rows), rows.num_rows())?;
         }
-        self.on_table(start, |table, spec, groups| table.update(spec, &rows, groups))
+        self.on_table(start, |table, spec, groups| table.update(spec, &rows, None, groups))
     }
 
     /// Changes the table of a window or slice, which is made if there is none.

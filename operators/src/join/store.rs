@@ -130,7 +130,7 @@ impl Store {
             return Ok(());
         }
         slots.extend(groups.iter().map(|group| self.link(*group)));
-        self.marks.note(slots.iter().copied(), DIRTY);
+        self.marks.note_all(slots, DIRTY);
         self.hold(rows, slots)
     }
 

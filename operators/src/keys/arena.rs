@@ -7,7 +7,7 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, GenericByteArray};
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
@@ -43,6 +43,19 @@ impl<'a> ByteKey<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         let head = if bytes.len() <= INLINE { short(bytes) } else { u128::from(word(bytes)) << 64 };
         ByteKey { view: (bytes.len() as u128) << LENGTH | head, bytes }
+    }
+
+    /// The key that lies here in a column's bytes. A short one is cut out of the 16 bytes that begin with it, whatever its length.
+    #[inline]
+    fn within(column: &'a [u8], start: usize, end: usize) -> Self {
+        let bytes = &column[start..end];
+        match column[start..].first_chunk::<16>() {
+            Some(block) if bytes.len() <= INLINE => {
+                let head = u128::from_le_bytes(*block) & ((1 << (8 * bytes.len())) - 1);
+                ByteKey { view: (bytes.len() as u128) << LENGTH | head, bytes }
+            }
+            _ => ByteKey::new(bytes),
+        }
     }
 
     fn is_long(&self) -> bool {
@@ -219,6 +232,16 @@ impl ByteKeys {
         Ok(())
     }
 
+    pub fn lookup_or_insert_some(&mut self, column: &ArrayRef, picks: &[u32], groups: &mut Vec<u32>) {
+        let arena = &mut self.arena;
+        match self.data_type {
+            DataType::Utf8 => arena.insert_each(some_keys(column.as_bytes::<Utf8Type>(), picks), groups),
+            DataType::LargeUtf8 => arena.insert_each(some_keys(column.as_bytes::<LargeUtf8Type>(), picks), groups),
+            DataType::Binary => arena.insert_each(some_keys(column.as_bytes::<BinaryType>(), picks), groups),
+            _ => arena.insert_each(some_keys(column.as_bytes::<LargeBinaryType>(), picks), groups),
+        }
+    }
+
     pub fn lookup(&self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
         let arena = &self.arena;
         match self.data_type {
@@ -271,7 +294,24 @@ impl ByteKeys {
 
 /// The values of a column.
 fn keys<T: ByteArrayType>(column: &GenericByteArray<T>) -> impl ExactSizeIterator<Item = Option<ByteKey<'_>>> {
-    column.iter().map(|value| value.map(|value| ByteKey::new(value.as_ref())))
+    (0..column.len()).map(key_of(column))
+}
+
+/// The values of a column in these rows.
+fn some_keys<'a, T: ByteArrayType>(
+    column: &'a GenericByteArray<T>,
+    picks: &'a [u32],
+) -> impl ExactSizeIterator<Item = Option<ByteKey<'a>>> {
+    let key = key_of(column);
+    picks.iter().map(move |row| key(*row as usize))
+}
+
+fn key_of<'a, T: ByteArrayType>(column: &'a GenericByteArray<T>) -> impl Fn(usize) -> Option<ByteKey<'a>> {
+    let (values, offsets, nulls) = (column.value_data(), column.value_offsets(), column.nulls());
+    move |row| {
+        let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+        is_valid.then(|| ByteKey::within(values, offsets[row].as_usize(), offsets[row + 1].as_usize()))
+    }
 }
 
 #[cfg(test)]
@@ -280,10 +320,15 @@ mod tests {
 
     #[test]
     fn views_hold_keys_of_all_lengths() {
-        let text = b"abcdefghijklmnop";
+        let text = b"abcdefghijklmnopqrstuvwxyz0123456789";
         let mut arena = Arena::default();
         let mut groups = Vec::new();
         arena.insert_each((0..text.len() + 1).map(|length| Some(ByteKey::new(&text[..length]))), &mut groups);
+        // Wherever a key lies in its column, it is the same one.
+        for (start, end) in (0..text.len()).flat_map(|start| (start..=text.len()).map(move |end| (start, end))) {
+            let (within, alone) = (ByteKey::within(text, start, end), ByteKey::new(&text[start..end]));
+            assert_eq!((within.view, within.bytes), (alone.view, alone.bytes));
+        }
         let (bytes, ends) = arena.gather(&groups);
         let mut start = 0;
         for (length, end) in ends.into_iter().enumerate() {

@@ -123,6 +123,28 @@ impl KeyTable {
         }
     }
 
+    /// As [`KeyTable::lookup_or_insert`], of those of the rows that have these numbers. Keys of bytes are not copied for it.
+    ///
+    /// # Errors
+    /// As [`KeyTable::lookup_or_insert`].
+    pub(crate) fn lookup_or_insert_some(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: usize,
+        picks: &[u32],
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.check(columns, rows)?;
+        let Store::Bytes(keys) = &mut self.store else {
+            let columns = pick(columns, &UInt32Array::from(picks.to_vec()))?;
+            return self.lookup_or_insert(&columns, picks.len(), groups);
+        };
+        groups.clear();
+        groups.reserve(picks.len());
+        keys.lookup_or_insert_some(&columns[0], picks, groups);
+        Ok(())
+    }
+
     /// Sets `groups` to the group id of each row, [`ABSENT`] where the key is unknown.
     ///
     /// # Errors

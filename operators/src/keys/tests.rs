@@ -109,6 +109,18 @@ proptest! {
     }
 
     #[test]
+    fn some_rows_are_looked_up_as_if_they_were_alone(rows in rows(), shape in 0usize..12, wanted in any::<u64>()) {
+        let whole = columns(&rows, shape);
+        let picks: Vec<u32> = (0..rows.len() as u32).filter(|row| (wanted >> row) & 1 == 1).collect();
+        let alone = pick(&whole, &UInt32Array::from(picks.clone())).unwrap();
+        let (mut some, mut all) = (KeyTable::new(&fields(&whole)).unwrap(), KeyTable::new(&fields(&whole)).unwrap());
+        let (mut groups, mut expected) = (Vec::new(), Vec::new());
+        some.lookup_or_insert_some(&whole, rows.len(), &picks, &mut groups).unwrap();
+        all.lookup_or_insert(&alone, picks.len(), &mut expected).unwrap();
+        prop_assert_eq!(groups, expected);
+    }
+
+    #[test]
     fn routes_do_not_depend_on_chunks(rows in rows(), shape in 0usize..12, cut in 0usize..40) {
         let whole = columns(&rows, shape);
         let cut = cut.min(rows.len());
