@@ -43,15 +43,14 @@ impl Chunk {
         Chunk::new(rows, self.ingest, self.partition)
     }
 
-    /// These of the rows, whose numbers lie within them and rise, without a copy. What has to do with whole chunks alone gets them by
-    /// [`Chunk::whole`].
+    /// These of the rows, whose numbers lie within them and rise, without a copy.
     pub(crate) fn picked(&self, picks: Vec<u32>) -> Self {
         Chunk { picks: Some(picks), ..self.clone() }
     }
 
     /// The same rows, alone.
     #[must_use]
-    pub(crate) fn whole(mut self) -> Self {
+    pub fn whole(mut self) -> Self {
         if let (Some(picks), Some(rows)) = (self.picks.take(), &mut self.rows) {
             let picked = take_record_batch(rows, &UInt32Array::from(picks));
             *rows = picked.expect("row numbers lie within the batch");
@@ -59,7 +58,8 @@ impl Chunk {
         self
     }
 
-    /// The rows, if there are any, of a chunk that is whole.
+    /// The rows, if there are any, of a chunk that is whole ([`Chunk::whole`]), as all are but those that an operator takes by
+    /// [`Chunk::into_picks`].
     pub fn rows(&self) -> Option<&RecordBatch> {
         debug_assert!(self.picks.is_none(), "some of the rows are not meant");
         self.rows.as_ref()
@@ -71,7 +71,7 @@ impl Chunk {
     }
 
     /// Takes the rows out, and which of them are meant, if not all are.
-    pub(crate) fn into_picks(self) -> Option<(RecordBatch, Option<Vec<u32>>)> {
+    pub fn into_picks(self) -> Option<(RecordBatch, Option<Vec<u32>>)> {
         Some((self.rows?, self.picks))
     }
 

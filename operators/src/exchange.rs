@@ -1,5 +1,5 @@
-//! Exchange between workers: a chunk is split by the hash of its key columns, so that equal keys meet on one worker. Nothing is copied:
-//! each worker gets the chunk and the numbers of its rows.
+//! Exchange between workers: a chunk is split by the hash of its key columns, so that equal keys meet on one worker. A worker that gets a
+//! large part gets the chunk and the numbers of its rows; it copies them itself, if it has to.
 //!
 //! Invariant: the number of rows is kept, and rows of one chunk that go to the same worker keep their order.
 
@@ -11,6 +11,9 @@ use timely::dataflow::channels::pushers::exchange::Distributor;
 
 use crate::Chunk;
 use crate::keys;
+
+/// A part of less than one in so many rows is copied.
+const SHARED: usize = 4;
 
 /// Where the rows of a chunk go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +57,13 @@ impl Splitter {
     }
 }
 
+/// A part shares the memory of all rows, unless it is so small that it would keep much that it does not need.
 fn pick(chunk: &Chunk, part: &[u32], all: usize) -> Chunk {
-    if part.len() == all { chunk.clone() } else { chunk.picked(part.to_vec()) }
+    match part.len() {
+        count if count == all => chunk.clone(),
+        count if count * SHARED >= all => chunk.picked(part.to_vec()),
+        _ => chunk.picked(part.to_vec()).whole(),
+    }
 }
 
 impl Distributor<Chunk> for Splitter {

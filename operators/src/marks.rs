@@ -67,7 +67,10 @@ impl Marks {
     /// As [`Marks::note`], of many ids: without a branch for each, which nobody could predict.
     pub fn note_all(&mut self, ids: &[u32], what: u8) {
         let wanted = (what | USED) & self.noted;
-        let Some(largest) = ids.iter().max().filter(|_| wanted != 0) else { return };
+        if wanted == 0 {
+            return;
+        }
+        let Some(largest) = ids.iter().max() else { return };
         self.marks.resize(self.marks.len().max(*largest as usize + 1), 0);
         let Marks { marks, touched, dirty, .. } = self;
         for (list, mark) in [(touched, TOUCHED), (dirty, DIRTY)] {

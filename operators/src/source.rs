@@ -3,7 +3,8 @@
 //! A source is an operator of its own, which holds exactly one capability and only ever raises its epoch part (event time is `watermark`'s
 //! affair), or the beginning of a [`crate::driver::Chain`], which polls it itself. A feed is polled
 //! until it has nothing more (then the worker may park; the feed's other end wakes it through the [`SyncActivator`]) or until
-//! a budget is used up, so that other operators get their turn. After a failure rows are dropped and the capability stays where it is.
+//! a budget is used up, so that other operators get their turn. After a failure rows and epochs are dropped, so that
+//! the capability stays where it is until the feed ends.
 
 use std::rc::Rc;
 

@@ -250,7 +250,9 @@ fn p06_without_descriptors_a_job_ends_with_an_error() {
     let sql = fs::read_to_string(&file).unwrap().replace("continuous 20 milliseconds", "availableNow");
     fs::write(&file, sql).unwrap();
     let limited = |descriptors: u32| {
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" run \"$1\"");
+        // Whatever the test itself was started with does not count.
+        let script =
+            format!("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n {descriptors} && exec \"$0\" run \"$1\"");
         let mut command = Command::new("bash");
         let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_thalweg")]).arg(&file).stdin(Stdio::null());
         let ran = command.output().unwrap();

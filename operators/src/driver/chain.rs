@@ -249,13 +249,13 @@ impl Intake {
     }
 }
 
-/// Has the operators take what the source has, a chunk at a time: it is still in the cache. They are called also if there is nothing, since
-/// it may be for something else.
+/// Has the operators take what the source has, a chunk at a time, while it is still in the cache; under [`super::Pace::Eager`] a watermark acts
+/// behind each. They are called also if there is nothing, because an alarm or a question may have woken them.
 fn take_from(source: &mut Source, epoch: &mut Option<u64>, running: &mut Running) {
     let mut stepped = false;
     source.poll(|fed| {
         match fed {
-            Fed::Rows(chunk) => running.accept(0, epoch.unwrap_or(u64::MAX), chunk),
+            Fed::Rows(chunk) => epoch.map_or((), |epoch| running.accept(0, epoch, chunk)),
             Fed::Epoch(next) => *epoch = epoch.map(|_| next),
             Fed::End => *epoch = None,
             Fed::Idle => {}

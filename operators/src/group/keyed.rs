@@ -224,6 +224,7 @@ fn micros(rows: &RecordBatch, column: usize) -> Result<&TimestampMicrosecondArra
 impl Logic for Keyed {
     fn on_rows(&mut self, _: usize, chunk: Chunk, out: &mut Output) -> Result<()> {
         let Some((rows, picks)) = chunk.into_picks() else { return Ok(()) };
+        debug_assert!(picks.is_none() || self.takes_picks(), "the steps below look at all rows");
         let rows = self.drop_late(rows, out)?;
         self.warm(&rows)?;
         self.table.update(&self.spec, &rows, picks.as_deref(), &mut self.groups)?;
@@ -241,7 +242,7 @@ impl Logic for Keyed {
         Ok(())
     }
 
-    /// Late rows and rows whose groups may lie in a store are looked at chunk by chunk.
+    /// Not where late rows are sorted out, closing times filed or groups brought back from a store: that is done for all rows of a chunk.
     fn takes_picks(&self) -> bool {
         self.time.is_none() && self.cold.is_none()
     }

@@ -110,7 +110,8 @@ fn keep_rows(rows: RecordBatch, keep: &BooleanArray) -> Result<(RecordBatch, u64
     Ok((filter_record_batch(&rows, keep)?, dropped))
 }
 
-/// Emits a changelog's net change: `changes` holds columns of the output schema, the sign last.
+/// Emits a changelog's net change: `changes` holds columns of the output schema, the sign last. In one chunk, however large: what cancels
+/// must stay together.
 fn emit_changes(spec: &GroupSpec, changes: Vec<ArrayRef>, out: &mut Output) -> Result<()> {
     let rows = net(&RecordBatch::try_new(spec.output.clone(), changes)?)?;
     if rows.num_rows() > 0 {
@@ -119,18 +120,18 @@ fn emit_changes(spec: &GroupSpec, changes: Vec<ArrayRef>, out: &mut Output) -> R
     Ok(())
 }
 
-/// Emits groups as rows of the output schema, as many at a time as a chunk holds; `complete` adds to a part's columns, which have so many
+/// Emits groups as rows of the output schema, as many at a time as a chunk holds; `add_columns` adds to a part's columns, of so many
 /// rows, those that the table does not have.
 fn emit(
     spec: &GroupSpec,
     table: &Table,
     groups: &[u32],
     out: &mut Output,
-    complete: impl Fn(&mut Vec<ArrayRef>, usize) -> Result<()>,
+    add_columns: impl Fn(&mut Vec<ArrayRef>, usize) -> Result<()>,
 ) -> Result<()> {
     for part in groups.chunks(MAX_ROWS) {
         let mut columns = table.rows(part)?;
-        complete(&mut columns, part.len())?;
+        add_columns(&mut columns, part.len())?;
         if !columns.is_empty() {
             out.rows(RecordBatch::try_new(spec.output.clone(), columns)?);
         }

@@ -17,6 +17,25 @@ use crate::keys::KeyTable;
 use crate::marks::{DIRTY, Marks, TOUCHED};
 use crate::{Error, Result, snapshot};
 
+/// Columns of rows of which not all may be meant; each is taken once.
+struct Picked<'a> {
+    rows: &'a RecordBatch,
+    picks: Option<UInt32Array>,
+    taken: Vec<(usize, ArrayRef)>,
+}
+
+impl Picked<'_> {
+    fn column(&mut self, at: usize) -> Result<ArrayRef> {
+        let Some(picks) = &self.picks else { return Ok(self.rows.column(at).clone()) };
+        if let Some((_, column)) = self.taken.iter().find(|(taken, _)| *taken == at) {
+            return Ok(column.clone());
+        }
+        let column = take(self.rows.column(at), picks, None)?;
+        self.taken.push((at, column.clone()));
+        Ok(column)
+    }
+}
+
 /// Groups with their aggregate states.
 pub(super) struct Table {
     pub keys: KeyTable,
@@ -107,14 +126,10 @@ impl Table {
 
     fn aggregate(&mut self, spec: &GroupSpec, rows: &RecordBatch, picks: Option<&[u32]>, groups: &[u32]) -> Result<()> {
         let count = self.keys.group_count();
-        let picks = picks.map(|picks| UInt32Array::from(picks.to_vec()));
-        let column = |at: usize| match &picks {
-            None => Ok(rows.column(at).clone()),
-            Some(picks) => take(rows.column(at), picks, None),
-        };
+        let mut columns = Picked { rows, picks: picks.map(|picks| picks.to_vec().into()), taken: Vec::new() };
         for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
-            let args = call.args.iter().map(|&arg| column(arg)).collect::<std::result::Result<Vec<_>, _>>()?;
-            let filter = call.filter.map(column).transpose()?;
+            let args = call.args.iter().map(|&arg| columns.column(arg)).collect::<Result<Vec<_>>>()?;
+            let filter = call.filter.map(|filter| columns.column(filter)).transpose()?;
             state.update(groups, count, &args, filter.as_ref().map(boolean).transpose()?)?;
         }
         Ok(())

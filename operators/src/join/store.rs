@@ -375,7 +375,7 @@ impl Store {
 
     /// The expiry queue has let go of these slots: their rows, if they are still here, are forgotten, and their numbers are free.
     pub(super) fn free_each(&mut self, slots: &[u32]) -> Result<()> {
-        if !self.is_most(slots.len()) {
+        if !self.is_most(slots.iter().filter(|slot| self.is_live(**slot)).count()) {
             return slots.iter().try_for_each(|slot| self.free(*slot));
         }
         for slot in slots {

@@ -123,7 +123,7 @@ impl KeyTable {
         }
     }
 
-    /// As [`KeyTable::lookup_or_insert`], of those of the rows that have these numbers. Keys of bytes are not copied for it.
+    /// As [`KeyTable::lookup_or_insert`], of those of the rows that have these numbers. Keys of one text or binary column are not copied for it.
     ///
     /// # Errors
     /// As [`KeyTable::lookup_or_insert`].

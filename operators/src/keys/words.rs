@@ -18,13 +18,13 @@ use super::normalize::normalize_floats;
 use super::slots::{Keys, Slots};
 use crate::Result;
 
-/// Leaves of the widest key that is kept so; there are fewer bits of nulls than a word has.
+/// Leaves of the widest key that is kept so. Bits of nulls fit in a word, too.
 const WIDEST: usize = 8;
 
 /// Whether keys of these columns are kept so.
 pub(super) fn holds(types: &[DataType]) -> bool {
     all_leaves(types).is_some_and(|leaves| (1..=WIDEST).contains(&leaves))
-        && types.iter().map(nodes).sum::<usize>() <= 64
+        && types.iter().map(nodes).sum::<usize>() <= u64::BITS as usize
 }
 
 /// The leaves of columns of these types; none if one is not fixed-width.
