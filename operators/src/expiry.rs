@@ -1,13 +1,13 @@
 //! A queue of ids ordered by the event time at which they expire.
 //!
 //! In: ids with their times, in any order. Out: the ids whose time has passed. What always holds: expiring costs in
-//! proportion to what expires, plus one bucket.
+//! proportion to what expires, plus one bucket of a second.
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
 
-/// Width of a bucket in microseconds. The bucket in which a watermark stands is gone through each time it moves, which is after each chunk.
-const WIDTH: i64 = 62_500;
+/// Width of a bucket in microseconds.
+const WIDTH: i64 = 1_000_000;
 
 /// Ids by the time at which they expire.
 #[derive(Debug, Default)]
