@@ -2,7 +2,7 @@
 //!
 //! A chunk never waits to become fuller. The default chunk is empty: timely leaves one behind when it moves a chunk out.
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -18,7 +18,7 @@ pub const MAX_ROWS: usize = 8192;
 pub struct Chunk {
     rows: Option<RecordBatch>,
     /// Those of the rows that are meant, if not all are: the others are for other workers, who share the memory.
-    picks: Option<Vec<u32>>,
+    picks: Option<UInt32Array>,
     /// When the oldest row entered the engine: nanoseconds of a monotonic clock that the caller chooses, 0 if unknown.
     pub ingest: u64,
     /// Number of the source partition the rows came from; watermarks are kept per partition.
@@ -44,7 +44,7 @@ impl Chunk {
     }
 
     /// These of the rows, whose numbers lie within them and rise, without a copy.
-    pub(crate) fn picked(&self, picks: Vec<u32>) -> Self {
+    pub(crate) fn picked(&self, picks: UInt32Array) -> Self {
         Chunk { picks: Some(picks), ..self.clone() }
     }
 
@@ -52,7 +52,7 @@ impl Chunk {
     #[must_use]
     pub fn whole(mut self) -> Self {
         if let (Some(picks), Some(rows)) = (self.picks.take(), &mut self.rows) {
-            let picked = take_record_batch(rows, &UInt32Array::from(picks));
+            let picked = take_record_batch(rows, &picks);
             *rows = picked.expect("row numbers lie within the batch");
         }
         self
@@ -71,14 +71,14 @@ impl Chunk {
     }
 
     /// Takes the rows out, and which of them are meant, if not all are.
-    pub fn into_picks(self) -> Option<(RecordBatch, Option<Vec<u32>>)> {
+    pub fn into_picks(self) -> Option<(RecordBatch, Option<UInt32Array>)> {
         Some((self.rows?, self.picks))
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
         let all = self.rows.as_ref().map_or(0, RecordBatch::num_rows);
-        self.picks.as_ref().map_or(all, Vec::len)
+        self.picks.as_ref().map_or(all, Array::len)
     }
 
     /// True without rows.

@@ -61,8 +61,8 @@ impl Splitter {
 fn pick(chunk: &Chunk, part: &[u32], all: usize) -> Chunk {
     match part.len() {
         count if count == all => chunk.clone(),
-        count if count * SHARED >= all => chunk.picked(part.to_vec()),
-        _ => chunk.picked(part.to_vec()).whole(),
+        count if count * SHARED >= all => chunk.picked(part.to_vec().into()),
+        _ => chunk.picked(part.to_vec().into()).whole(),
     }
 }
 

@@ -227,7 +227,7 @@ impl Logic for Keyed {
         debug_assert!(picks.is_none() || self.takes_picks(), "the steps below look at all rows");
         let rows = self.drop_late(rows, out)?;
         self.warm(&rows)?;
-        self.table.update(&self.spec, &rows, picks.as_deref(), &mut self.groups)?;
+        self.table.update(&self.spec, &rows, picks.as_ref(), &mut self.groups)?;
         self.file(&rows)?;
         if out.eager() && self.spec.mode.emits_changes() {
             self.flush(out)?;

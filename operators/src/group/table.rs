@@ -20,13 +20,13 @@ use crate::{Error, Result, snapshot};
 /// Columns of rows of which not all may be meant; each is taken once.
 struct Picked<'a> {
     rows: &'a RecordBatch,
-    picks: Option<UInt32Array>,
+    picks: Option<&'a UInt32Array>,
     taken: Vec<(usize, ArrayRef)>,
 }
 
 impl Picked<'_> {
     fn column(&mut self, at: usize) -> Result<ArrayRef> {
-        let Some(picks) = &self.picks else { return Ok(self.rows.column(at).clone()) };
+        let Some(picks) = self.picks else { return Ok(self.rows.column(at).clone()) };
         if let Some((_, column)) = self.taken.iter().find(|(taken, _)| *taken == at) {
             return Ok(column.clone());
         }
@@ -86,7 +86,7 @@ impl Table {
         &mut self,
         spec: &GroupSpec,
         rows: &RecordBatch,
-        picks: Option<&[u32]>,
+        picks: Option<&UInt32Array>,
         groups: &mut Vec<u32>,
     ) -> Result<()> {
         let keys = spec.key_columns(rows);
@@ -124,9 +124,15 @@ impl Table {
         !self.marks.touched().is_empty()
     }
 
-    fn aggregate(&mut self, spec: &GroupSpec, rows: &RecordBatch, picks: Option<&[u32]>, groups: &[u32]) -> Result<()> {
+    fn aggregate(
+        &mut self,
+        spec: &GroupSpec,
+        rows: &RecordBatch,
+        picks: Option<&UInt32Array>,
+        groups: &[u32],
+    ) -> Result<()> {
         let count = self.keys.group_count();
-        let mut columns = Picked { rows, picks: picks.map(|picks| picks.to_vec().into()), taken: Vec::new() };
+        let mut columns = Picked { rows, picks, taken: Vec::new() };
         for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
             let args = call.args.iter().map(|&arg| columns.column(arg)).collect::<Result<Vec<_>>>()?;
             let filter = call.filter.map(|filter| columns.column(filter)).transpose()?;

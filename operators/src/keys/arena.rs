@@ -221,36 +221,30 @@ impl ByteKeys {
         self.arena.slots()
     }
 
-    pub fn lookup_or_insert(&mut self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
+    /// The groups of the column's values in these rows.
+    pub fn lookup_or_insert(
+        &mut self,
+        column: &ArrayRef,
+        rows: impl ExactSizeIterator<Item = usize>,
+        groups: &mut Vec<u32>,
+    ) {
         let arena = &mut self.arena;
         match self.data_type {
-            DataType::Utf8 => arena.insert_each(keys(column.as_bytes::<Utf8Type>()), groups),
-            DataType::LargeUtf8 => arena.insert_each(keys(column.as_bytes::<LargeUtf8Type>()), groups),
-            DataType::Binary => arena.insert_each(keys(column.as_bytes::<BinaryType>()), groups),
-            _ => arena.insert_each(keys(column.as_bytes::<LargeBinaryType>()), groups),
-        }
-        Ok(())
-    }
-
-    pub fn lookup_or_insert_some(&mut self, column: &ArrayRef, picks: &[u32], groups: &mut Vec<u32>) {
-        let arena = &mut self.arena;
-        match self.data_type {
-            DataType::Utf8 => arena.insert_each(some_keys(column.as_bytes::<Utf8Type>(), picks), groups),
-            DataType::LargeUtf8 => arena.insert_each(some_keys(column.as_bytes::<LargeUtf8Type>(), picks), groups),
-            DataType::Binary => arena.insert_each(some_keys(column.as_bytes::<BinaryType>(), picks), groups),
-            _ => arena.insert_each(some_keys(column.as_bytes::<LargeBinaryType>(), picks), groups),
+            DataType::Utf8 => arena.insert_each(keys(column.as_bytes::<Utf8Type>(), rows), groups),
+            DataType::LargeUtf8 => arena.insert_each(keys(column.as_bytes::<LargeUtf8Type>(), rows), groups),
+            DataType::Binary => arena.insert_each(keys(column.as_bytes::<BinaryType>(), rows), groups),
+            _ => arena.insert_each(keys(column.as_bytes::<LargeBinaryType>(), rows), groups),
         }
     }
 
-    pub fn lookup(&self, column: &ArrayRef, groups: &mut Vec<u32>) -> Result<()> {
-        let arena = &self.arena;
+    pub fn lookup(&self, column: &ArrayRef, groups: &mut Vec<u32>) {
+        let (arena, rows) = (&self.arena, 0..column.len());
         match self.data_type {
-            DataType::Utf8 => arena.find_each(keys(column.as_bytes::<Utf8Type>()), ABSENT, groups),
-            DataType::LargeUtf8 => arena.find_each(keys(column.as_bytes::<LargeUtf8Type>()), ABSENT, groups),
-            DataType::Binary => arena.find_each(keys(column.as_bytes::<BinaryType>()), ABSENT, groups),
-            _ => arena.find_each(keys(column.as_bytes::<LargeBinaryType>()), ABSENT, groups),
+            DataType::Utf8 => arena.find_each(keys(column.as_bytes::<Utf8Type>(), rows), ABSENT, groups),
+            DataType::LargeUtf8 => arena.find_each(keys(column.as_bytes::<LargeUtf8Type>(), rows), ABSENT, groups),
+            DataType::Binary => arena.find_each(keys(column.as_bytes::<BinaryType>(), rows), ABSENT, groups),
+            _ => arena.find_each(keys(column.as_bytes::<LargeBinaryType>(), rows), ABSENT, groups),
         }
-        Ok(())
     }
 
     pub fn reserve(&mut self, more: usize) {
@@ -292,26 +286,16 @@ impl ByteKeys {
     }
 }
 
-/// The values of a column.
-fn keys<T: ByteArrayType>(column: &GenericByteArray<T>) -> impl ExactSizeIterator<Item = Option<ByteKey<'_>>> {
-    (0..column.len()).map(key_of(column))
-}
-
 /// The values of a column in these rows.
-fn some_keys<'a, T: ByteArrayType>(
-    column: &'a GenericByteArray<T>,
-    picks: &'a [u32],
-) -> impl ExactSizeIterator<Item = Option<ByteKey<'a>>> {
-    let key = key_of(column);
-    picks.iter().map(move |row| key(*row as usize))
-}
-
-fn key_of<'a, T: ByteArrayType>(column: &'a GenericByteArray<T>) -> impl Fn(usize) -> Option<ByteKey<'a>> {
+fn keys<T: ByteArrayType>(
+    column: &GenericByteArray<T>,
+    rows: impl ExactSizeIterator<Item = usize>,
+) -> impl ExactSizeIterator<Item = Option<ByteKey<'_>>> {
     let (values, offsets, nulls) = (column.value_data(), column.value_offsets(), column.nulls());
-    move |row| {
+    rows.map(move |row| {
         let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
         is_valid.then(|| ByteKey::within(values, offsets[row].as_usize(), offsets[row + 1].as_usize()))
-    }
+    })
 }
 
 #[cfg(test)]

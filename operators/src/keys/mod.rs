@@ -117,7 +117,10 @@ impl KeyTable {
                 Ok(())
             }
             Store::Fixed(keys) => keys.lookup_or_insert(&columns[0], groups),
-            Store::Bytes(keys) => keys.lookup_or_insert(&columns[0], groups),
+            Store::Bytes(keys) => {
+                keys.lookup_or_insert(&columns[0], 0..rows, groups);
+                Ok(())
+            }
             Store::Words(keys) => keys.lookup_or_insert(columns, rows, groups),
             Store::Rows(keys) => keys.lookup_or_insert(columns, groups),
         }
@@ -131,17 +134,16 @@ impl KeyTable {
         &mut self,
         columns: &[ArrayRef],
         rows: usize,
-        picks: &[u32],
+        picks: &UInt32Array,
         groups: &mut Vec<u32>,
     ) -> Result<()> {
         self.check(columns, rows)?;
         let Store::Bytes(keys) = &mut self.store else {
-            let columns = pick(columns, &UInt32Array::from(picks.to_vec()))?;
-            return self.lookup_or_insert(&columns, picks.len(), groups);
+            return self.lookup_or_insert(&pick(columns, picks)?, picks.len(), groups);
         };
         groups.clear();
         groups.reserve(picks.len());
-        keys.lookup_or_insert_some(&columns[0], picks, groups);
+        keys.lookup_or_insert(&columns[0], picks.values().iter().map(|row| *row as usize), groups);
         Ok(())
     }
 
@@ -159,7 +161,10 @@ impl KeyTable {
                 Ok(())
             }
             Store::Fixed(keys) => keys.lookup(&columns[0], groups),
-            Store::Bytes(keys) => keys.lookup(&columns[0], groups),
+            Store::Bytes(keys) => {
+                keys.lookup(&columns[0], groups);
+                Ok(())
+            }
             Store::Words(keys) => keys.lookup(columns, rows, groups),
             Store::Rows(keys) => keys.lookup(columns, groups),
         }

@@ -112,7 +112,8 @@ proptest! {
     fn some_rows_are_looked_up_as_if_they_were_alone(rows in rows(), shape in 0usize..12, wanted in any::<u64>()) {
         let whole = columns(&rows, shape);
         let picks: Vec<u32> = (0..rows.len() as u32).filter(|row| (wanted >> row) & 1 == 1).collect();
-        let alone = pick(&whole, &UInt32Array::from(picks.clone())).unwrap();
+        let picks = UInt32Array::from(picks);
+        let alone = pick(&whole, &picks).unwrap();
         let (mut some, mut all) = (KeyTable::new(&fields(&whole)).unwrap(), KeyTable::new(&fields(&whole)).unwrap());
         let (mut groups, mut expected) = (Vec::new(), Vec::new());
         some.lookup_or_insert_some(&whole, rows.len(), &picks, &mut groups).unwrap();
