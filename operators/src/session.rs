@@ -41,7 +41,7 @@ use crate::driver::{Logic, StateMetrics};
 use crate::event_time::times;
 use crate::expiry::Expiry;
 use crate::group::{AggregateCall, Mode};
-use crate::keys::KeyTable;
+use crate::keys::{Hashing, KeyTable};
 use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
@@ -86,6 +86,7 @@ pub struct Sessions {
     /// Keys whose sessions a checkpoint does not have as they are, and those that it may have and have no session any more.
     marks: Marks,
     gone: Vec<RecordBatch>,
+    hashing: Hashing,
     /// The keys for whose sessions there is no memory.
     cold: Option<ColdSessions>,
     metrics: StateMetrics,
@@ -114,6 +115,7 @@ impl Sessions {
             groups: Vec::new(),
             marks: Marks::default(),
             gone: Vec::new(),
+            hashing: Hashing::default(),
             cold: None,
             metrics: StateMetrics::default(),
             spec,
@@ -276,7 +278,7 @@ impl Sessions {
     /// These keys as having no session.
     fn keys_gone(&self, groups: &[u32]) -> Result<RecordBatch> {
         let keys = self.keys.keys(groups)?;
-        let first = snapshot::group_column(snapshot::groups(&keys, groups.len())?);
+        let first = snapshot::group_column(snapshot::groups(self.hashing, &keys, groups.len())?);
         let named = keys.into_iter().enumerate().map(|(at, key)| state_column(at + 2, key));
         snapshot::gone(std::iter::once(first).chain(named).collect(), &self.cell())
     }
@@ -296,7 +298,7 @@ impl Sessions {
         columns.extend(keys.iter().cloned());
         columns.extend(self.states.state(&ids)?);
         let named = columns.into_iter().enumerate().map(|(at, column)| state_column(at, column));
-        snapshot::keyed(&keys, ids.len(), named.collect())
+        snapshot::keyed(self.hashing, &keys, ids.len(), named.collect())
     }
 
     fn emit(&self, ids: &[u32], out: &mut Output) -> Result<()> {
@@ -412,6 +414,10 @@ impl Logic for Sessions {
                 self.close(out)
             }
         }
+    }
+
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.hashing = hashing;
     }
 
     fn goes_cold(&mut self, cold: Cold) -> Result<bool> {

@@ -43,9 +43,14 @@ impl Shown {
     }
 
     /// The sessions that changed since the last call, and the rows that are no longer true.
+    ///
+    /// A touched session that merged into another leaves its id, which may have gone to one that came back from the store and is
+    /// shown as it is: what is shown has not changed.
     pub(super) fn take(&mut self) -> (Vec<u32>, Vec<RecordBatch>) {
-        self.touched.iter().for_each(|id| self.is_touched[*id as usize] = false);
-        (std::mem::take(&mut self.touched), std::mem::take(&mut self.retractions))
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.iter().for_each(|id| self.is_touched[*id as usize] = false);
+        touched.retain(|id| self.places[*id as usize].is_none());
+        (touched, std::mem::take(&mut self.retractions))
     }
 
     /// These sessions are shown now.

@@ -126,8 +126,9 @@ impl Sessions {
     }
 
     /// An operator with just these sessions, to look at.
-    fn of(spec: &SessionSpec, part: &Part) -> Result<(Sessions, Vec<u32>)> {
+    fn of(spec: &SessionSpec, hashing: Hashing, part: &Part) -> Result<(Sessions, Vec<u32>)> {
         let mut sessions = Sessions::new(spec.clone())?;
+        sessions.hash_by(hashing);
         sessions.put_back(part)?;
         let ids = sessions.spans.ids();
         Ok((sessions, ids))
@@ -138,7 +139,7 @@ impl Sessions {
         let Some(cold) = &mut self.cold else { return Ok(()) };
         let mut cursor = Cursor::all();
         while let Some(part) = cold.rows.next(&mut cursor)? {
-            let (sessions, ids) = Sessions::of(&self.spec, &part)?;
+            let (sessions, ids) = Sessions::of(&self.spec, self.hashing, &part)?;
             sessions.emit(&ids, out)?;
         }
         Ok(())
@@ -149,7 +150,7 @@ impl Sessions {
         let Some(cold) = &mut self.cold else { return Ok(Vec::new()) };
         let (mut cursor, mut state) = (Cursor::all(), Vec::new());
         while let Some(part) = cold.rows.next(&mut cursor)? {
-            let (sessions, ids) = Sessions::of(&self.spec, &part)?;
+            let (sessions, ids) = Sessions::of(&self.spec, self.hashing, &part)?;
             state.push(sessions.state_of(&ids)?);
         }
         Ok(state)
@@ -160,7 +161,7 @@ impl Sessions {
         let Some(cold) = &mut self.cold else { return Ok(Vec::new()) };
         let (mut cursor, mut changes) = (Cursor::all(), Vec::new());
         while let Some(part) = cold.rows.next_marked(DIRTY, &mut cursor)? {
-            let (sessions, ids) = Sessions::of(&self.spec, &part)?;
+            let (sessions, ids) = Sessions::of(&self.spec, self.hashing, &part)?;
             changes.push(snapshot::changed(&sessions.state_of(&ids)?, &sessions.cell())?);
         }
         cold.rows.end_marked(DIRTY);

@@ -220,3 +220,27 @@ fn a_merge_takes_both_sessions_back_and_gives_one() {
 fn update_mode_is_refused() {
     assert!(Sessions::new(spec(Mode::Update)).is_err());
 }
+
+/// The id of a session that went into another is given to one that comes back from the store: half of the keys lie there, so each
+/// key is the one that comes back.
+#[test]
+fn what_comes_back_under_the_id_of_a_merged_session_is_shown_once() {
+    let one = |key, start| (Some(key), Some(start), 1, 1);
+    let mut first: Vec<Row> = (1..64).map(|key| one(key, 0)).collect();
+    first.push(one(1, 2));
+    for back in 2..64 {
+        let mut operator = harness(Mode::Changelog { closes: false }, Pace::Epoch, 1, Some(0));
+        let mut table = Changes::default();
+        operator.push(0, batch(&first)).unwrap();
+        operator.push(0, batch(&[one(1, 1)])).unwrap();
+        operator.push(0, batch(&[one(back, 5)])).unwrap();
+        operator.close().unwrap();
+        assert!(table.apply(&flattened(&operator.take())));
+        let row =
+            |start: i64, end: i64, key, count| [start * SECOND, end * SECOND, key, count, count].map(Some).to_vec();
+        let others = (2..64).map(|key| row(0, 1, key, 1));
+        let mut expected: Vec<_> = others.chain([row(0, 3, 1, 3), row(5, 6, back, 1)]).collect();
+        expected.sort();
+        assert_eq!(table.rows(), expected);
+    }
+}
