@@ -96,7 +96,12 @@ impl Engine {
     /// Panics if it ended by itself.
     fn check(&mut self) {
         let ended = self.child.try_wait().unwrap();
-        assert!(ended.is_none(), "the job ended: {}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        assert!(ended.is_none(), "the job ended: {}", self.told());
+    }
+
+    /// What it has said.
+    fn told(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     fn kill(mut self) {
@@ -149,9 +154,12 @@ fn k06_k12_k14_n02_engine_and_broker_are_killed_and_every_window_comes_once() {
     });
     let mut engine = Engine::start(folder.path());
     let expected = expected(end);
-    wait_for("the last windows", || {
+    wait_or_tell("the last windows", || {
         engine.check();
-        cluster.committed(&to, 1).len() >= expected.len()
+        let found = cluster.committed(&to, 1).len();
+        let is_open = is_open(cluster, &to);
+        let state = || format!("{found} of {}, open: {is_open}, the engine: {}", expected.len(), engine.told());
+        (found >= expected.len()).then_some(()).ok_or_else(state)
     });
     // A second copy of anything would come now.
     engine.kill();
@@ -220,7 +228,7 @@ fn n09_a_transaction_that_expired_says_so_and_the_next_run_writes_once() {
         wait_for("the first copies", || !cluster.committed(&to, 1).is_empty());
         stand_still(&engine, &cluster, &to);
         wait_for("the end of the job", || engine.child.try_wait().unwrap().is_some());
-        let told = std::fs::read_to_string(&engine.log).unwrap();
+        let told = engine.told();
         assert!(told.contains("transaction expired") && told.contains("kafka.transaction.timeout.ms"), "{told}");
         assert!(!told.contains("taken over"), "{told}");
         assert!(!told.contains("PartitionEOF") && !told.contains("CONFWARN"), "the start makes no noise: {told}");

@@ -210,6 +210,19 @@ fn continuous() -> Trigger {
     Trigger::Continuous(Duration::from_millis(100))
 }
 
+/// Waits for so many values in a topic of one partition that a query writes.
+fn wait_for_copies(what: &str, cluster: &Cluster, topic: &str, query: &StreamingQuery, count: usize) {
+    wait_or_tell(what, || {
+        let begun = Instant::now();
+        let found = cluster.committed(topic, 1).len();
+        let state = || {
+            let (read, alive, progress) = (begun.elapsed(), query.is_active(), query.last_progress());
+            format!("{found} of {count}, read in {read:?}; active: {alive}, {:?}, {progress:?}", query.exception())
+        };
+        (found >= count).then_some(()).ok_or_else(state)
+    });
+}
+
 /// Both drivers.
 fn drivers() -> [Trigger; 2] {
     [Trigger::ProcessingTime(Duration::ZERO), continuous()]
@@ -217,9 +230,14 @@ fn drivers() -> [Trigger; 2] {
 
 /// Waits for something outside, with a limit.
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    wait_or_tell(what, || if there() { Ok(()) } else { Err(String::new()) });
+}
+
+/// The same; what is not there yet tells how things are, for the one who reads why a test failed.
+fn wait_or_tell(what: &str, mut there: impl FnMut() -> std::result::Result<(), String>) {
     let begun = Instant::now();
-    while !there() {
-        assert!(begun.elapsed() < LONG, "{what} did not come");
+    while let Err(state) = there() {
+        assert!(begun.elapsed() < LONG, "{what} did not come: {state}");
         pause(Duration::from_millis(20));
     }
 }

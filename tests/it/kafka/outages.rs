@@ -182,10 +182,10 @@ fn n02_n06_a_leader_that_dies_and_a_partition_that_stays_away() {
         let base = turn * 10_000;
         cluster.send(&from, 0, numbers(base..base + 5000));
         let before = if turn == 0 { 5000 } else { 10_000 + 15_000 };
-        wait_for("the copies", || cluster.committed(&to, 1).len() >= before);
+        wait_for_copies("the copies", cluster, &to, &query, before);
         own.kill("1");
         cluster.send(&from, 0, numbers(base + 5000..base + 10_000));
-        wait_for("the copies after the leader died", || cluster.committed(&to, 1).len() >= before + 5000);
+        wait_for_copies("the copies after the leader died", cluster, &to, &query, before + 5000);
         assert!(query.is_active(), "{:?}", query.exception());
         query.stop().unwrap();
         assert_eq!(cluster.committed(&to, 1).len(), before + 5000, "nothing twice");
