@@ -19,7 +19,7 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
@@ -171,14 +171,16 @@ impl<T: Serialize> Encoder<T> {
     /// # Errors
     /// A value that does not fit its column.
     pub fn rows(&self, items: &[T]) -> Result<RecordBatch> {
-        self.build(items).map_err(|cause| {
+        let columns = self.columns(items).map_err(|cause| {
             let name = short_name::<T>();
             Error::invalid(format!("values of '{name}' do not fit the columns: {}", first_line(&cause)))
                 .caused_by(cause)
-        })
+        })?;
+        let options = RecordBatchOptions::new().with_row_count(Some(items.len()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 
-    fn build(&self, items: &[T]) -> serde_arrow::Result<RecordBatch> {
+    fn columns(&self, items: &[T]) -> serde_arrow::Result<Vec<ArrayRef>> {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().take();
         let mut builder = kept.map_or_else(|| ArrayBuilder::from_arrow(self.schema.fields()), Ok)?;
@@ -186,9 +188,9 @@ impl<T: Serialize> Encoder<T> {
             true => builder.extend(Singles(items))?,
             false => builder.extend(items)?,
         }
-        let rows = builder.to_record_batch()?;
+        let columns = builder.to_arrow()?;
         *spare() = Some(builder);
-        Ok(rows)
+        Ok(columns)
     }
 }
 

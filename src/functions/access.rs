@@ -15,6 +15,7 @@ use datafusion::logical_expr::Expr;
 use super::Context;
 use super::coerce::{is_integral, type_name, unexpected};
 use super::kernel::Kernel;
+use super::single::{self, Value};
 use crate::sql::literal;
 use crate::{Error, Result, types};
 
@@ -95,7 +96,14 @@ fn with_nulls(array: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<ArrayRef> 
 
 /// The function that takes field `index` out of a struct.
 fn field_at(index: usize, name: &str, result: DataType) -> Kernel {
-    Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index)).key(name)
+    Kernel::arrays(GET_FIELD, result, move |args| struct_field(&args[0], index))
+        .key(name)
+        .singly(move |values| single_field(values, index))
+}
+
+fn single_field<'a>(values: &[Value<'a>], index: usize) -> Option<Value<'a>> {
+    let [Value::Nested(structs, row)] = values else { return None };
+    single::read(structs.as_struct_opt()?.columns().get(index)?.as_ref(), *row)
 }
 
 /// A field of a struct that is computed for nothing else, if its function knows how to ([`Kernel::part`]); else nothing.
@@ -137,6 +145,7 @@ pub fn subscript(value: Expr, index: Expr, context: Context<'_>) -> Result<Expr>
             Ok(Kernel::arrays(GET_ITEM, item.data_type().clone(), run)
                 .key(ansi)
                 .fallible_if(ansi)
+                .singly(single_element)
                 .call(vec![value, index]))
         }
         DataType::Map(..) => {
@@ -196,6 +205,14 @@ pub(super) fn element(list: &ListArray, index: &ArrayRef, ansi: bool) -> Result<
         [Some(at)] => Ok(list.values().slice(at as usize, 1)),
         _ => Ok(take(list.values(), &UInt32Array::from(picked), None)?),
     }
+}
+
+fn single_element<'a>(values: &[Value<'a>]) -> Option<Value<'a>> {
+    let [Value::Nested(lists, row), Value::Whole(at)] = values else { return None };
+    let lists = lists.as_list_opt::<i32>()?;
+    let (start, length) = (lists.value_offsets()[*row], lists.value_length(*row));
+    let at = i32::try_from(*at).ok().filter(|at| (0..length).contains(at))?;
+    single::read(lists.values().as_ref(), (start + at) as usize)
 }
 
 /// `INVALID_ARRAY_INDEX`.

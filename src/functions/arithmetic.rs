@@ -17,6 +17,7 @@ use super::coerce::{self, is_ansi_interval, is_datetime, is_decimal, is_floating
 use super::comparison::{self, Comparison};
 use super::kernel::{Arguments, Kernel};
 use super::numbers::{each, zip};
+use super::single::{Value, fitting};
 use super::{Call, Context, Function, conditional, decimals, function, interval};
 use crate::sql::literal;
 use crate::{Error, Result};
@@ -315,8 +316,12 @@ fn sum_or_product(operator: Operator, left: Expr, right: Expr, common: &DataType
     let small = matches!(common, DataType::Int8 | DataType::Int16);
     let run = move |args: &Arguments, rows: usize| checked(operator, args, rows, mode, small);
     let name = if mode == Mode::Try { "try_arithmetic" } else { CHECKED };
+    let result = common.clone();
     Kernel::columns(name, common.clone(), run)
         .key(operator.symbol())
+        .singly(move |values| {
+            of_whole(values, |a, b| checked_whole(operator, a, b)).and_then(|sum| fitting(sum, &result))
+        })
         .fallible_if(mode == Mode::Ansi)
         .call(vec![left, right])
 }
@@ -329,6 +334,24 @@ fn checked(operator: Operator, args: &Arguments, rows: usize, mode: Mode, small:
         Ok(result) => Ok(result),
         Err(_) if mode == Mode::Try => null_on_overflow(operator, args, rows),
         Err(_) => Err(overflow(operator, small)),
+    }
+}
+
+/// The result for two whole numbers, if there is one.
+fn of_whole(values: &[Value<'_>], operation: impl Fn(i64, i64) -> Option<i64>) -> Option<i64> {
+    if let [Value::Whole(left), Value::Whole(right)] = values { operation(*left, *right) } else { None }
+}
+
+fn checked_whole(operator: Operator, left: i64, right: i64) -> Option<i64> {
+    match operator {
+        Operator::Add => left.checked_add(right),
+        Operator::Subtract => left.checked_sub(right),
+        Operator::Multiply => left.checked_mul(right),
+        Operator::IntegralDivide => left.checked_div(right),
+        Operator::Remainder => left.checked_rem(right),
+        // With a negative divisor the sum of a rest and the divisor may leave the type.
+        Operator::PositiveRemainder if right > 0 => left.checked_rem_euclid(right),
+        _ => None,
     }
 }
 
@@ -398,7 +421,15 @@ fn divide(left: Expr, right: Expr, mode: Mode) -> Expr {
         let quotient = |a: f64, b: f64| if b == 0.0 { by_zero("DIVIDE_BY_ZERO", mode) } else { Ok(Some(a / b)) };
         Ok(Arc::new(zip::<Float64Type, Float64Type, Float64Type>(&args[0], &args[1], quotient)?) as ArrayRef)
     };
-    Kernel::arrays("divide", DataType::Float64, run).key(mode).fallible_if(mode == Mode::Ansi).call(vec![left, right])
+    let single = |values: &[Value<'_>]| match values {
+        [Value::Double(left), Value::Double(right)] if *right != 0.0 => Some(left / right),
+        _ => None,
+    };
+    Kernel::arrays("divide", DataType::Float64, run)
+        .key(mode)
+        .fallible_if(mode == Mode::Ansi)
+        .singly(move |values| single(values).map(Value::Double))
+        .call(vec![left, right])
 }
 
 fn integral_divide(left: Expr, right: Expr, mode: Mode) -> Expr {
@@ -412,7 +443,11 @@ fn integral_divide(left: Expr, right: Expr, mode: Mode) -> Expr {
     let run = move |args: &[ArrayRef]| {
         Ok(Arc::new(zip::<Int64Type, Int64Type, Int64Type>(&args[0], &args[1], quotient)?) as ArrayRef)
     };
-    Kernel::arrays("div", DataType::Int64, run).key(mode).fallible_if(mode == Mode::Ansi).call(vec![left, right])
+    Kernel::arrays("div", DataType::Int64, run)
+        .key(mode)
+        .fallible_if(mode == Mode::Ansi)
+        .singly(|values| of_whole(values, |a, b| checked_whole(Operator::IntegralDivide, a, b)).map(Value::Whole))
+        .call(vec![left, right])
 }
 
 fn remainder(operator: Operator, left: Expr, right: Expr, common: &DataType, mode: Mode) -> Expr {
@@ -425,7 +460,11 @@ fn remainder(operator: Operator, left: Expr, right: Expr, common: &DataType, mod
         _ => remainders::<Float64Type>(operator, args, mode),
     };
     let key = format!("{} {mode}", operator.symbol());
-    Kernel::arrays("remainder", common.clone(), run).key(key).fallible_if(mode == Mode::Ansi).call(vec![left, right])
+    Kernel::arrays("remainder", common.clone(), run)
+        .key(key)
+        .fallible_if(mode == Mode::Ansi)
+        .singly(move |values| of_whole(values, |a, b| checked_whole(operator, a, b)).map(Value::Whole))
+        .call(vec![left, right])
 }
 
 fn remainders<T: ArrowPrimitiveType>(operator: Operator, args: &[ArrayRef], mode: Mode) -> Result<ArrayRef>

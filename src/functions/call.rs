@@ -2,14 +2,15 @@
 //!
 //! In: a logical expression. Out: the physical one as DataFusion plans it, but each call of a [`Kernel`] is a [`KernelCall`]: DataFusion's
 //! own call makes a description of each argument's field for every batch, which costs as much as a small batch does. So does making
-//! an array of a comparison's constant ([`ConstantComparison`]). What always holds: values, errors and the texts of plans are the same.
+//! an array of a comparison's constant ([`ConstantComparison`]). Calls with lambdas see no columns but their own ([`enclosed`]). What always
+//! holds: values, errors and the texts of plans are the same.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::DFSchema;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -21,7 +22,9 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, create_physica
 
 use super::access::GET_ITEM;
 use super::constant_comparison::ConstantComparison;
+use super::enclosed::enclosed;
 use super::kernel::{Arguments, Kernel};
+use super::single::Single;
 use crate::{Error, Result};
 
 /// `expr` over columns of `schema`, by index.
@@ -30,9 +33,18 @@ use crate::{Error, Result};
 /// What DataFusion says of an expression that does not fit the schema.
 pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let planned = create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())?;
-    Ok(planned
-        .transform_up(|part| Ok(ours(&part, schema.as_arrow()).map_or(Transformed::no(part), Transformed::yes)))?
-        .data)
+    let ours = |part: Arc<dyn PhysicalExpr>| {
+        Ok(ours(&part, schema.as_arrow()).map_or(Transformed::no(part), Transformed::yes))
+    };
+    Ok(enclosed(planned.transform_up(ours)?.data, schema.as_arrow())?)
+}
+
+/// The values of an expression, one a row.
+///
+/// # Errors
+/// The expression's.
+pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
+    Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?)
 }
 
 /// What stands for a node of DataFusion's because it costs less with few rows, if anything does.
@@ -67,6 +79,17 @@ pub fn element<'a>(
     let kernel = made.kernel.element(usize::try_from(*place).ok()?, must_be)?;
     let result = kernel.result_field().clone();
     Some(Arc::new(KernelCall::new(kernel, made.arguments.clone(), result)))
+}
+
+/// The form for single values of the kernel that an expression calls, if it is a call; its arguments are the expression's children.
+pub(super) fn single(expr: &Arc<dyn PhysicalExpr>) -> Option<Arc<Single>> {
+    expr.downcast_ref::<KernelCall>()?.kernel.single().cloned()
+}
+
+/// DataFusion's form of an operator with two operands.
+pub(super) fn as_binary(expr: &Arc<dyn PhysicalExpr>) -> Option<&BinaryExpr> {
+    expr.downcast_ref::<BinaryExpr>()
+        .or_else(|| expr.downcast_ref::<ConstantComparison>().map(ConstantComparison::binary))
 }
 
 /// A call of a kernel.
@@ -132,14 +155,6 @@ impl KernelCall {
 }
 
 impl PhysicalExpr for KernelCall {
-    fn data_type(&self, _: &Schema) -> PlanResult<DataType> {
-        Ok(self.result.data_type().clone())
-    }
-
-    fn nullable(&self, _: &Schema) -> PlanResult<bool> {
-        Ok(self.result.is_nullable())
-    }
-
     fn return_field(&self, _: &Schema) -> PlanResult<FieldRef> {
         Ok(self.result.clone())
     }

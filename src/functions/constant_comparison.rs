@@ -23,7 +23,6 @@ type Compare = fn(&dyn Datum, &dyn Datum) -> Result<BooleanArray, ArrowError>;
 /// `value op constant`.
 #[derive(Debug)]
 pub(super) struct ConstantComparison {
-    /// DataFusion's form of it.
     binary: BinaryExpr,
     compare: Compare,
     constant: Scalar<ArrayRef>,
@@ -38,8 +37,22 @@ impl ConstantComparison {
         if constant.is_null() || constant.data_type() != kind || !(kind.is_primitive() || kind == DataType::Utf8) {
             return None;
         }
+        // For DataFusion both zeros are one; Arrow's kernels tell them apart.
+        let is_zero = match constant {
+            ScalarValue::Float64(Some(value)) => *value == 0.0,
+            ScalarValue::Float32(Some(value)) => *value == 0.0,
+            _ => false,
+        };
+        if is_zero {
+            return None;
+        }
         let constant = Scalar::new(constant.to_array().ok()?);
         Some(ConstantComparison { binary: binary.clone(), compare, constant })
+    }
+
+    /// DataFusion's form of it.
+    pub fn binary(&self) -> &BinaryExpr {
+        &self.binary
     }
 }
 

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 };
 use smallvec::SmallVec;
 
+use super::single::{Single, Value};
 use super::user::UserFunction;
 use crate::{Error, Result};
 
@@ -41,6 +42,7 @@ pub struct Kernel {
     run: Arc<Run>,
     part: Option<Arc<Part>>,
     element: Option<Arc<Element>>,
+    single: Option<Arc<Single>>,
 }
 
 /// The arguments of one invocation: each has a value for each row, or one that stands for all rows. A few take no memory of the heap.
@@ -145,6 +147,7 @@ impl Kernel {
             run: Arc::new(run),
             part: None,
             element: None,
+            single: None,
         }
     }
 
@@ -203,6 +206,22 @@ impl Kernel {
     /// A function for where only the element at this place of the result is used; none if there is no cheaper one.
     pub(super) fn element(&self, place: usize, must_be: bool) -> Option<Kernel> {
         self.element.as_ref()?(place, must_be)
+    }
+
+    /// Adds what it gives for one row whose arguments are not null, see [`Single`]. What depends on more than these must not have it.
+    pub fn singly(self, single: impl for<'a> Fn(&[Value<'a>]) -> Option<Value<'a>> + Send + Sync + 'static) -> Self {
+        self.with_single(Some(Arc::new(single)))
+    }
+
+    /// [`Kernel::singly`] if there is such a form.
+    pub(super) fn with_single(mut self, single: Option<Arc<Single>>) -> Self {
+        self.single = single;
+        self
+    }
+
+    /// Its form for single values.
+    pub(super) fn single(&self) -> Option<&Arc<Single>> {
+        self.single.as_ref()
     }
 
     /// True if some part of `expr` may fail on some data.

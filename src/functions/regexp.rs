@@ -16,6 +16,7 @@ use super::arguments::{Compiled, coerced};
 use super::java_regex::{Pattern, Purpose, Replacement};
 use super::kernel::Kernel;
 use super::rows::{Rows, all_bytes, over_rows, put, put_char};
+use super::single::Value;
 use super::{Call, Function, function};
 use crate::sql::literal;
 use crate::types::list_item;
@@ -253,7 +254,22 @@ const LAST_PART: usize = 7;
 /// What `split(...)[place]` is, without the other parts.
 fn part_of_split(place: usize, ansi: bool, separator: u8) -> Kernel {
     let run = move |rows: &Rows<'_>| part_at(rows.strings(0)?.values(), separator, place, ansi);
-    over_rows("part_of_split", STRING, run).key(format_args!("{place}, {ansi}, {separator}")).fallible_if(ansi)
+    over_rows("part_of_split", STRING, run)
+        .key(format_args!("{place}, {ansi}, {separator}"))
+        .fallible_if(ansi)
+        .singly(move |values| single_part(values, separator, place))
+}
+
+fn single_part<'a>(values: &[Value<'a>], separator: u8, place: usize) -> Option<Value<'a>> {
+    let Some(Value::Text(text)) = values.first() else { return None };
+    part(text, separator, place).map(Value::Text)
+}
+
+/// What lies before the first separator, behind the first, and so on, which is a character of ASCII.
+fn part(text: &str, separator: u8, place: usize) -> Option<&str> {
+    let next = |start: usize| text.as_bytes()[start..].iter().position(|byte| *byte == separator);
+    let start = (0..place).try_fold(0, |start, _| Some(start + next(start)? + 1))?;
+    text.get(start..next(start).map_or(text.len(), |length| start + length))
 }
 
 /// The part of each text before, between or behind separators.
@@ -265,14 +281,14 @@ fn part_at(text: &StringArray, separator: u8, place: usize, ansi: bool) -> Resul
     for row in 0..text.len() {
         let part = if text.is_valid(row) { nth_part(text.value(row), separator, place, ansi)? } else { None };
         nulls.append(part.is_some());
-        bytes.extend_from_slice(part.unwrap_or_default());
+        bytes.extend_from_slice(part.unwrap_or_default().as_bytes());
         ends.push(bytes.len() as i32);
     }
     Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), nulls.finish())?))
 }
 
-fn nth_part(text: &str, separator: u8, place: usize, ansi: bool) -> Result<Option<&[u8]>> {
-    match text.as_bytes().split(|byte| *byte == separator).nth(place) {
+fn nth_part(text: &str, separator: u8, place: usize, ansi: bool) -> Result<Option<&str>> {
+    match part(text, separator, place) {
         None if ansi => {
             let parts = text.bytes().filter(|byte| *byte == separator).count() + 1;
             Err(invalid_index(place as i32, parts as i32))

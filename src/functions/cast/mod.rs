@@ -22,10 +22,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 
-use super::coerce::{is_ansi_interval, is_decimal, is_numeric, is_string, type_name};
+use super::coerce::{is_ansi_interval, is_decimal, is_integral, is_numeric, is_string, type_name};
 use super::datetime::now::named_time;
 use super::interval as arithmetic;
 use super::kernel::{self, Kernel};
+use super::single::Single;
 use crate::conf::Conf;
 use crate::types::is_variant;
 use crate::types::zone::Zone;
@@ -83,8 +84,9 @@ pub fn cast(expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema, conf: &Con
     let caster = Caster { mode, zone: Zone::parse(conf.time_zone())? };
     let key = format!("{mode} {} {}", caster.zone.name(), crate::types::simple_name(to));
     let convert = caster.converter(&from, to)?;
-    let kernel = Kernel::arrays(CAST, to.clone(), move |args| convert(&args[0]));
-    Ok(kernel.key(key).fallible_if(mode == Mode::Ansi && rules::may_fail(&from, to)).call(vec![expr]))
+    let kernel =
+        Kernel::arrays(CAST, to.clone(), move |args| convert(&args[0])).key(key).with_single(caster.single(&from, to));
+    Ok(kernel.fallible_if(mode == Mode::Ansi && rules::may_fail(&from, to)).call(vec![expr]))
 }
 
 /// A constant text that names a time, cast to a type of times; none for anything else.
@@ -154,6 +156,15 @@ impl Caster {
 }
 
 impl Caster {
+    /// How a single value is cast.
+    fn single(&self, from: &DataType, to: &DataType) -> Option<Arc<Single>> {
+        match from {
+            from if is_string(from) => parse::single(to, self),
+            from if is_integral(from) => number::single(to),
+            _ => None,
+        }
+    }
+
     /// The function that looks for values of type `to` in VARIANT.
     fn variants(&self, to: &DataType) -> Convert {
         let null_if_bad = self.mode == Mode::Try;

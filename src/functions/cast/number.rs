@@ -13,6 +13,7 @@ use super::decimal::{self, Number};
 use super::{Mode, overflow, show};
 use crate::functions::coerce::{is_decimal, is_floating, is_integral};
 use crate::functions::numbers::each;
+use crate::functions::single::{Single, Value, fitting, whole_number};
 use crate::{Error, Result};
 
 /// Casts numbers and booleans to numbers and booleans.
@@ -32,12 +33,22 @@ pub(super) fn numbers(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<Arr
         (from, DataType::Decimal128(precision, scale)) if is_decimal(from) => rescaled(array, *precision, *scale, mode),
         (from, to) if mode == Mode::Legacy && is_integral(to) && !is_decimal(from) => wrapped(array, to),
         (from, to) if is_decimal(from) => whole(array, to, mode),
-        _ => fitting(array, to, mode),
+        _ => fitting_array(array, to, mode),
+    }
+}
+
+/// Casts a single whole number to `to`.
+pub(super) fn single(to: &DataType) -> Option<Arc<Single>> {
+    let to = to.clone();
+    match to {
+        DataType::Float64 => Some(Arc::new(|values| whole_number(values).map(|number| Value::Double(number as f64)))),
+        _ if is_integral(&to) => Some(Arc::new(move |values| fitting(whole_number(values)?, &to))),
+        _ => None,
     }
 }
 
 /// Lets Arrow cast what fits; the rest is null or an error.
-fn fitting(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<ArrayRef> {
+fn fitting_array(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<ArrayRef> {
     let result = cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })?;
     if mode == Mode::Ansi && result.null_count() > array.null_count() {
         return Err(first_lost(array, &result));

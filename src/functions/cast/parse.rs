@@ -9,7 +9,9 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Bo
 use arrow::datatypes::*;
 
 use super::{Caster, Mode, decimal, invalid_input, overflow};
+use crate::functions::coerce::is_integral;
 use crate::functions::numbers;
+use crate::functions::single::{Single, Value, fitting};
 use crate::sql::interval::{Field, parse_fields, parse_interval};
 use crate::types::datetime_text::{parse_date_text, parse_timestamp_ntz_text, parse_timestamp_text};
 use crate::{Error, Result};
@@ -31,6 +33,29 @@ pub(super) fn texts(array: &ArrayRef, to: &DataType, caster: &Caster) -> Result<
         DataType::Binary => Ok(Arc::new(texts.iter().map(|text| text.map(str::as_bytes)).collect::<BinaryArray>())),
         _ => times(texts, to, caster),
     }
+}
+
+/// Casts a single text to `to`.
+pub(super) fn single(to: &DataType, caster: &Caster) -> Option<Arc<Single>> {
+    let legacy = caster.mode == Mode::Legacy;
+    let zone = caster.zone.clone();
+    Some(match to {
+        to if is_integral(to) => {
+            let to = to.clone();
+            Arc::new(move |values| fitting(whole(text(values)?, legacy)?, &to))
+        }
+        DataType::Float64 => Arc::new(|values| float(text(values)?).map(Value::Double)),
+        DataType::Boolean => Arc::new(|values| boolean(trim(text(values)?)).map(Value::Boolean)),
+        DataType::Date32 => Arc::new(|values| parse_date_text(text(values)?).map(|days| Value::Whole(days.into()))),
+        DataType::Timestamp(_, Some(_)) => {
+            Arc::new(move |values| parse_timestamp_text(text(values)?, &zone).map(Value::Whole))
+        }
+        _ => return None,
+    })
+}
+
+fn text<'a>(values: &[Value<'a>]) -> Option<&'a str> {
+    if let [Value::Text(text)] = values { Some(text) } else { None }
 }
 
 fn times(texts: &StringArray, to: &DataType, caster: &Caster) -> Result<ArrayRef> {

@@ -12,6 +12,7 @@ use datafusion::logical_expr::Expr;
 use super::{Micros, constant_text, date, primitive, timestamp, unary};
 use crate::functions::arguments::fixed;
 use crate::functions::kernel::Kernel;
+use crate::functions::single::{Value, whole_number};
 use crate::functions::{Call, Function, function};
 use crate::types::calendar::{
     MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, civil_from_days, day_of_year, iso_week,
@@ -222,5 +223,6 @@ pub(super) fn unix(mut call: Call<'_>, name: &'static str, unit: i64) -> Result<
     let [source] = fixed(call.values(1..=1)?)?;
     let source = call.implicit(source, &crate::types::timestamp())?;
     let kernel = unary::<Micros, Int64Type>(name, DataType::Int64, move |micros| Ok(Some(micros.div_euclid(unit))));
+    let kernel = kernel.singly(move |values| whole_number(values).map(|micros| Value::Whole(micros.div_euclid(unit))));
     Ok(kernel.call(vec![source]))
 }

@@ -15,6 +15,7 @@ use super::{Micros, collect, primitive, strings, to_date, unary};
 use crate::functions::arguments::fixed;
 use crate::functions::coerce::{is_decimal, is_floating, is_integral};
 use crate::functions::kernel::Kernel;
+use crate::functions::single::{Value, whole_number};
 use crate::functions::{Call, Function, coerce, function};
 use crate::types::calendar::{
     MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, checked_days, join_micros,
@@ -237,6 +238,7 @@ fn times_unit(name: &'static str, unit: i64) -> Kernel {
         let times = primitive::<Int64Type>(args, 0)?.try_unary::<_, Micros, Error>(micros)?;
         Ok(Arc::new(times.with_data_type(types::timestamp())))
     })
+    .singly(move |values| whole_number(values)?.checked_mul(unit).map(Value::Whole))
     .fallible()
 }
 
