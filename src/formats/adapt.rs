@@ -40,7 +40,7 @@ fn adapt_fields(from: &Fields, columns: &[ArrayRef], to: &Fields, rows: usize) -
     adapted.collect()
 }
 
-fn adapt_column(column: &ArrayRef, wanted: &FieldRef) -> Result<ArrayRef> {
+pub(super) fn adapt_column(column: &ArrayRef, wanted: &FieldRef) -> Result<ArrayRef> {
     let (from, to) = (column.data_type(), wanted.data_type());
     if from == to {
         return Ok(column.clone());

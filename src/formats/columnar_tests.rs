@@ -41,9 +41,14 @@ fn write(format: &dyn Format, path: &Path, codec: &str, rows: &RecordBatch) {
 
 fn read(format: &dyn Format, path: &Path, ddl: &str, projection: &[usize]) -> Result<Vec<RecordBatch>> {
     let schema = parse_ddl(ddl)?;
-    let context =
-        DecodeContext { schema, projection: projection.into(), options: Options::default(), conf: Conf::default() };
-    format.open_file(path, context)?.collect()
+    let context = DecodeContext {
+        schema,
+        projection: projection.into(),
+        options: Options::default(),
+        conf: Conf::default(),
+        filters: Vec::new(),
+    };
+    format.open_file(path, context, 0..u64::MAX)?.map(|part| Ok(part?.rows)).collect()
 }
 
 fn shown(batches: &[RecordBatch]) -> Vec<String> {

@@ -15,6 +15,7 @@ use arrow::array::{
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{self as types, DataType, FieldRef, Fields, IntervalUnit, TimeUnit};
 
+use super::condition::Found;
 use crate::types::{map_types, simple_name};
 use crate::{Error, Result};
 
@@ -69,6 +70,22 @@ impl Column {
     /// `UNSUPPORTED_DATATYPE` for types that text cannot hold.
     pub(crate) fn new(data_type: &DataType) -> Result<Column> {
         Ok(Column { data_type: data_type.clone(), validity: NullBufferBuilder::new(0), values: values_of(data_type)? })
+    }
+
+    /// The last value, as conditions see it.
+    pub(super) fn last(&self) -> Found<'_> {
+        let Some(row) = self.len().checked_sub(1) else { return Found::Other };
+        if !self.validity.is_valid(row) {
+            return Found::Null;
+        }
+        match &self.values {
+            Values::Int8(values) => Found::Whole(values[row].into()),
+            Values::Int16(values) => Found::Whole(values[row].into()),
+            Values::Int32(values) => Found::Whole(values[row].into()),
+            Values::Int64(values) => Found::Whole(values[row]),
+            Values::Bytes(values) => Found::Text(values.last()),
+            _ => Found::Other,
+        }
     }
 
     /// Number of rows.
@@ -177,6 +194,11 @@ impl Bytes {
 
     fn end(&mut self) {
         self.offsets.push(self.bytes.len() as i32);
+    }
+
+    fn last(&self) -> &[u8] {
+        let start = self.offsets.len().checked_sub(2).map_or(0, |at| self.offsets[at] as usize);
+        self.bytes.get(start..).unwrap_or_default()
     }
 
     fn truncate(&mut self, rows: usize) {

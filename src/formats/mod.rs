@@ -10,6 +10,7 @@ mod columnar;
 mod columnar_tests;
 pub(crate) mod columns;
 pub mod compression;
+mod condition;
 pub mod csv;
 pub mod encoding;
 pub mod frames;
@@ -22,6 +23,7 @@ mod sample;
 pub mod text;
 mod times;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::conf::Conf;
 use crate::options::{OptionSpec, Options, nearest};
+use crate::sources::predicate::Predicate;
 use crate::{Error, Result};
 
 /// Records cut from a byte stream: `bytes[spans[i].0..spans[i].1]` is record `i`, without its line end.
@@ -99,6 +102,8 @@ pub struct DecodeContext {
     pub options: Options,
     /// Session settings (time zone, ANSI).
     pub conf: Conf,
+    /// Conditions on columns of `schema` that all rows which the query wants fulfil. A decoder may leave out others, and need not.
+    pub filters: Vec<Predicate>,
 }
 
 impl DecodeContext {
@@ -116,6 +121,11 @@ pub trait Decoder: Send {
     /// # Errors
     /// FAILFAST on a malformed record, naming `frames.position(i)`.
     fn decode(&mut self, frames: &Frames) -> Result<RecordBatch>;
+
+    /// How many rows it has left out since it was last asked, because the query does not want them ([`DecodeContext::filters`]).
+    fn left_out(&mut self) -> usize {
+        0
+    }
 }
 
 /// Turns rows into records, each followed by its line end.
@@ -129,8 +139,24 @@ pub trait Encoder: Send {
     fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 }
 
-/// Rows of one whole file, a batch at a time.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+/// Some of the rows of a file or a stream, one behind the other.
+#[derive(Debug)]
+pub struct Part {
+    /// The rows, at most as many as a chunk may have; perhaps none.
+    pub rows: RecordBatch,
+    /// Over how many rows it reaches: those, and others that the query does not want ([`DecodeContext::filters`]).
+    pub reach: u64,
+}
+
+impl Part {
+    /// Rows among which none are left out.
+    pub fn of(rows: RecordBatch) -> Part {
+        Part { reach: rows.num_rows() as u64, rows }
+    }
+}
+
+/// Rows of one file, part by part.
+pub type Parts = Box<dyn Iterator<Item = Result<Part>> + Send>;
 
 /// Writes one whole file of a columnar format.
 pub trait FileWriter: Send {
@@ -166,8 +192,12 @@ pub trait Format: Send + Sync {
     fn infer_schema(&self, files: &[std::path::PathBuf], options: &Options, conf: &Conf) -> Result<SchemaRef>;
     /// A decoder for [`Framing::Lines`] and [`Framing::Whole`]. Checks the options' values.
     fn decoder(&self, context: DecodeContext) -> Result<Box<dyn Decoder>>;
-    /// Opens a file of a [`Framing::Columnar`] format.
-    fn open_file(&self, path: &Path, context: DecodeContext) -> Result<Batches>;
+    /// Whether it may leave out rows ([`DecodeContext::filters`]).
+    fn uses_filters(&self) -> bool {
+        false
+    }
+    /// Opens a file of a [`Framing::Columnar`] format, to read the rows that have these numbers in it, from 0 on.
+    fn open_file(&self, path: &Path, context: DecodeContext, rows: Range<u64>) -> Result<Parts>;
     /// An encoder of rows of `schema` (text-like formats).
     fn encoder(&self, schema: SchemaRef, options: &Options, conf: &Conf) -> Result<Box<dyn Encoder>>;
     /// A writer of a whole file (columnar formats).

@@ -5,6 +5,7 @@
 //! the last second before 1970 have no place in the format and fail when written.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -16,8 +17,8 @@ use orc_rust::projection::ProjectionMask;
 use orc_rust::{ArrowReaderBuilder, ArrowWriterBuilder, TimestampPrecision};
 
 use super::adapt::{find, spark_schema};
-use super::columnar::{BATCH_ROWS, adapted, guarded, infer_schema, open, unreadable};
-use super::{Batches, DecodeContext, Decoder, Encoder, FileWriter, Format, Framing, not_text};
+use super::columnar::{BATCH_ROWS, adapted, guarded, infer_schema, open, unreadable, within};
+use super::{DecodeContext, Decoder, Encoder, FileWriter, Format, Framing, Parts, not_text};
 use crate::conf::Conf;
 use crate::options::{OptionSpec, Options, option};
 use crate::types::simple_name;
@@ -52,14 +53,14 @@ impl Format for Orc {
         Err(not_text(self))
     }
 
-    fn open_file(&self, path: &Path, context: DecodeContext) -> Result<Batches> {
+    fn open_file(&self, path: &Path, context: DecodeContext, rows: Range<u64>) -> Result<Parts> {
         let schema = context.output_schema();
         let batches = guarded(path, || {
             let reader = reader(path)?;
             let mask = wanted(&reader, &schema);
             Ok(reader.with_projection(mask).with_batch_size(BATCH_ROWS).build())
         })?;
-        Ok(adapted(batches, schema, path.to_owned()))
+        Ok(within(adapted(batches, schema, path.to_owned()), rows))
     }
 
     fn encoder(&self, _schema: SchemaRef, _options: &Options, _conf: &Conf) -> Result<Box<dyn Encoder>> {

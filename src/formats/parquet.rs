@@ -1,21 +1,30 @@
 //! Format `parquet`: columnar files, read and written with the Parquet crate.
 //!
-//! Reading takes only the wanted columns, matched by name, with casts that lose nothing. Writing gives files that Spark
-//! reads: standard names inside lists and maps, snappy by default. A damaged file is an error with its name.
+//! Reading takes only the wanted columns, matched by name, with casts that lose nothing, and leaves out row groups and pages whose
+//! statistics say that the query wants none of their rows. Writing gives files that Spark reads: standard names inside lists and maps,
+//! snappy by default. A damaged file is an error with its name.
+
+mod prune;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::properties::WriterProperties;
 
+use self::prune::Rows;
 use super::adapt::{find, spark_schema};
-use super::columnar::{BATCH_ROWS, adapted, guarded, infer_schema, open, unreadable};
-use super::{Batches, DecodeContext, Decoder, Encoder, FileWriter, Format, Framing, not_text};
+use super::columnar::{BATCH_ROWS, adapted, guarded, infer_schema, open, sifted, unreadable};
+use super::{DecodeContext, Decoder, Encoder, FileWriter, Format, Framing, Parts, not_text};
 use crate::conf::Conf;
 use crate::options::{OptionSpec, Options, option};
 use crate::types::simple_name;
@@ -43,24 +52,29 @@ impl Format for Parquet {
     }
 
     fn infer_schema(&self, files: &[PathBuf], options: &Options, conf: &Conf) -> Result<SchemaRef> {
-        infer_schema(self, files, options, conf, |path| Ok(spark_schema(reader(path)?.schema())))
+        infer_schema(self, files, options, conf, |path| Ok(spark_schema(metadata(&open(path)?, path, false)?.schema())))
     }
 
     fn decoder(&self, _context: DecodeContext) -> Result<Box<dyn Decoder>> {
         Err(not_text(self))
     }
 
-    fn open_file(&self, path: &Path, context: DecodeContext) -> Result<Batches> {
+    fn uses_filters(&self) -> bool {
+        true
+    }
+
+    fn open_file(&self, path: &Path, context: DecodeContext, rows: Rows) -> Result<Parts> {
         let schema = context.output_schema();
-        let batches = guarded(path, || {
-            let reader = reader(path)?;
-            let wanted: Vec<_> =
-                schema.fields().iter().filter_map(|field| find(reader.schema().fields(), field.name())).collect();
-            let mask = ProjectionMask::roots(reader.parquet_schema(), wanted);
-            let reader = reader.with_projection(mask).with_batch_size(BATCH_ROWS).build();
-            reader.map_err(|cause| unreadable(path, cause))
+        let (batches, wanted, rows) = guarded(path, || {
+            let file = open(path)?;
+            let metadata = metadata(&file, path, !context.filters.is_empty())?;
+            let rows = rows.start..rows.end.min(prune::row_count(&metadata));
+            let wanted = prune::wanted(&metadata, &context, &rows);
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+            let batches = read(reader, &schema, &wanted).map_err(|cause| unreadable(path, cause))?;
+            Ok((batches, wanted, rows))
         })?;
-        Ok(adapted(batches, schema, path.to_owned()))
+        Ok(sifted(adapted(batches, schema.clone(), path.to_owned()), schema, wanted, rows))
     }
 
     fn encoder(&self, _schema: SchemaRef, _options: &Options, _conf: &Conf) -> Result<Box<dyn Encoder>> {
@@ -78,9 +92,53 @@ impl Format for Parquet {
     }
 }
 
-fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = open(path)?;
-    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|cause| unreadable(path, cause)))
+/// What stands in the file's footer, and where its pages are, if that is asked for and can be read there.
+fn metadata(file: &File, path: &Path, pages: bool) -> Result<ArrowReaderMetadata> {
+    let load = |policy| {
+        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        guarded(path, || ArrowReaderMetadata::load(file, options).map_err(|cause| unreadable(path, cause)))
+    };
+    if pages && let Ok(metadata) = load(PageIndexPolicy::Optional) {
+        return Ok(metadata);
+    }
+    load(PageIndexPolicy::Skip)
+}
+
+/// The columns of the schema, of these rows.
+fn read(
+    reader: ParquetRecordBatchReaderBuilder<File>,
+    schema: &SchemaRef,
+    rows: &[Rows],
+) -> parquet::errors::Result<ParquetRecordBatchReader> {
+    let columns: Vec<_> =
+        schema.fields().iter().filter_map(|field| find(reader.schema().fields(), field.name())).collect();
+    let mask = ProjectionMask::roots(reader.parquet_schema(), columns);
+    let (groups, selection) = selected(&reader, rows);
+    reader
+        .with_projection(mask)
+        .with_row_groups(groups)
+        .with_row_selection(selection)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+}
+
+/// The row groups that have some of these rows, and which of their rows those are.
+fn selected(reader: &ParquetRecordBatchReaderBuilder<File>, rows: &[Rows]) -> (Vec<usize>, RowSelection) {
+    let (mut groups, mut ranges) = (Vec::new(), Vec::new());
+    let (mut start, mut before) = (0, 0);
+    for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+        let count = prune::rows_of(group);
+        let all = start..start + count;
+        let inside: Vec<Rows> = rows.iter().filter_map(|rows| prune::overlap(rows, &all)).collect();
+        if !inside.is_empty() {
+            let place = |row: u64| (row - start + before) as usize;
+            ranges.extend(inside.into_iter().map(|rows| place(rows.start)..place(rows.end)));
+            groups.push(number);
+            before += count;
+        }
+        start = all.end;
+    }
+    (groups, RowSelection::from_consecutive_ranges(ranges.into_iter(), before as usize))
 }
 
 fn compression(options: &Options) -> Result<Compression> {
@@ -128,35 +186,5 @@ impl FileWriter for ParquetWriter {
 
     fn finish(self: Box<Self>) -> Result<()> {
         self.0.close().map(drop).map_err(unwritable)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::formats::columnar_tests::{DDL, check_damaged, check_round_trip};
-
-    #[test]
-    fn what_is_written_reads_back() {
-        for codec in ["snappy", "none", "gzip", "zstd", "lz4"] {
-            check_round_trip(&Parquet, DDL, codec);
-        }
-        check_round_trip(&Parquet, "d DECIMAL(10,2), l ARRAY<STRUCT<x: INT>>, m MAP<STRING, ARRAY<INT>>", "snappy");
-    }
-
-    #[test]
-    fn d09_damaged_files_fail_with_their_name() {
-        check_damaged(&Parquet);
-    }
-
-    #[test]
-    fn unknown_codecs_and_types_are_refused() {
-        let mut options = Options::default();
-        options.set("compression", "lzma");
-        let file = tempfile::tempfile().unwrap();
-        let schema = crate::types::parse_ddl("a INT").unwrap();
-        assert!(Parquet.file_writer(file, schema, &options).is_err());
-        let file = tempfile::tempfile().unwrap();
-        assert!(Parquet.file_writer(file, crate::types::parse_ddl("a VOID").unwrap(), &Options::default()).is_err());
     }
 }

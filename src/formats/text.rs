@@ -3,6 +3,7 @@
 //! In: frames. Out: their texts; an empty line is a row. Writing takes exactly one STRING column and ends each row with
 //! the line separator; a null writes an empty line.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use super::columns::Column;
-use super::{Batches, DecodeContext, Decoder, Encoder, FileWriter, Format, Frames, Framing, frames, not_columnar};
+use super::{DecodeContext, Decoder, Encoder, FileWriter, Format, Frames, Framing, Parts, frames, not_columnar};
 use crate::conf::Conf;
 use crate::options::{OptionSpec, Options, option};
 use crate::types::{field, simple_name};
@@ -52,7 +53,7 @@ impl Format for Text {
         Ok(Box::new(TextDecoder { schema: context.output_schema(), column }))
     }
 
-    fn open_file(&self, _path: &Path, _context: DecodeContext) -> Result<Batches> {
+    fn open_file(&self, _path: &Path, _context: DecodeContext, _rows: Range<u64>) -> Result<Parts> {
         Err(not_columnar(self))
     }
 
@@ -144,7 +145,13 @@ mod tests {
 
     fn context(projection: &[usize]) -> DecodeContext {
         let schema = Text.infer_schema(&[], &Options::default(), &Conf::default()).unwrap();
-        DecodeContext { schema, projection: projection.into(), options: Options::default(), conf: Conf::default() }
+        DecodeContext {
+            schema,
+            projection: projection.into(),
+            options: Options::default(),
+            conf: Conf::default(),
+            filters: Vec::new(),
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use thalweg_operators::lane::rank::Numbering;
 
 use super::batch::kernels::Expand;
 use super::scan::ScanTable;
+use crate::sources::predicate::Predicate;
 use crate::stateful::StateFunction;
 
 /// A query as a graph of operators, ready to run.
@@ -58,6 +59,8 @@ pub struct Scan {
     pub projection: Vec<usize>,
     /// The delivered columns.
     pub schema: SchemaRef,
+    /// Conditions that all rows fulfil which are wanted; the source may leave out others.
+    pub filters: Vec<Predicate>,
 }
 
 /// One operator and its inputs.

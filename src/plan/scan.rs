@@ -19,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
 use super::pushdown;
+use crate::sources::predicate::Predicate;
 use crate::sources::{self, SourceSpec};
 
 /// A source with its schema: what a scan reads.
@@ -33,6 +34,11 @@ pub struct ScanTable {
 }
 
 impl ScanTable {
+    /// What these conditions say of single columns, for the source.
+    pub(crate) fn predicates(&self, filters: &[Expr]) -> Vec<Predicate> {
+        filters.iter().filter_map(|filter| pushdown::predicate(filter, &self.schema)).collect()
+    }
+
     /// True if it never ends.
     pub fn is_streaming(&self) -> bool {
         self.source.streaming
@@ -68,9 +74,9 @@ impl TableProvider for ScanTable {
         super::batch::scan::plan_scan(self, state, projection, filters)
     }
 
-    /// Conditions go to sources that can use them, in batch queries; the query checks the rows again all the same.
+    /// Conditions go to sources that can use them; the query checks the rows again all the same.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let provider = sources::lookup(&self.source.format).ok().filter(|_| !self.is_streaming());
+        let provider = sources::lookup(&self.source.format).ok();
         let uses = provider.is_some_and(|provider| provider.uses_filters());
         let one = |filter: &&Expr| match uses && pushdown::predicate(filter, &self.schema).is_some() {
             true => TableProviderFilterPushDown::Inexact,

@@ -170,6 +170,7 @@ impl Bench {
             while found.iter().map(RecordBatch::num_rows).sum::<usize>() < most {
                 match reader.next(Duration::from_secs(1)).unwrap() {
                     Read::Rows(rows) => found.push(rows),
+                    Read::Part(part) => found.push(part.rows),
                     Read::Frames(frames) => found.push(decoder.as_mut().unwrap().decode(&frames).unwrap()),
                     Read::Idle => {}
                     Read::End => break,

@@ -89,6 +89,10 @@ impl SourceProvider for FileProvider {
         Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
     }
 
+    fn uses_filters(&self) -> bool {
+        self.format().is_ok_and(Format::uses_filters)
+    }
+
     fn connect(&self, spec: &SourceSpec, schema: SchemaRef, context: SourceContext) -> Result<Box<dyn Source>> {
         let options = FileOptions::of(spec, &context.conf)?;
         check_cleaning(&options)?;
@@ -171,6 +175,7 @@ fn recipe(
         projection: data,
         options: spec.options.clone(),
         conf: context.conf.clone(),
+        filters: context.filters.iter().filter(|filter| filter.column < data_count).cloned().collect(),
     };
     let bases = listing::base_paths(&options.selection)?.into();
     Ok(Recipe {

@@ -235,11 +235,18 @@ impl MemoryStream {
 
     /// The rows in pieces of at most [`MAX_ROWS`], under the stream's own schema.
     fn pieces(&self, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
-        let rows = RecordBatch::try_new(self.schema(), rows.columns().to_vec()).map_err(|cause| {
-            Error::invalid(format!("rows do not fit the stream's schema: {cause}")).caused_by(cause)
-        })?;
+        let rows = self.fitting(rows)?;
         let starts = (0..rows.num_rows()).step_by(MAX_ROWS);
-        Ok(starts.map(|start| rows.slice(start, MAX_ROWS.min(rows.num_rows() - start))).collect())
+        Ok(starts.map(|start| cut(&rows, start, MAX_ROWS.min(rows.num_rows() - start))).collect())
+    }
+
+    /// The rows under the stream's own schema.
+    fn fitting(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        if Arc::ptr_eq(rows.schema_ref(), &self.0.schema) {
+            return Ok(rows);
+        }
+        RecordBatch::try_new(self.schema(), rows.columns().to_vec())
+            .map_err(|cause| Error::invalid(format!("rows do not fit the stream's schema: {cause}")).caused_by(cause))
     }
 
     /// Adds rows if there is room.
@@ -325,8 +332,13 @@ impl Rows {
         let (first, batch) = self.batches.get(after.checked_sub(1)?)?;
         let start = (from - first) as usize;
         let rows = batch.num_rows().saturating_sub(start).min(to.saturating_sub(from) as usize);
-        (rows > 0).then(|| batch.slice(start, rows))
+        (rows > 0).then(|| cut(batch, start, rows))
     }
+}
+
+/// So many rows of a batch; all of them cost nothing.
+fn cut(batch: &RecordBatch, start: usize, rows: usize) -> RecordBatch {
+    if rows == batch.num_rows() { batch.clone() } else { batch.slice(start, rows) }
 }
 
 impl Rows {
@@ -516,7 +528,10 @@ impl MemoryReader {
         if !self.stream.0.replay {
             self.target().forget(self.next);
         }
-        Ok(Read::Rows(rows.project(&self.projection)?))
+        match self.projection.iter().copied().eq(0..rows.num_columns()) {
+            true => Ok(Read::Rows(rows)),
+            false => Ok(Read::Rows(rows.project(&self.projection)?)),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::clock::SharedClock;
 use crate::conf::Conf;
-use crate::formats::{Decoder, Frames};
+use crate::formats::{Decoder, Frames, Part};
 use crate::options::{OptionSpec, Options, nearest, option};
 use crate::sources::predicate::Predicate;
 use crate::store::Folder;
@@ -101,7 +101,7 @@ pub trait SourceProvider: Send + Sync {
     fn schema(&self, spec: &SourceSpec, conf: &Conf) -> Result<SchemaRef>;
     /// Connects for one query. `schema` is what [`SourceProvider::schema`] said.
     fn connect(&self, spec: &SourceSpec, schema: SchemaRef, context: SourceContext) -> Result<Box<dyn Source>>;
-    /// True if a batch read does less when it knows the query's conditions ([`SourceContext::filters`]).
+    /// True if a read (of a stream, or a batch) does less when it knows the query's conditions ([`SourceContext::filters`]).
     fn uses_filters(&self) -> bool {
         false
     }
@@ -191,6 +191,8 @@ pub enum Read {
     Frames(Frames),
     /// Rows, decoded by the reader (columnar files, generated rows).
     Rows(RecordBatch),
+    /// The same, where rows that the query does not want have been left out.
+    Part(Part),
     /// Nothing arrived within the wait.
     Idle,
     /// The range has been read (or the peer closed).

@@ -273,8 +273,11 @@ struct DirectReader {
     rows: Arc<RowMaker>,
     clock: SharedClock,
     lines: u64,
-    timeout: Duration,
+    /// How long a read waits.
+    timeout: Option<Duration>,
     ended: bool,
+    /// There were bytes when it last looked.
+    behind: bool,
     place: String,
 }
 
@@ -288,25 +291,35 @@ impl DirectReader {
             rows: Arc::clone(&source.rows),
             clock: Arc::clone(&source.clock),
             lines,
-            timeout: Duration::ZERO,
+            timeout: None,
             ended: false,
+            behind: false,
             place: source.place(),
         })
     }
 
     /// Bytes read; `None` if nothing came within the wait.
     fn receive(&mut self, wait: Duration) -> Result<Option<usize>> {
-        let wait = wait.max(Duration::from_micros(1));
-        if wait != self.timeout {
-            self.stream.set_read_timeout(Some(wait))?;
-            self.timeout = wait;
-        }
+        set_wait(&self.stream, &mut self.timeout, wait)?;
         match self.stream.read(&mut self.block) {
             Ok(count) => Ok(Some(count)),
             Err(error) if is_timeout(&error) => Ok(None),
             Err(error) => Err(Error::from(error).at(self.place.clone())),
         }
     }
+}
+
+/// How long a read of this connection may wait from now on, if that is not so already: `timeout` is what it is and becomes.
+fn set_wait(stream: &TcpStream, timeout: &mut Option<Duration>, wait: Duration) -> std::io::Result<()> {
+    if *timeout == Some(wait) {
+        return Ok(());
+    }
+    stream.set_nonblocking(wait.is_zero())?;
+    if !wait.is_zero() {
+        stream.set_read_timeout(Some(wait))?;
+    }
+    *timeout = Some(wait);
+    Ok(())
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
@@ -318,7 +331,9 @@ impl Reader for DirectReader {
         if self.ended {
             return Ok(Read::End);
         }
-        let frames = match self.receive(wait)? {
+        let received = self.receive(wait)?;
+        self.behind = received.is_some_and(|count| count > 0);
+        let frames = match received {
             None => return Ok(Read::Idle),
             Some(0) => {
                 self.ended = true;
@@ -335,6 +350,11 @@ impl Reader for DirectReader {
 
     fn is_light(&self) -> bool {
         true
+    }
+
+    /// Of a long line only the beginning may have come.
+    fn behind(&self) -> bool {
+        self.behind
     }
 
     fn offset(&self) -> Offset {

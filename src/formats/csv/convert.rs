@@ -42,7 +42,7 @@ impl FromCsv {
         }
         let schema = Schema::new(fields.clone()).into();
         let projection = (0..fields.len()).collect();
-        let context = DecodeContext { schema, projection, options: options.clone(), conf };
+        let context = DecodeContext { schema, projection, options: options.clone(), conf, filters: Vec::new() };
         Record::new(&context, &read)?;
         Ok(FromCsv { context, options: read })
     }

@@ -2,7 +2,8 @@
 //!
 //! In: frames: lines, or whole files with `multiLine`. Out: a record batch of the wanted columns, found by position. A record
 //! with too few or too many fields, or with a value of a wrong type, is malformed but keeps what is good. If only some
-//! columns are wanted, only their fields are looked at, as in Spark. Blank lines, comments and the header give no row.
+//! columns are wanted, only their fields are looked at, as in Spark; a row that the query does not want is left at its first value that
+//! says so. Blank lines, comments and the header give no row.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use arrow::array::RecordBatch;
 use super::options::{ReadOptions, prunes_columns};
 use super::split::{Field, Fields, Unreadable, is_idle};
 use super::values::{append, check_type};
+use crate::formats::condition::{Condition, conditions};
 use crate::formats::mode::{Mode, malformed};
 use crate::formats::rows::Rows;
 use crate::formats::{DecodeContext, Decoder, Frames};
@@ -39,6 +41,10 @@ pub(crate) struct Record {
     only_count: bool,
     fields: Vec<Field>,
     buffer: Vec<u8>,
+    /// What the query wants of rows.
+    conditions: Vec<Condition>,
+    /// How many rows it does not want, since somebody asked.
+    left_out: usize,
 }
 
 impl Record {
@@ -57,6 +63,8 @@ impl Record {
             only_count: prunes && positions.is_empty(),
             expected: if only_some { None } else { Some(data.len()) },
             wanted: if only_some { last } else { usize::MAX },
+            conditions: conditions(context, &rows.data_fields(), options.mode),
+            left_out: 0,
             positions,
             rows,
             fields: Vec::new(),
@@ -64,15 +72,22 @@ impl Record {
         })
     }
 
-    /// Appends the row of the record whose fields were split; false if it is malformed.
+    /// Appends the row of the record whose fields were split, if it may be wanted; false if it is malformed.
     fn append(&mut self, text: &[u8], options: &ReadOptions) -> bool {
+        let first = self.rows.len();
         let mut good = self.expected.is_none_or(|expected| self.fields.len() == expected);
-        for (column, position) in self.rows.columns.iter_mut().zip(&self.positions) {
+        for (at, (column, position)) in self.rows.columns.iter_mut().zip(&self.positions).enumerate() {
             let field = self.fields.get(*position).copied().unwrap_or(Field::Missing);
             let value = Fields::value(field, text, &self.buffer, &options.texts.empty);
             if !append(column, value, &options.texts) {
                 column.push_null();
                 good = false;
+            }
+            let refuses = |condition: &Condition| condition.column == at && condition.refuses(column.last());
+            if self.conditions.iter().any(refuses) {
+                self.rows.truncate(first);
+                self.left_out += 1;
+                return true;
             }
         }
         self.rows.end_row();
@@ -138,8 +153,10 @@ impl CsvDecoder {
                 continue;
             }
             std::mem::swap(&mut buffer, &mut self.record.buffer);
-            let good = self.record.append(piece, &self.options) && !frames.is_cut(i);
+            let before = self.record.left_out;
+            let good = self.record.append(piece, &self.options);
             std::mem::swap(&mut buffer, &mut self.record.buffer);
+            let good = good && (!frames.is_cut(i) || self.record.left_out > before);
             self.end_record(&piece[start..end], first, good, frames, i)?;
         }
         self.record.buffer = buffer;
@@ -217,5 +234,9 @@ impl Decoder for CsvDecoder {
             if self.options.syntax.line_ends { self.decode_file(frames, i)? } else { self.decode_line(frames, i)? }
         }
         self.record.rows.finish()
+    }
+
+    fn left_out(&mut self) -> usize {
+        std::mem::take(&mut self.record.left_out)
     }
 }

@@ -11,13 +11,14 @@ mod options;
 mod split;
 mod values;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 
 pub use convert::{FromCsv, ToCsv, schema_of_csv};
 
-use super::{Batches, DecodeContext, Decoder, Encoder, FileWriter, Format, Framing, not_columnar};
+use super::{DecodeContext, Decoder, Encoder, FileWriter, Format, Framing, Parts, not_columnar};
 use crate::Result;
 use crate::conf::Conf;
 use crate::options::{OptionSpec, Options};
@@ -42,11 +43,15 @@ impl Format for Csv {
         infer::infer_schema(self, files, options, conf)
     }
 
+    fn uses_filters(&self) -> bool {
+        true
+    }
+
     fn decoder(&self, context: DecodeContext) -> Result<Box<dyn Decoder>> {
         Ok(Box::new(decode::CsvDecoder::new(&context)?))
     }
 
-    fn open_file(&self, _path: &Path, _context: DecodeContext) -> Result<Batches> {
+    fn open_file(&self, _path: &Path, _context: DecodeContext, _rows: Range<u64>) -> Result<Parts> {
         Err(not_columnar(self))
     }
 

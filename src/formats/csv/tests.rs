@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 
 use super::*;
+use crate::formats::condition::tests::{kept, wanted};
 use crate::formats::frames::Splitter;
 use crate::formats::json::ToJson;
 use crate::types::{parse_ddl, parse_type_or_schema, sql_name};
@@ -19,7 +20,8 @@ fn decode_blocks(ddl: &str, projection: &[usize], pairs: &[(&str, &str)], blocks
     let options = options(pairs);
     let mut splitter = Splitter::new(&Csv, &options, "file.csv")?;
     let schema = parse_ddl(ddl)?;
-    let context = DecodeContext { schema, projection: projection.into(), options, conf: Conf::default() };
+    let context =
+        DecodeContext { schema, projection: projection.into(), options, conf: Conf::default(), filters: Vec::new() };
     let mut decoder = Csv.decoder(context)?;
     let mut batches = Vec::new();
     for block in blocks {
@@ -272,10 +274,54 @@ proptest::proptest! {
         let options = options(&[("multiLine", lines), ("header", "true")]);
         let mut splitter = Splitter::new(&Csv, &options, "test").unwrap();
         let schema = parse_ddl("a INT, b STRING, _corrupt_record STRING").unwrap();
-        let context = DecodeContext { schema, projection: vec![0, 1, 2], options, conf: Conf::default() };
+        let context = DecodeContext { schema, projection: vec![0, 1, 2], options, conf: Conf::default(), filters: Vec::new() };
         let mut decoder = Csv.decoder(context).unwrap();
         for frames in [splitter.push(&bytes), splitter.finish()] {
             decoder.decode(&frames).unwrap();
         }
     }
+}
+
+fn field() -> impl proptest::strategy::Strategy<Value = &'static str> {
+    proptest::sample::select(
+        &["5", "-3", " 7", "+5", "5.0", "99999999999", "", "\"\"", "x", "\"x\"", "\"5\"", "\u{e9}", "null"][..],
+    )
+}
+
+proptest::proptest! {
+    /// What the query's filter lets through is the same, and so is the number of rows that were read.
+    #[test]
+    fn a_decoder_leaves_out_only_what_the_query_drops(
+        records in proptest::collection::vec(proptest::collection::vec(field(), 0..5), 0..12),
+        which in 0usize..8,
+        mode in proptest::sample::select(&["PERMISSIVE", "DROPMALFORMED"][..]),
+    ) {
+        let text: String = records.iter().map(|fields| fields.join(",") + "\n").collect();
+        let kept = |filtered| kept(&Csv, which, filtered, &[("mode", mode)], &text);
+        proptest::prop_assert_eq!(kept(true), kept(false));
+    }
+}
+
+#[test]
+fn rows_that_the_query_does_not_want_are_left_at_the_first_value_that_says_so() {
+    let filters = vec![wanted().remove(0).0];
+    let (schema, options, conf) = (parse_ddl("a INT, b STRING").unwrap(), Options::default(), Conf::default());
+    let mut decoder = Csv.decoder(DecodeContext { schema, projection: vec![0, 1], options, conf, filters }).unwrap();
+    let rows = decoder.decode(&Splitter::lines("test").push(b"4,x\n5,y\n,z\n")).unwrap();
+    assert_eq!(shown(&rows), [r#"{"a":5,"b":"y"}"#]);
+    assert_eq!(decoder.left_out(), 2);
+}
+
+#[test]
+fn a_row_that_is_left_out_of_a_cut_file_is_counted_once() {
+    let rows = |filters| {
+        let options = options(&[("multiLine", "true"), ("maxRecordBytes", "8")]);
+        let mut splitter = Splitter::new(&Csv, &options, "file.csv").unwrap();
+        let (schema, conf) = (parse_ddl("a INT, b STRING").unwrap(), Conf::default());
+        let mut decoder =
+            Csv.decoder(DecodeContext { schema, projection: vec![0, 1], options, conf, filters }).unwrap();
+        let frames = [splitter.push(b"1,a\n5,b\n7,c\n"), splitter.finish()];
+        frames.iter().map(|frames| decoder.decode(frames).unwrap().num_rows() + decoder.left_out()).sum::<usize>()
+    };
+    assert_eq!(rows(vec![wanted().remove(0).0]), rows(Vec::new()));
 }

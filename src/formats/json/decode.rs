@@ -2,7 +2,7 @@
 //!
 //! In: frames. Out: a record batch of the wanted columns. A blank record gives no row, an object one, an array of objects
 //! one each. A record with a syntax error is malformed as a whole; one with a value of a wrong type keeps its other
-//! values; what is kept of an object that breaks off says `broken`. Whatever a record does, the next one starts clean: rows are cut back to where the record began.
+//! values; a row that the query does not want for the value of one member is not built; what is kept of an object that breaks off says `broken`. Whatever a record does, the next one starts clean: rows are cut back to where the record began.
 
 use arrow::array::RecordBatch;
 
@@ -11,6 +11,7 @@ use super::options::ReadOptions;
 use super::scan::{Kind, Malformed, Scanner, Token};
 use super::shape::{Members, Outcome, Reading};
 use crate::Result;
+use crate::formats::condition::{Condition, Found, conditions};
 use crate::formats::mode::{Mode, malformed};
 use crate::formats::rows::Rows;
 use crate::formats::{DecodeContext, Decoder, Frames};
@@ -21,6 +22,10 @@ pub(crate) struct JsonDecoder {
     members: Members,
     rows: Rows,
     scratch: Vec<u8>,
+    /// What the query wants of rows.
+    conditions: Vec<Condition>,
+    /// How many rows it does not want, since somebody asked.
+    left_out: usize,
 }
 
 /// Why a record counts as malformed although its grammar is right.
@@ -30,19 +35,17 @@ impl JsonDecoder {
     /// A decoder of what the context wants.
     pub(crate) fn new(context: &DecodeContext) -> Result<JsonDecoder> {
         let rows = Rows::new(context)?;
-        Ok(JsonDecoder {
-            options: ReadOptions::of(&context.options, &context.conf)?,
-            members: Members::new(&rows.data_fields())?,
-            rows,
-            scratch: Vec::new(),
-        })
+        let (options, fields) = (ReadOptions::of(&context.options, &context.conf)?, rows.data_fields());
+        let members = Members::new(&fields)?;
+        let conditions = conditions(context, &fields, options.mode);
+        Ok(JsonDecoder { options, members, rows, scratch: Vec::new(), conditions, left_out: 0 })
     }
 
     /// Appends the rows of one record; `Err` if it gives none because it is malformed.
     fn append(&mut self, record: &[u8]) -> Result<Outcome, Malformed> {
         let mut scanner = Scanner::new(record, self.options.syntax);
         if scanner.at_object()? {
-            return self.append_object(record, scanner);
+            return self.append_object(record, scanner, true);
         }
         match scanner.root()? {
             None => Ok(Outcome::Good),
@@ -51,11 +54,17 @@ impl JsonDecoder {
         }
     }
 
-    /// Appends the row of the object that starts at the scanner. It is checked completely before anything is appended.
-    fn append_object(&mut self, record: &[u8], mut scanner: Scanner<'_>) -> Result<Outcome, Malformed> {
+    /// Appends the row of the object that starts at the scanner, if it may be wanted. It is checked completely before anything is appended.
+    /// One of several objects in a record is always built: what is wrong with it is the others' affair, too.
+    fn append_object(&mut self, record: &[u8], mut scanner: Scanner<'_>, alone: bool) -> Result<Outcome, Malformed> {
         let (syntax, times) = (self.options.syntax, &self.options.times);
         let mut reading = Reading { bytes: record, syntax, times, scratch: &mut self.scratch };
         self.members.locate(&mut scanner, &mut reading, 0)?;
+        let found = |column: usize| found(self.members.places().get(column), record);
+        if alone && self.conditions.iter().any(|condition| condition.refuses(found(condition.column))) {
+            self.left_out += 1;
+            return Ok(Outcome::Good);
+        }
         let outcome = self.members.build(&mut self.rows.columns, &mut reading);
         self.rows.end_row();
         Ok(outcome)
@@ -66,7 +75,7 @@ impl JsonDecoder {
         let syntax = self.options.syntax;
         Scanner::within(record, array, syntax).elements(0, |element| {
             let appended = match element.kind {
-                Kind::Object => self.append_object(record, Scanner::within(record, element, syntax)),
+                Kind::Object => self.append_object(record, Scanner::within(record, element, syntax), false),
                 _ => Ok(Outcome::Bad),
             };
             match appended {
@@ -123,6 +132,16 @@ impl JsonDecoder {
     }
 }
 
+/// What stands at the place of a member.
+fn found<'a>(member: Option<&Token>, record: &'a [u8]) -> Found<'a> {
+    match member {
+        Some(Token { kind: Kind::Absent | Kind::Null, .. }) => Found::Null,
+        Some(Token { kind: Kind::Integer, number: Some(number), .. }) => Found::Whole(*number),
+        Some(token) if token.kind == Kind::Plain => Found::Text(token.of(record)),
+        _ => Found::Other,
+    }
+}
+
 impl Decoder for JsonDecoder {
     fn decode(&mut self, frames: &Frames) -> Result<RecordBatch> {
         Rows::check_size(frames)?;
@@ -131,5 +150,9 @@ impl Decoder for JsonDecoder {
             self.decode_record(frames, i)?;
         }
         self.rows.finish()
+    }
+
+    fn left_out(&mut self) -> usize {
+        std::mem::take(&mut self.left_out)
     }
 }

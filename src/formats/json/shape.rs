@@ -280,6 +280,11 @@ impl Members {
         self.unwanted[place].get_or_insert_default().locate(scanner, reading, depth)
     }
 
+    /// Where the members of the object noted last stand.
+    pub(super) fn places(&self) -> &[Token] {
+        &self.slots
+    }
+
     /// Appends one row to `columns` from the members noted last.
     pub(crate) fn build(&mut self, columns: &mut [Column], reading: &mut Reading<'_>) -> Outcome {
         let mut outcome = Outcome::Good;

@@ -2,8 +2,10 @@
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
+use proptest::prelude::*;
 
 use super::*;
+use crate::formats::condition::tests::{kept, wanted};
 use crate::formats::frames::Splitter;
 use crate::types::{parse_ddl, parse_type_or_schema, sql_name};
 
@@ -17,7 +19,8 @@ fn decode_only(ddl: &str, projection: &[usize], pairs: &[(&str, &str)], text: &s
     let options = options(pairs);
     let mut splitter = Splitter::new(&Json, &options, "file.json")?;
     let schema = parse_ddl(ddl)?;
-    let context = DecodeContext { schema, projection: projection.into(), options, conf: Conf::default() };
+    let context =
+        DecodeContext { schema, projection: projection.into(), options, conf: Conf::default(), filters: Vec::new() };
     let mut decoder = Json.decoder(context)?;
     let chunks = [splitter.push(text.as_bytes()), splitter.finish()];
     let batches: Result<Vec<_>> = chunks.iter().map(|frames| decoder.decode(frames)).collect();
@@ -254,11 +257,67 @@ proptest::proptest! {
     fn d01_arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::prop_oneof![
         proptest::sample::select(&b"{}[]:,\"ab\\u01e-.tfn\n"[..]), proptest::prelude::any::<u8>()], 0..80)) {
         let schema = parse_ddl("a INT, b STRUCT<a: STRING, b: ARRAY<DOUBLE>>, _corrupt_record STRING").unwrap();
-        let context = DecodeContext { schema, projection: vec![0, 1, 2], options: Options::default(), conf: Conf::default() };
+        let context = DecodeContext { schema, projection: vec![0, 1, 2], options: Options::default(), conf: Conf::default(), filters: Vec::new() };
         let mut splitter = Splitter::lines("test");
         let mut decoder = Json.decoder(context).unwrap();
         for frames in [splitter.push(&bytes), splitter.finish()] {
             decoder.decode(&frames).unwrap();
         }
     }
+}
+
+/// Members, broken records and arrays of records.
+fn record() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(
+        &[
+            "5",
+            "-3",
+            "7",
+            "5.0",
+            "99999999999",
+            "null",
+            "\"x\"",
+            "\"5\"",
+            "\"\"",
+            "\"\\u0078\"",
+            "\"\u{e9}\"",
+            "true",
+            "[5]",
+            "{\"c\":5}",
+        ][..],
+    );
+    let member = (prop::sample::select(&["a", "b", "c", "z"][..]), value);
+    let object = prop::collection::vec(member, 0..4).prop_map(|members| {
+        let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    });
+    let array = prop::collection::vec(object.clone(), 1..3).prop_map(|objects| format!("[{}]", objects.join(",")));
+    let broken = object.clone().prop_map(|object| object.replace('}', ""));
+    prop_oneof![8 => object, 1 => array, 1 => broken]
+}
+
+proptest! {
+    /// What the query's filter lets through is the same, and so is the number of rows that were read.
+    #[test]
+    fn a_decoder_leaves_out_only_what_the_query_drops(
+        records in prop::collection::vec(record(), 0..12),
+        which in 0usize..8,
+        mode in prop::sample::select(&["PERMISSIVE", "DROPMALFORMED"][..]),
+    ) {
+        let text = records.join("\n") + "\n";
+        let kept = |filtered| kept(&Json, which, filtered, &[("mode", mode)], &text);
+        prop_assert_eq!(kept(true), kept(false));
+    }
+}
+
+#[test]
+fn rows_that_the_query_does_not_want_are_not_built() {
+    let schema = parse_ddl("a INT, b STRING").unwrap();
+    let (options, conf) = (Options::default(), Conf::default());
+    let filters = vec![wanted().remove(0).0];
+    let mut decoder = Json.decoder(DecodeContext { schema, projection: vec![0, 1], options, conf, filters }).unwrap();
+    let records = "{\"a\":4}\n{\"a\":5,\"b\":\"x\"}\n{\"b\":\"y\"}\n{\"a\":\"5\"}\n";
+    let rows = decoder.decode(&Splitter::lines("test").push(records.as_bytes())).unwrap();
+    assert_eq!(written(&rows), [r#"{"a":5,"b":"x"}"#, r#"{"a":null,"b":null}"#]);
+    assert_eq!(decoder.left_out(), 2);
 }

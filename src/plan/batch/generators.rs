@@ -13,7 +13,7 @@ use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::kernels::{Expand, physical};
-use super::windows::evaluate;
+use crate::functions::call::evaluate;
 use crate::functions::generator::{Kind, as_generator};
 use crate::plan::nodes::Generate;
 use crate::{Error, Result};

@@ -23,7 +23,6 @@ use datafusion::physical_plan::{
 use crate::clock::SystemClock;
 use crate::conf::Conf;
 use crate::formats::Decoder;
-use crate::plan::pushdown;
 use crate::plan::scan::ScanTable;
 use crate::sources::predicate::Predicate;
 use crate::sources::{self, Limit, Read, Reader, SourceContext};
@@ -68,7 +67,7 @@ impl ScanExec {
             Boundedness::Bounded,
         );
         let pushed = filters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let filters = filters.iter().filter_map(|filter| pushdown::predicate(filter, &table.schema)).collect();
+        let filters = table.predicates(filters);
         Ok(Self { table, wanted, filters, pushed, conf, properties: Arc::new(properties) })
     }
 
@@ -118,14 +117,17 @@ impl ExecutionPlan for ScanExec {
         let (read, order) = self.reading();
         let (table, conf, filters, send) = (self.table.clone(), self.conf.clone(), self.filters.clone(), rows.tx());
         rows.spawn_blocking(move || {
-            let deliver = |batch: RecordBatch| Ok(send.blocking_send(Ok(batch.project(&order)?)).is_ok());
+            let deliver = |batch: RecordBatch| match batch.num_rows() {
+                0 => Ok(!send.is_closed()),
+                _ => Ok(send.blocking_send(Ok(batch.project(&order)?)).is_ok()),
+            };
             Ok(read_all(&table, read, filters, conf, deliver)?)
         });
         Ok(rows.build())
     }
 }
 
-/// Reads all rows; `deliver` says false if nobody wants more.
+/// Reads all rows; `deliver`, which is asked also where a decoder left out all rows, says false if nobody wants more.
 fn read_all(
     table: &ScanTable,
     projection: Vec<usize>,
@@ -156,6 +158,7 @@ fn drain(
     loop {
         let rows = match reader.next(WAIT)? {
             Read::Rows(rows) => rows,
+            Read::Part(part) => part.rows,
             Read::Frames(frames) => match &mut decoder {
                 Some(decoder) => decoder.decode(&frames)?,
                 None => return Err(Error::internal("a source without a decoder gave undecoded records")),
@@ -163,7 +166,7 @@ fn drain(
             Read::Idle => continue,
             Read::End => return Ok(true),
         };
-        if rows.num_rows() > 0 && !deliver(rows)? {
+        if !deliver(rows)? {
             return Ok(false);
         }
     }

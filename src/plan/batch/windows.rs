@@ -20,6 +20,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use super::deduplicate::normalized;
 use super::kernels::Expand;
 use super::step::Step;
+use crate::functions::call::evaluate;
 use crate::plan::nodes::Windows;
 use crate::{Error, Result};
 
@@ -153,11 +154,6 @@ fn merge(groups: &[usize], starts: &mut [i64], ends: &mut [i64]) {
             first = next;
         }
     }
-}
-
-/// Value of an expression for each row.
-pub(super) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
-    Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?)
 }
 
 fn micros(times: &ArrayRef) -> Result<TimestampMicrosecondArray> {

@@ -169,14 +169,10 @@ impl Lowering {
         }
         let projection = scan.projection.clone().unwrap_or_else(|| (0..table.schema.fields().len()).collect());
         let schema = Arc::new(table.schema.project(&projection)?);
-        self.scans.push(Scan { table, projection, schema: schema.clone() });
-        let kind = Kind::Scan(self.scans.len() - 1);
-        let filters = scan.filters.clone();
-        let node = self.add("scan", kind, Vec::new(), schema);
-        filters.iter().try_fold(node, |node, filter| {
-            let step = Step::Filter(expression::physical(filter, &scan.projected_schema)?);
-            Ok(self.step(node, step, &scan.projected_schema))
-        })
+        // The filter above the scan stays where it is.
+        let filters = table.predicates(&scan.filters);
+        self.scans.push(Scan { table, projection, schema: schema.clone(), filters });
+        Ok(self.add("scan", Kind::Scan(self.scans.len() - 1), Vec::new(), schema))
     }
 
     fn watermark(&mut self, node: &Watermark, plan: &LogicalPlan) -> Result<Node> {

@@ -35,6 +35,7 @@ fn read(format: &str, path: &Path, schema: Option<SchemaRef>) -> Vec<RecordBatch
         loop {
             match reader.next(Duration::ZERO).unwrap() {
                 Read::Rows(rows) => found.push(rows),
+                Read::Part(part) => found.push(part.rows),
                 Read::Frames(frames) => found.push(decoder.as_mut().unwrap().decode(&frames).unwrap()),
                 Read::Idle => {}
                 Read::End => break,

@@ -215,4 +215,8 @@ impl Decoder for PartitionDecoder {
     fn decode(&mut self, frames: &Frames) -> Result<RecordBatch> {
         self.appender.append(self.inner.decode(frames)?, &frames.place)
     }
+
+    fn left_out(&mut self) -> usize {
+        self.inner.left_out()
+    }
 }

@@ -6,17 +6,16 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use arrow::array::RecordBatch;
 
 use super::partitions::Appender;
 use super::tracker::{Entry, Place, Tracker};
 use crate::formats::compression::{Codec, Limits};
 use crate::formats::frames::Splitter;
-use crate::formats::{Batches, DecodeContext, Format, Frames, Framing};
+use crate::formats::{DecodeContext, Format, Frames, Framing, Part, Parts};
 use crate::sources::pause::Pause;
 use crate::sources::{Limit, Offset, Read, Reader};
 use crate::{Error, Result, filepath};
@@ -24,7 +23,6 @@ use crate::{Error, Result, filepath};
 /// Bytes read at once.
 const BLOCK: usize = 128 << 10;
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
-const MAX_ROWS: usize = thalweg_operators::chunk::MAX_ROWS;
 
 /// What is needed to read any file of the source.
 #[derive(Clone)]
@@ -138,7 +136,9 @@ impl FileReader {
 
     fn open_next(&mut self, entry: &Entry) -> Result<()> {
         let path = filepath::from_uri(&entry.path);
-        match self.recipe.open(&path, entry.size, self.place.records) {
+        let from = self.place.records;
+        let rows = from..from.saturating_add(self.records_to_end());
+        match self.recipe.open(&path, entry.size, rows) {
             Ok(Some(file)) => self.open = Some(file),
             Ok(None) => self.close_file(),
             Err(error) => self.failed(error)?,
@@ -190,8 +190,8 @@ impl Reader for FileReader {
 }
 
 impl Recipe {
-    /// Opens a file and skips records that were read before; `None` if it is missing and that is fine.
-    fn open(&self, path: &Path, size: Option<u64>, skip: u64) -> Result<Option<OpenFile>> {
+    /// Opens a file to read the records with these numbers; `None` if it is missing and that is fine.
+    fn open(&self, path: &Path, size: Option<u64>, records: Range<u64>) -> Result<Option<OpenFile>> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(cause) if cause.kind() == ErrorKind::NotFound && self.ignore_missing => {
@@ -202,14 +202,14 @@ impl Recipe {
         };
         let place: Arc<str> = path.display().to_string().into();
         let content = match self.framing {
-            Framing::Columnar => Content::Rows(self.format.open_file(path, self.context.clone())?),
+            Framing::Columnar => Content::Rows(self.format.open_file(path, self.context.clone(), records.clone())?),
             _ => {
                 let bytes = file.take(size.unwrap_or(u64::MAX));
                 let plain = Codec::of_path(path).reader(bytes, self.limits, &place)?;
                 Content::Records(plain, Box::new(Splitter::new(self.format, &self.context.options, place.clone())?))
             }
         };
-        Ok(Some(OpenFile { path: path.to_owned(), place, content, skip, ended: false, rest: None }))
+        Ok(Some(OpenFile { path: path.to_owned(), place, content, skip: records.start, ended: false }))
     }
 }
 
@@ -232,36 +232,29 @@ struct OpenFile {
     /// Records to skip.
     skip: u64,
     ended: bool,
-    /// Rows of a batch that was too large for one chunk.
-    rest: Option<RecordBatch>,
 }
 
 enum Content {
     Records(Box<dyn std::io::Read + Send>, Box<Splitter>),
-    Rows(Batches),
+    /// Just those that are to be read.
+    Rows(Parts),
 }
 
 impl OpenFile {
-    /// The next records, at most `most`, and how many they are; `None` at the end.
+    /// The next records, at most `most` that a splitter cuts out, and how many they are; `None` at the end.
     fn next(&mut self, appender: &mut Appender, most: u64) -> Result<Option<(Read, u64)>> {
+        if let Content::Rows(parts) = &mut self.content {
+            let Some(part) = parts.next() else { return Ok(None) };
+            let Part { rows, reach } = part.map_err(|error| error.at(self.place.to_string()))?;
+            let rows = appender.append(rows, &self.place)?;
+            return Ok(Some((Read::Part(Part { rows, reach }), reach)));
+        }
         loop {
-            match &mut self.content {
-                Content::Records(..) => {
-                    let Some(mut frames) = self.next_frames()? else { return Ok(None) };
-                    frames.spans.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-                    if !frames.is_empty() {
-                        let count = frames.len() as u64;
-                        return Ok(Some((Read::Frames(frames), count)));
-                    }
-                }
-                Content::Rows(_) => {
-                    let Some(rows) = self.next_rows()? else { return Ok(None) };
-                    let rows = rows.slice(0, rows.num_rows().min(usize::try_from(most).unwrap_or(usize::MAX)));
-                    if rows.num_rows() > 0 {
-                        let count = rows.num_rows() as u64;
-                        return Ok(Some((Read::Rows(appender.append(rows, &self.place)?), count)));
-                    }
-                }
+            let Some(mut frames) = self.next_frames()? else { return Ok(None) };
+            frames.spans.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+            if !frames.is_empty() {
+                let count = frames.len() as u64;
+                return Ok(Some((Read::Frames(frames), count)));
             }
         }
     }
@@ -281,26 +274,6 @@ impl OpenFile {
             self.skip -= skipped;
         }
         Ok(Some(frames))
-    }
-
-    /// The next rows, perhaps none; `None` at the end.
-    fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
-        let Content::Rows(batches) = &mut self.content else { return Ok(None) };
-        let rows = match self.rest.take() {
-            Some(rows) => rows,
-            None => match batches.next() {
-                Some(rows) => rows.map_err(|error| error.at(self.place.to_string()))?,
-                None => return Ok(None),
-            },
-        };
-        let skipped = self.skip.min(rows.num_rows() as u64);
-        self.skip -= skipped;
-        let rows = rows.slice(skipped as usize, rows.num_rows() - skipped as usize);
-        if rows.num_rows() > MAX_ROWS {
-            self.rest = Some(rows.slice(MAX_ROWS, rows.num_rows() - MAX_ROWS));
-            return Ok(Some(rows.slice(0, MAX_ROWS)));
-        }
-        Ok(Some(rows))
     }
 }
 

@@ -70,6 +70,7 @@ fn rows(source: &mut dyn Source, from: Option<&Offset>, to: Option<&Offset>) -> 
         loop {
             match reader.next(Duration::ZERO)? {
                 Read::Rows(rows) => found.push(rows),
+                Read::Part(part) => found.push(part.rows),
                 Read::Frames(frames) => found.push(decoder.as_mut().unwrap().decode(&frames)?),
                 Read::Idle if to.is_none() => break,
                 Read::Idle => {}
@@ -401,6 +402,57 @@ fn a_continuous_read_can_be_continued_at_any_record() {
         assert_eq!(texts(source.as_mut(), before.as_ref(), from.as_ref()).len(), rows.num_rows(), "as a bounded range");
     }
     assert_eq!(found, whole);
+}
+
+/// Pages that the query does not want lie before, among and behind what is read; places count them.
+#[test]
+fn a_file_of_which_pages_are_left_out_can_be_continued_behind_any_part() {
+    let mut case = case("parquet", &[]);
+    let schema = crate::types::parse_ddl("n INT").unwrap();
+    case.spec.schema = Some(schema.clone());
+    let column = Arc::new(arrow::array::Int32Array::from_iter_values(0..50_000));
+    let rows = RecordBatch::try_new(schema.clone(), vec![column]).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_data_page_row_count_limit(1_000)
+        .set_write_batch_size(1_000)
+        .build();
+    let file = fs::File::create(case.dir.path().join("a")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    let wanted = [3_500, 20_000, 40_999];
+    let values = Arc::new(arrow::array::Int32Array::from(wanted.to_vec()));
+    let filter = crate::sources::predicate::Predicate { column: 0, test: crate::sources::predicate::Test::In, values };
+    let connect = |filtered: bool| {
+        let schema = case.schema().unwrap();
+        let log = Some(crate::store::Folder::local(case.log.path(), true));
+        let filters = if filtered { vec![filter.clone()] } else { Vec::new() };
+        let context = SourceContext { log, filters, ..context(1) };
+        lookup("parquet").unwrap().connect(&case.spec, schema, context).unwrap()
+    };
+    let numbers = |rows: &RecordBatch| rows.column(0).as_primitive::<arrow::datatypes::Int32Type>().values().to_vec();
+    let mut places: Vec<Option<Offset>> = vec![None];
+    let (mut reached, mut found) = (0, Vec::new());
+    while reached < 50_000 {
+        let mut source = connect(true);
+        let mut reader = source.read(places[places.len() - 1].as_ref(), None).unwrap().remove(0);
+        let Read::Part(part) = reader.next(Duration::ZERO).unwrap() else { panic!("a part") };
+        reached += part.reach;
+        found.extend(numbers(&part.rows));
+        places.push(Some(reader.offset()));
+    }
+    assert!(places.len() > 2 && found.len() == 3_000, "{} of {}", found.len(), places.len());
+    assert!(wanted.iter().all(|number| found.contains(number)));
+    // The places mean the same to a query that wants all rows.
+    let spans = places.windows(2).flat_map(|pair| {
+        let rows = rows_between(connect(false).as_mut(), &pair[0], &pair[1]);
+        numbers(&rows)
+    });
+    assert!(spans.eq(0..50_000));
+}
+
+fn rows_between(source: &mut dyn Source, from: &Option<Offset>, to: &Option<Offset>) -> RecordBatch {
+    rows(source, from.as_ref(), to.as_ref()).unwrap().unwrap()
 }
 
 #[test]

@@ -94,6 +94,9 @@ fn n12_a_silent_peer_does_not_hold_up_the_reader() {
     assert!(matches!(readers[0].next(Duration::from_millis(1)).unwrap(), Read::Idle));
     peer.write_all(b"half").unwrap();
     assert!(matches!(readers[0].next(DEADLINE).unwrap(), Read::Idle), "half a line is none");
+    assert!(readers[0].behind(), "the other half may be there, too");
+    assert!(matches!(readers[0].next(Duration::from_millis(1)).unwrap(), Read::Idle));
+    assert!(!readers[0].behind());
 }
 
 #[test]
