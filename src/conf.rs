@@ -8,7 +8,8 @@ use crate::options::nearest;
 use crate::{Error, Result};
 
 /// The settings that are this engine's own; Spark's are those that Spark documents.
-pub const OWN: [&str; 9] = [
+pub const OWN: [&str; 10] = [
+    "thalweg.busyPoll",
     "thalweg.checkpoint.leaseTimeout",
     "thalweg.idleTimeout",
     "thalweg.maxFutureSkew",

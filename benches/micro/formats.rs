@@ -42,6 +42,7 @@ pub fn decode(criterion: &mut Criterion) {
                 projection: columns,
                 options: Options::default(),
                 conf: Conf::default(),
+                filters: Vec::new(),
             };
             let mut decoder = format(name).decoder(context).expect("the schema can be read");
             group.bench_function(case, |bencher| bencher.iter(|| decoder.decode(&frames)));

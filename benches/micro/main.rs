@@ -15,6 +15,7 @@ use criterion::{criterion_group, criterion_main};
 criterion_group!(
     benches,
     operators::group_by_key,
+    operators::key_groups,
     operators::windows,
     operators::dedup,
     operators::join,

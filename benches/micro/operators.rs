@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use criterion::{BatchSize, Criterion, Throughput};
 use thalweg_operators::aggregate::{AggregateFunction, Options};
@@ -12,6 +12,7 @@ use thalweg_operators::group::{AggregateCall, GroupSpec, Keyed, Mode, WindowSpec
 use thalweg_operators::harness::Harness;
 use thalweg_operators::join::On;
 use thalweg_operators::join::stream::{Evict, Join, JoinKind, JoinSide, StreamJoin};
+use thalweg_operators::keys::Hashing;
 use thalweg_operators::{Logic, Pace};
 
 use crate::data::{self, ID, NAME, ROWS, SECOND, TIME, VALUE};
@@ -74,6 +75,26 @@ pub fn group_by_key(criterion: &mut Criterion) {
         run(criterion, ("group by int", size), &chunks, move || by(ID));
         run(criterion, ("group by string", size), &chunks, move || by(NAME));
     }
+}
+
+/// Hashing keys to key groups, in each of the ways: numbers, names of one length or nearly, words of 2 to 10 letters.
+pub fn key_groups(criterion: &mut Criterion) {
+    let rows = data::chunks(1, 1_000_000).remove(0);
+    let names = rows.column(NAME).as_string::<i32>();
+    let words =
+        names.iter().flatten().enumerate().map(|(row, name)| &name[name.len().saturating_sub(2 + row * 7 % 9)..]);
+    let words: ArrayRef = Arc::new(StringArray::from_iter_values(words));
+    let mut group = criterion.benchmark_group("key groups");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    for (case, column) in [("int", rows.column(ID)), ("name", rows.column(NAME)), ("word", &words)] {
+        for hashing in [Hashing::Xxhash64, Hashing::Folded] {
+            let (columns, mut hashes) = ([column.clone()], Vec::new());
+            group.bench_function(format!("{case}, {hashing:?}"), |bencher| {
+                bencher.iter(|| hashing.hash(&columns, ROWS, &mut hashes).expect("the column can be hashed"));
+            });
+        }
+    }
+    group.finish();
 }
 
 /// Windows of 10 s by id: each second stands in one window, or in ten that share slices.

@@ -17,7 +17,7 @@ use crate::cold::rows::{ColdRows, Cursor, Part, in_pieces};
 use crate::driver::{Logic, StateMetrics};
 use crate::event_time::{EventTime, column};
 use crate::expiry::Expiry;
-use crate::keys::KeyTable;
+use crate::keys::{Hashing, KeyTable};
 use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
@@ -67,6 +67,7 @@ pub struct Dedup {
     /// Keys that a checkpoint does not have yet, and those that it may have and are forgotten.
     marks: Marks,
     gone: Vec<RecordBatch>,
+    hashing: Hashing,
     /// The keys for which there is no memory.
     cold: Option<ColdRows>,
     metrics: StateMetrics,
@@ -97,6 +98,7 @@ impl Dedup {
             groups: Vec::new(),
             marks: Marks::default(),
             gone: Vec::new(),
+            hashing: Hashing::default(),
             cold: None,
             metrics: StateMetrics::default(),
         })
@@ -163,7 +165,7 @@ impl Dedup {
 
     fn identity_of(&self, keys: Vec<ArrayRef>) -> Result<(Columns, Vec<usize>)> {
         let rows = keys.first().map_or(0, |column| column.len());
-        let first = snapshot::group_column(snapshot::groups(&keys, rows)?);
+        let first = snapshot::group_column(snapshot::groups(self.hashing, &keys, rows)?);
         let columns: Columns = std::iter::once(first).chain(self.fields.iter().cloned().zip(keys)).collect();
         let cell = (0..columns.len()).collect();
         Ok((columns, cell))
@@ -303,6 +305,10 @@ impl Logic for Dedup {
 
     fn on_complete(&mut self, _: u64, _: &mut Output) -> Result<()> {
         self.evict()
+    }
+
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.hashing = hashing;
     }
 
     fn goes_cold(&mut self, cold: Cold) -> Result<bool> {

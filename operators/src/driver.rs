@@ -38,6 +38,7 @@ use timely::scheduling::SyncActivator;
 use crate::cold::Cold;
 use crate::event_time::{EventTime, drop_late, split_late};
 use crate::exchange::Route;
+use crate::keys::Hashing;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, ChunkStream, Error, Result};
 
@@ -100,6 +101,10 @@ pub trait Logic: 'static {
 
     /// State as batches whose first column is the key group (`_group: UInt8`), after `on_complete`.
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>>;
+
+    /// Told before everything else: how keys are hashed to the key groups that stand in its state. Until told, and where nothing is keyed,
+    /// it is [`Hashing::default`].
+    fn hash_by(&mut self, _hashing: Hashing) {}
 
     /// Asked once, where state is kept: true if from now on changes are remembered for [`Logic::changes`]. All instances of an
     /// operator give the same answer.
@@ -284,6 +289,8 @@ pub struct Place {
     /// The watermark of each input taken as delivered before the first row (after a restart: the recovered ones). Inputs
     /// without an entry start with [`NO_WATERMARK`].
     pub watermarks: Vec<i64>,
+    /// How keys are hashed, for the exchange.
+    pub hashing: Hashing,
     /// Listens to failures and snapshots.
     pub observer: Rc<dyn Observer>,
 }

@@ -10,7 +10,7 @@ use timely::dataflow::channels::pact::DistributorPact;
 use timely::dataflow::channels::pushers::exchange::Distributor;
 
 use crate::Chunk;
-use crate::keys;
+use crate::keys::{self, Hashing, KEY_GROUPS};
 
 /// A part of less than one in so many rows is copied.
 const SHARED: usize = 4;
@@ -24,14 +24,20 @@ pub enum Route {
     Single,
 }
 
-/// The pact that moves chunks along `route`.
-pub fn pact(route: Route) -> DistributorPact<impl FnOnce(usize) -> Splitter> {
-    DistributorPact(move |peers| Splitter { route, hashes: Vec::new(), rows: vec![Vec::new(); peers] })
+/// The pact that moves chunks along `route`, to the owners of key groups that keys are hashed to in this way.
+pub fn pact(route: Route, hashing: Hashing) -> DistributorPact<impl FnOnce(usize) -> Splitter> {
+    DistributorPact(move |peers| {
+        let owners = std::array::from_fn(|group| keys::owner(group, peers) as u32);
+        Splitter { route, hashing, owners, hashes: Vec::new(), rows: vec![Vec::new(); peers] }
+    })
 }
 
 /// Splits chunks; see [`pact`].
 pub struct Splitter {
     route: Route,
+    hashing: Hashing,
+    /// The worker of each key group.
+    owners: [u32; KEY_GROUPS],
     hashes: Vec<u64>,
     /// Row numbers per worker, reused between chunks.
     rows: Vec<Vec<u32>>,
@@ -39,12 +45,10 @@ pub struct Splitter {
 
 impl Splitter {
     fn assign(&mut self, columns: &[ArrayRef], rows: usize) {
-        self.hashes.clear();
-        keys::route(columns, rows, &mut self.hashes).expect("the plan checked that the key columns can be keys");
+        self.hashing.hash(columns, rows, &mut self.hashes).expect("the plan checked that the key columns can be keys");
         self.rows.iter_mut().for_each(Vec::clear);
-        let workers = self.rows.len();
         for (row, hash) in self.hashes.iter().enumerate() {
-            self.rows[keys::owner(keys::key_group(*hash), workers)].push(row as u32);
+            self.rows[self.owners[keys::key_group(*hash)] as usize].push(row as u32);
         }
     }
 

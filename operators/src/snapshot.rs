@@ -2,7 +2,7 @@
 //!
 //! In: state as columns. Out: the same with [`GROUP`] in front; and the part of a snapshot that one of several workers owns; and, of
 //! snapshots and changes since, what they come to ([`merged`]).
-//! What always holds: a key's group is the one by which [`crate::exchange`] routes its rows.
+//! What always holds: a key's group is the one by which [`crate::exchange`] routes its rows, both by one [`Hashing`].
 
 mod changes;
 mod sums;
@@ -14,7 +14,8 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt8Type};
 
-use crate::{Error, Result, keys};
+use crate::keys::{self, Hashing};
+use crate::{Error, Result};
 
 pub use changes::{Merge, adds_up, changed, coalesced, gone, merged, summed};
 
@@ -25,17 +26,22 @@ pub const GROUP: &str = "_group";
 ///
 /// # Errors
 /// Columns of different lengths, or keys that cannot be hashed.
-pub fn keyed(keys: &[ArrayRef], rows: usize, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {
-    with_groups(groups(keys, rows)?, columns)
+pub fn keyed(
+    hashing: Hashing,
+    keys: &[ArrayRef],
+    rows: usize,
+    columns: Vec<(FieldRef, ArrayRef)>,
+) -> Result<RecordBatch> {
+    with_groups(groups(hashing, keys, rows)?, columns)
 }
 
 /// The key group of each row of `keys`.
 ///
 /// # Errors
 /// Keys that cannot be hashed.
-pub fn groups(keys: &[ArrayRef], rows: usize) -> Result<UInt8Array> {
+pub fn groups(hashing: Hashing, keys: &[ArrayRef], rows: usize) -> Result<UInt8Array> {
     let mut hashes = Vec::with_capacity(rows);
-    keys::route(keys, rows, &mut hashes)?;
+    hashing.hash(keys, rows, &mut hashes)?;
     Ok(UInt8Array::from_iter_values(hashes.iter().map(|hash| keys::key_group(*hash) as u8)))
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use thalweg_operators::keys::Hashing;
 
 use crate::sources::Offset;
 use crate::{Error, Result};
@@ -61,9 +62,29 @@ pub(crate) struct StateRef {
     /// Per operator that has state, its files, oldest first: a whole snapshot in one or several files or changes, then changes alone.
     #[serde(default)]
     pub chains: BTreeMap<String, Vec<StateFile>>,
+    /// How keys are hashed to the key groups that stand in the state, from its first epoch on; none: in the only way there was once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyHash>,
     /// Watermarks of operators that differ from that of the epoch.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watermarks: OperatorWatermarks,
+}
+
+/// The name of a [`Hashing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KeyHash {
+    Folded,
+}
+
+impl KeyHash {
+    /// The name; none for the one that has none.
+    pub fn of(hashing: Hashing) -> Option<KeyHash> {
+        match hashing {
+            Hashing::Xxhash64 => None,
+            Hashing::Folded => Some(KeyHash::Folded),
+        }
+    }
 }
 
 /// A file of an operator's state.
@@ -79,6 +100,14 @@ pub(crate) struct StateFile {
 }
 
 impl StateRef {
+    /// How keys are hashed in what follows this state; in a way of its own choice if there is none.
+    pub fn hashing(state: Option<&StateRef>) -> Hashing {
+        match state.map(|state| state.keys) {
+            Some(None) => Hashing::Xxhash64,
+            None | Some(Some(KeyHash::Folded)) => Hashing::Folded,
+        }
+    }
+
     /// All files that the state is made of.
     pub fn files(&self) -> impl Iterator<Item = &StateFile> {
         self.chains.values().flatten()

@@ -22,6 +22,8 @@ use crate::{Error, Result, threads};
 /// How long a reader waits for data before it looks at its signals: alone in its scan, or with others that it would hold up.
 const WAIT_ALONE: Duration = Duration::from_millis(20);
 const WAIT_TOGETHER: Duration = Duration::from_millis(5);
+/// How long the driver sleeps at most while it waits for readers to find nothing; they wake it.
+const AWAITED: Duration = Duration::from_millis(2);
 
 /// Runs until the query is stopped or all its sources have ended.
 pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
@@ -32,7 +34,7 @@ pub(crate) fn run(execution: &mut Execution, interval: Duration) -> Result<()> {
     }
     let state = execution.state.clone();
     state.let_flow();
-    let signals = Arc::new(Signals { ended: Some(Arc::new(move || state.wake())), ..Signals::default() });
+    let signals = Arc::new(Signals { news: Some(Arc::new(move || state.wake())), ..Signals::default() });
     signals.epoch.store(execution.epoch, Ordering::Release);
     let (sender, reports) = unbounded();
     let mut continuous = Continuous { signals: signals.clone(), readers: Vec::new(), counts: Vec::new(), reports };
@@ -65,9 +67,10 @@ impl Continuous {
             self.readers.push(Vec::new());
             for (n, (reader, lanes)) in opened.into_iter().zip(deal(lanes, self.counts[scan])).enumerate() {
                 let clock = execution.setup.clock.clone();
-                let waiting = Waiting { clock, wait, idle_timeout };
                 let (signals, sender) = (self.signals.clone(), sender.clone());
                 let boards = reader.is_light() && execution.setup.workers == 1 && single;
+                let busy_poll = if boards { execution.setup.busy_poll } else { Duration::ZERO };
+                let waiting = Waiting { clock, wait, busy_poll, idle_timeout };
                 let pump = Pump::new(reader, (scan, n), lanes, signals, sender, waiting);
                 let running = if boards { Running::board(pump, &execution.graph) } else { Running::start(pump)? };
                 self.readers[scan].push(running);
@@ -126,18 +129,28 @@ impl Continuous {
         }
     }
 
-    /// Until every reader has found nothing to read, twice since now.
+    /// Until every reader has found nothing to read, twice since now: the first look may have begun before.
     fn wait_until_idle(&self, execution: &mut Execution) -> Result<()> {
         execution.sources.iter_mut().try_for_each(|source| source.mark())?;
-        let counts =
-            || self.readers.iter().flatten().map(|reader| Execution::idle_count(&reader.idle)).collect::<Vec<_>>();
-        let goal: Vec<u64> = counts().iter().map(|count| count + 2).collect();
-        while counts().iter().zip(&goal).any(|(now, goal)| now < goal) && !execution.stopping() {
-            self.check(execution)?;
+        self.signals.awaited.store(true, Ordering::Release);
+        let waited = self.wait_for_looks(execution);
+        self.signals.awaited.store(false, Ordering::Release);
+        waited
+    }
+
+    fn wait_for_looks(&self, execution: &mut Execution) -> Result<()> {
+        let readers: Vec<&Running> = self.readers.iter().flatten().collect();
+        let goals: Vec<u64> = readers.iter().map(|reader| reader.looks().saturating_add(2)).collect();
+        loop {
             let wakes = execution.state.wakes();
-            execution.state.sleep(wakes, Some(Duration::from_millis(2)));
+            let behind = readers.iter().zip(&goals).filter(|(reader, goal)| reader.looks() < **goal);
+            let missing = behind.map(|(reader, _)| reader.interrupt()).count();
+            if missing == 0 || execution.stopping() {
+                return Ok(());
+            }
+            self.check(execution)?;
+            execution.state.sleep(wakes, Some(AWAITED));
         }
-        Ok(())
     }
 
     fn check(&self, execution: &mut Execution) -> Result<()> {

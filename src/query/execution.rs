@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use thalweg_operators::Pace;
@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     pub clock: SharedClock,
     /// Number of workers.
     pub workers: usize,
+    /// How long after a row a worker that reads a source itself looks for more before it sleeps.
+    pub busy_poll: Duration,
     /// Where state is kept while it runs.
     pub state_store: StateStore,
     /// Rules of event time.
@@ -462,7 +464,7 @@ fn connect_sources(setup: &Setup, state: &Arc<QueryState>) -> Result<Vec<Box<dyn
     let one = |(n, scan): (usize, &crate::plan::dataflow::Scan)| {
         let context = SourceContext {
             projection: scan.projection.clone(),
-            filters: Vec::new(),
+            filters: scan.filters.clone(),
             conf: setup.conf.clone(),
             log: setup.checkpoint.as_ref().map(|checkpoint| checkpoint.source_log(n)),
             clock: setup.clock.clone(),
@@ -547,6 +549,7 @@ fn start_graph(
         skews: setup.event_time.skews.clone(),
         statics: setup.statics.tables.clone(),
         lanes,
+        hashing: StateRef::hashing(start.state_ref.as_ref()),
         state: std::mem::take(&mut start.state).into(),
         chains: std::mem::take(&mut start.chains),
         cold: setup.state_store.open(&setup.plan, setup.workers)?,
@@ -588,10 +591,5 @@ impl Execution {
     pub fn reconnecting(&self) -> Option<String> {
         let (away, source) = self.sources.iter().find_map(|source| Some((source.away()?, source.description())))?;
         Some(format!("RECONNECTING to {source}, which has been away for {} s", away.as_secs()))
-    }
-
-    /// Sequentially consistent read of a reader's idle count; see [`super::continuous`].
-    pub fn idle_count(counter: &std::sync::atomic::AtomicU64) -> u64 {
-        counter.load(Ordering::Acquire)
     }
 }

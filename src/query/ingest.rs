@@ -102,8 +102,10 @@ pub(crate) struct Signals {
     pub epoch: AtomicU64,
     /// Readers should end.
     pub stop: AtomicBool,
-    /// Tells the driver that a reader has come to the end of its source.
-    pub ended: Option<Wake>,
+    /// The driver waits until there is nothing more to read.
+    pub awaited: AtomicBool,
+    /// Tells the driver that a reader has come to the end of its source, or found nothing while that is awaited.
+    pub news: Option<Wake>,
 }
 
 /// How a reader waits.
@@ -112,6 +114,8 @@ pub(crate) struct Waiting {
     pub clock: SharedClock,
     /// How long it waits for data before it looks at its signals.
     pub wait: Duration,
+    /// For how long after it had something it looks again and again instead, which saves waking it up and costs a processor.
+    pub busy_poll: Duration,
     /// After which time without rows it is idle, if ever.
     pub idle_timeout: Option<Duration>,
 }
@@ -120,9 +124,18 @@ pub(crate) struct Waiting {
 pub(crate) struct Running {
     pumped: Pumped,
     interrupt: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// How often it found nothing to read.
-    pub idle: Arc<AtomicU64>,
+    looks: Arc<AtomicU64>,
 }
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Turns of a loop that does nothing between two looks of a reader that polls, about a tenth of a microsecond.
+const BETWEEN_POLLS: usize = 8;
+
+/// The count of looks of a reader that has come to the end of its source: it need not look any more.
+const ENDED: u64 = u64::MAX;
 
 /// Who pumps a reader.
 enum Pumped {
@@ -135,21 +148,26 @@ enum Pumped {
 impl Running {
     /// Starts pumping on a thread.
     pub fn start(mut pump: Pump) -> Result<Self> {
-        let (interrupt, idle) = (pump.reader.interrupt(), pump.idle.clone());
+        let (interrupt, looks) = (pump.reader.interrupt(), pump.looks.clone());
         let name = format!("thalweg-read-{}-{}", pump.number.0, pump.number.1);
         let thread = threads::spawn(&name, move || pump.run())?;
-        Ok(Running { pumped: Pumped::Alone(Some(thread)), interrupt, idle })
+        Ok(Running { pumped: Pumped::Alone(Some(thread)), interrupt, looks })
     }
 
     /// Lets the only worker of `graph` pump.
     pub fn board(pump: Pump, graph: &Graph) -> Self {
-        let (interrupt, idle) = (pump.reader.interrupt(), pump.idle.clone());
+        let (interrupt, looks) = (pump.reader.interrupt(), pump.looks.clone());
         let (aboard, left) = bounded(0);
         graph.board(Guest { pump, _aboard: aboard });
-        Running { pumped: Pumped::ByWorker(left), interrupt, idle }
+        Running { pumped: Pumped::ByWorker(left), interrupt, looks }
     }
 
-    /// Makes a waiting reader look at its signals.
+    /// How often it has looked and found nothing.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Acquire)
+    }
+
+    /// Makes a waiting reader look again, at its source and its signals.
     pub fn interrupt(&self) {
         if let Some(interrupt) = &self.interrupt {
             interrupt();
@@ -192,7 +210,10 @@ pub(super) struct Pump {
     clock: SharedClock,
     reports: Sender<Report>,
     wait: Duration,
-    idle: Arc<AtomicU64>,
+    busy_poll: Duration,
+    /// When the reader had something last.
+    found: u64,
+    looks: Arc<AtomicU64>,
     epoch: u64,
     activity: Activity,
     ended: bool,
@@ -244,11 +265,27 @@ impl Pump {
         reports: Sender<Report>,
         waiting: Waiting,
     ) -> Self {
-        let Waiting { clock, wait, idle_timeout } = waiting;
+        let Waiting { clock, wait, busy_poll, idle_timeout } = waiting;
         // Read here and not on the thread: an epoch that is asked for before the thread runs must be answered, too.
         let epoch = signals.epoch.load(Ordering::Acquire);
-        let (idle, activity) = (Arc::default(), Activity::new(idle_timeout));
-        Pump { reader, number, lanes, lane: 0, signals, clock, reports, wait, idle, epoch, activity, ended: false }
+        let (looks, activity) = (Arc::default(), Activity::new(idle_timeout));
+        let (lane, ended, found) = (0, false, clock.nanos());
+        Pump {
+            reader,
+            number,
+            lanes,
+            lane,
+            signals,
+            clock,
+            reports,
+            wait,
+            busy_poll,
+            found,
+            looks,
+            epoch,
+            activity,
+            ended,
+        }
     }
 
     fn run(&mut self) {
@@ -285,11 +322,12 @@ impl Pump {
             self.rest(before);
             return Ok(());
         }
-        match self.reader.next(wait)? {
+        match self.next(wait)? {
             Read::Idle => self.rest(before),
             Read::End => {
                 self.ended = true;
-                self.signals.ended.iter().for_each(|tell| tell());
+                self.looks.store(ENDED, Ordering::Release);
+                self.tell();
             }
             read => {
                 self.activity.found();
@@ -297,6 +335,42 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// What the reader has, or gets within the wait. For some time after it had something last, this polls.
+    fn next(&mut self, wait: Duration) -> Result<Read> {
+        if self.busy_poll.is_zero() {
+            return self.reader.next(wait);
+        }
+        let (begun, wait) = (self.clock.nanos(), nanos(wait));
+        let until = begun.saturating_add(wait).min(self.found.saturating_add(nanos(self.busy_poll)));
+        let mut now = begun;
+        while now < until {
+            match self.reader.next(Duration::ZERO)? {
+                Read::Idle if self.is_called() => return Ok(Read::Idle),
+                Read::Idle => (0..BETWEEN_POLLS).for_each(|_| std::hint::spin_loop()),
+                read => return Ok(self.noted(read)),
+            }
+            now = self.clock.nanos();
+        }
+        let rest = wait.saturating_sub(now.saturating_sub(begun));
+        let read = self.reader.next(Duration::from_nanos(rest))?;
+        Ok(self.noted(read))
+    }
+
+    /// Remembers when there was something.
+    fn noted(&mut self, read: Read) -> Read {
+        if !matches!(read, Read::Idle) {
+            self.found = self.clock.nanos();
+        }
+        read
+    }
+
+    /// Whether the driver wants something that can be had at once; a reader that waits is told so by an interruption.
+    fn is_called(&self) -> bool {
+        let Signals { epoch, stop, awaited, .. } = &*self.signals;
+        let is_asked = awaited.load(Ordering::Acquire) && !self.reader.behind();
+        is_asked || epoch.load(Ordering::Acquire) != self.epoch || stop.load(Ordering::Acquire)
     }
 
     /// There was nothing since `before`.
@@ -307,9 +381,16 @@ impl Pump {
                 lane.send(Message::Quiet, &stopped);
             });
         }
-        if !self.reader.behind() {
-            self.idle.fetch_add(1, Ordering::AcqRel);
+        if !self.ended && !self.reader.behind() {
+            self.looks.fetch_add(1, Ordering::AcqRel);
+            if self.signals.awaited.load(Ordering::Acquire) {
+                self.tell();
+            }
         }
+    }
+
+    fn tell(&self) {
+        self.signals.news.iter().for_each(|tell| tell());
     }
 
     fn send(&mut self, read: Read) {
@@ -353,7 +434,8 @@ mod tests {
     }
 
     fn pump(signals: &Arc<Signals>, reports: Sender<Report>) -> Pump {
-        let waiting = Waiting { clock: ManualClock::at(0), wait: Duration::ZERO, idle_timeout: None };
+        let nothing = Duration::ZERO;
+        let waiting = Waiting { clock: ManualClock::at(0), wait: nothing, busy_poll: nothing, idle_timeout: None };
         // The lane's other end is gone: what is sent into it is lost.
         let (sender, _) = lane(0, None, Arc::default(), 0);
         Pump::new(Box::new(Nothing), (0, 0), vec![sender], signals.clone(), reports, waiting)

@@ -21,6 +21,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::cold::StateStore;
 use crate::conf::Conf;
 use crate::functions::datetime::now::{self, BatchTime, QueryTime};
+use crate::options::parse_time;
 use crate::plan::dataflow::DataflowPlan;
 use crate::plan::subqueries::settle_blocking;
 use crate::plan::{check, lower, optimize};
@@ -109,6 +110,7 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
         checkpoint,
         clock,
         workers,
+        busy_poll: busy_poll(&request.conf)?,
         state_store,
         listeners: request.manager.listeners(),
         conf,
@@ -155,6 +157,16 @@ fn workers(conf: &Conf) -> Result<usize> {
         Ok(workers @ 1..=256) => Ok(workers),
         _ => Err(Error::invalid(format!("setting 'thalweg.workers' should be 1 to 256 but is '{workers}'"))),
     }
+}
+
+/// `thalweg.busyPoll`: how long after a row a worker that reads its source itself looks for the next ones again and again before it sleeps.
+/// Default 0: it sleeps at once.
+fn busy_poll(conf: &Conf) -> Result<Duration> {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let text = conf.get("thalweg.busyPoll").unwrap_or("0");
+    let wrong = || Error::invalid(format!("setting 'thalweg.busyPoll' should be '0' to '1s' but is '{text}'"));
+    let time = parse_time(text, "us").filter(|time| *time <= LONGEST);
+    time.ok_or_else(|| wrong().hint("Give a time such as '100us'."))
 }
 
 pub(super) fn check_mode(provider: &dyn SinkProvider, mode: OutputMode) -> Result<()> {

@@ -44,7 +44,7 @@ fn own_initial(initial: &InitialState, context: &Context<'_>) -> Result<Initial>
     let schema = all.schema();
     let keys: Vec<_> = initial.keys.iter().map(|key| all.column(*key).clone()).collect();
     let columns = schema.fields().iter().cloned().zip(all.columns().iter().cloned()).collect();
-    let grouped = snapshot::keyed(&keys, all.num_rows(), columns)?;
+    let grouped = snapshot::keyed(context.shared.hashing, &keys, all.num_rows(), columns)?;
     let own = snapshot::owned(&[grouped], context.index, context.peers)?;
     Ok(Initial { rows: without_groups(own, &schema)?, keys: initial.keys.clone() })
 }

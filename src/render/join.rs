@@ -13,8 +13,8 @@ use thalweg_operators::stateless::Step;
 use thalweg_operators::{Error as OperatorError, Logic, event_time};
 
 use super::stateful::{Made, route};
-use super::steps::evaluate;
 use super::tables::StaticTable;
+use crate::functions::call::evaluate;
 use crate::plan::dataflow::{Eviction, Join, Node, StaticJoin};
 use crate::{Error, Result};
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
 use thalweg_operators::driver::{Chain, Observer, Place};
-use thalweg_operators::keys::owner;
+use thalweg_operators::keys::{Hashing, owner};
 use thalweg_operators::source::Opening;
 use thalweg_operators::stateless::{self, stateless};
 use thalweg_operators::watermark::{EventClock, Untimed, Watermark, WatermarkSpec};
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub statics: Vec<Arc<StaticTable>>,
     /// Lanes of each scan: `(lane number, worker)`.
     pub lanes: Vec<Vec<(u32, usize)>>,
+    /// How keys are hashed to key groups.
+    pub hashing: Hashing,
     /// State to start from, by operator; nothing any more once the graph runs.
     pub state: RwLock<HashMap<String, Vec<RecordBatch>>>,
     /// State to start from of operators that keep it in files, by operator.
@@ -239,6 +241,7 @@ impl Worker {
     ) -> Result<Chain<'scope>> {
         let context = stateful::Context { index: self.index, peers: self.peers, shared: &self.shared };
         let (mut logic, routes) = stateful::logic(node, &context)?;
+        logic.hash_by(self.shared.hashing);
         if let Some(cold) = self.shared.cold.as_ref().filter(|_| goes_cold(node))
             && !logic.goes_cold(cold.cold(&node.id, self.index)?)?
         {
@@ -273,6 +276,7 @@ impl Worker {
             pace: shared.pace,
             epoch: shared.epoch,
             watermarks: shared.watermarks.get(name).cloned().unwrap_or_else(|| vec![shared.watermark; inputs]),
+            hashing: shared.hashing,
             observer: self.observer(),
         }
     }

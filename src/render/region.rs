@@ -40,7 +40,7 @@ impl Worker {
             inputs.push(self.input(name, input, stream)?);
         }
         let shared = self.shared.clone();
-        let place = lane::Place::new(&node.id, shared.pace, shared.epoch, self.observer());
+        let place = lane::Place::new(&node.id, shared.pace, shared.epoch, shared.hashing, self.observer());
         let width = without_change(&node.schema).fields().len();
         lane::region(scope, &place, inputs, width, |_, streams| {
             let entered = entrances.iter().map(|(name, _)| name.clone()).zip(streams).collect();

@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use thalweg_operators::Error as OperatorError;
 use thalweg_operators::stateless::Step;
 
+use crate::functions::single::Expression;
 use crate::plan::dataflow;
 use crate::{Error, Result};
 
@@ -34,27 +35,33 @@ fn outside(mut step: impl FnMut(RecordBatch) -> Result<RecordBatch> + 'static) -
 }
 
 fn filter(condition: Arc<dyn PhysicalExpr>) -> impl FnMut(RecordBatch) -> Result<RecordBatch> {
-    move |rows| {
-        let keep = evaluate(&condition, &rows)?;
-        let keep = keep.as_boolean_opt().ok_or_else(|| Error::internal("a filter is not boolean"))?;
-        match keep.true_count() {
-            0 => Ok(rows.slice(0, 0)),
-            all if all == rows.num_rows() => Ok(rows),
-            _ => Ok(filter_record_batch(&rows, keep)?),
-        }
+    let condition = Expression::new(condition);
+    move |rows| match condition.holds(&rows) {
+        Some(true) => Ok(rows),
+        Some(false) => Ok(rows.slice(0, 0)),
+        None => filter_arrays(&condition, rows),
+    }
+}
+
+fn filter_arrays(condition: &Expression, rows: RecordBatch) -> Result<RecordBatch> {
+    let keep = condition.evaluate(&rows)?;
+    let keep = keep.as_boolean_opt().ok_or_else(|| Error::internal("a filter is not boolean"))?;
+    match keep.true_count() {
+        0 => Ok(rows.slice(0, 0)),
+        all if all == rows.num_rows() => Ok(rows),
+        _ => Ok(filter_record_batch(&rows, keep)?),
     }
 }
 
 fn project(exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> impl FnMut(RecordBatch) -> Result<RecordBatch> {
+    let exprs: Vec<Expression> = exprs.into_iter().map(Expression::new).collect();
     move |rows| {
-        let columns = exprs.iter().map(|expr| evaluate(expr, &rows)).collect::<Result<Vec<_>>>()?;
+        let mut columns = Vec::with_capacity(exprs.len());
+        for expr in &exprs {
+            columns.push(expr.evaluate(&rows)?);
+        }
         conform(columns, &schema, rows.num_rows())
     }
-}
-
-/// The values of an expression, one a row.
-pub(super) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
-    Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?)
 }
 
 /// Columns as rows of `schema`. Types that differ in nothing but names of nested fields, nullability or string layout are

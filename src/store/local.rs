@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, SystemDisk};
-use super::{Entry, Put, Store};
+use super::{Entry, Pieces, Put, Store};
 use crate::{Error, Result, kill};
 
 const TEMPORARY: &str = ".temporary";
@@ -55,7 +55,7 @@ impl LocalStore {
     }
 
     /// Writes the temporary file; makes its folder the first time.
-    fn write(&self, temporary: &Path, path: &str, bytes: &[u8], how: Put) -> io::Result<()> {
+    fn write(&self, temporary: &Path, path: &str, pieces: Pieces<'_>, how: Put) -> io::Result<()> {
         kill::point(&self.root, path, "begin")?;
         let mut file = match self.new_file(temporary) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -64,7 +64,9 @@ impl LocalStore {
             }
             opened => opened?,
         };
-        kill::write(&mut file, bytes, &self.root, path)?;
+        for piece in pieces {
+            kill::write(&mut file, &piece.map_err(io::Error::other)?, &self.root, path)?;
+        }
         file.flush()?;
         if how != Put::Hint {
             file.sync()?;
@@ -140,9 +142,9 @@ impl Store for LocalStore {
         }
     }
 
-    fn put(&self, path: &str, bytes: &[u8], how: Put) -> Result<bool> {
+    fn put(&self, path: &str, pieces: Pieces<'_>, how: Put) -> Result<bool> {
         let temporary = self.root.join(TEMPORARY).join(temporary_name(path));
-        let done = self.write(&temporary, path, bytes, how).and_then(|()| self.publish(&temporary, path, how));
+        let done = self.write(&temporary, path, pieces, how).and_then(|()| self.publish(&temporary, path, how));
         done.map_err(|error| {
             if kill::alive(&self.root) {
                 // If it can't be removed, the next start does.

@@ -6,7 +6,7 @@
 //!
 //! In: names and whole contents. Out: the same, or an error that names the file. What always holds: a file is visible whole or
 //! not at all; [`Folder::create`] succeeds for one writer only, however many try; a file with a checksum beside it is
-//! given back unchanged or not at all. Contents are kilobytes to megabytes; nothing here streams.
+//! given back unchanged or not at all. Contents are kilobytes to megabytes and are read at once; what may be more is written in pieces.
 
 mod checksum;
 mod disk;
@@ -41,6 +41,14 @@ pub(crate) struct Entry {
     pub modified: Option<SystemTime>,
 }
 
+/// The content of a file, in its order.
+pub(crate) type Pieces<'a> = &'a mut dyn Iterator<Item = Result<Vec<u8>>>;
+
+/// A content that is there as a whole.
+fn whole(bytes: &[u8]) -> impl Iterator<Item = Result<Vec<u8>>> + use<> {
+    std::iter::once(Ok(bytes.to_vec()))
+}
+
 /// A place for files. Paths are relative to its root, parts separated by `/`.
 ///
 /// # Contract
@@ -48,8 +56,9 @@ pub(crate) struct Entry {
 pub(crate) trait Store: Send + Sync {
     /// The content; `None` if there is no such file.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
-    /// Writes a file with the folders it needs; false if `how` is [`Put::New`] and there is one.
-    fn put(&self, path: &str, bytes: &[u8], how: Put) -> Result<bool>;
+    /// Writes a file of these pieces, with the folders it needs; false if `how` is [`Put::New`] and there is one. There is no file if
+    /// a piece is an error.
+    fn put(&self, path: &str, pieces: Pieces<'_>, how: Put) -> Result<bool>;
     /// True if there is such a file.
     fn exists(&self, path: &str) -> Result<bool>;
     /// What lies in a folder, hidden names too; nothing if there is no folder.
@@ -135,9 +144,9 @@ impl Folder {
         if self.store.exists(&sums)? && !self.exists(name)? {
             self.store.delete(&sums)?;
         }
-        let created = self.store.put(&self.path_of(name), bytes, Put::New)?;
+        let created = self.store.put(&self.path_of(name), &mut whole(bytes), Put::New)?;
         if created {
-            self.store.put(&sums, &checksum::of(bytes), Put::Hint)?;
+            self.store.put(&sums, &mut whole(&checksum::of(bytes)), Put::Hint)?;
         }
         Ok(created)
     }
@@ -146,13 +155,18 @@ impl Folder {
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let sums = self.path_of(&checksum::name(name));
         self.store.delete(&sums)?;
-        self.store.put(&self.path_of(name), bytes, Put::Replace)?;
-        self.store.put(&sums, &checksum::of(bytes), Put::Hint).map(drop)
+        self.store.put(&self.path_of(name), &mut whole(bytes), Put::Replace)?;
+        self.store.put(&sums, &mut whole(&checksum::of(bytes)), Put::Hint).map(drop)
     }
 
     /// Writes a file without a checksum beside it; false if `how` is [`Put::New`] and there is one.
     pub(crate) fn put_bare(&self, name: &str, bytes: &[u8], how: Put) -> Result<bool> {
-        self.store.put(&self.path_of(name), bytes, how)
+        self.store.put(&self.path_of(name), &mut whole(bytes), how)
+    }
+
+    /// Writes or replaces a file of these pieces, without a checksum beside it.
+    pub(crate) fn put_pieces(&self, name: &str, pieces: Pieces<'_>) -> Result<()> {
+        self.store.put(&self.path_of(name), pieces, Put::Replace).map(drop)
     }
 
     /// True if there is such a file.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{Error as ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Error as ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayloadMut};
 
-use super::{Entry, Put, Store};
+use super::{Entry, Pieces, Put, Store};
 use crate::blocking::block_on;
 use crate::{Error, Result};
 
@@ -106,9 +106,13 @@ impl Store for Objects {
         Ok(bytes.map(Vec::from))
     }
 
-    fn put(&self, path: &str, bytes: &[u8], how: Put) -> Result<bool> {
+    fn put(&self, path: &str, pieces: Pieces<'_>, how: Put) -> Result<bool> {
         let mode = if how == Put::New { PutMode::Create } else { PutMode::Overwrite };
-        let (full, payload) = (self.full(path), PutPayload::from(bytes.to_vec()));
+        let mut payload = PutPayloadMut::new();
+        for piece in pieces {
+            payload.extend_from_slice(&piece?);
+        }
+        let (full, payload) = (self.full(path), payload.freeze());
         let put = async {
             match self.objects.put_opts(&full, payload, PutOptions::from(mode)).await {
                 Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => Ok(false),

@@ -32,6 +32,16 @@ const QUERIES: &[(&str, &str)] = &[
         "three levels",
         "SELECT max(c) AS m FROM (SELECT n, count(*) AS c FROM (SELECT k, v, count(*) AS n FROM a GROUP BY k, v) GROUP BY n)",
     ),
+    (
+        "last three of each",
+        "SELECT p, aggregate(slice(l, 1, 3), 0L, (s, x) -> s + x) AS s, exists(l, x -> x > p) AS e \
+         FROM (SELECT k % 2 AS p, sort_array(collect_list(n), false) AS l \
+         FROM (SELECT k, count(*) AS n FROM a GROUP BY k) GROUP BY k % 2)",
+    ),
+    (
+        "where a lambda says so",
+        "SELECT k, n FROM (SELECT k, count(*) AS n, max(v) AS m FROM a GROUP BY k) WHERE exists(array(n, m), x -> x % 2 = 0)",
+    ),
     ("having", "SELECT k, count(*) AS n FROM a GROUP BY k HAVING count(*) % 2 = 1"),
     (
         "top of each key",

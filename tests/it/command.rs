@@ -109,7 +109,10 @@ fn the_latency_bench_reports_all_engines() {
     let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
     let engines: Vec<_> = rows.iter().map(|row| row["engine"].as_str().unwrap()).collect();
-    assert_eq!(engines, ["tcp echo", "in process", "continuous", "with checkpoint", "micro-batch"]);
+    assert_eq!(
+        engines,
+        ["tcp echo", "in process", "in process, polls", "continuous", "with checkpoint", "micro-batch"]
+    );
     for row in rows {
         assert_eq!(row["due"], row["answered"], "{row}");
         assert!(row["p50_us"].as_u64().unwrap() > 0 && row["max_us"].as_u64() >= row["p50_us"].as_u64(), "{row}");

@@ -83,6 +83,32 @@ fn threads_push_and_totals_come_out() {
 }
 
 #[test]
+fn a_worker_that_polls_gives_each_value_and_hears_what_is_asked_of_it() {
+    let session = Session::builder().config("thalweg.busyPoll", "1s").create();
+    let (sender, orders) = orders(&session, 100);
+    let writer = orders.select(["amount"]).unwrap().write_stream();
+    let (query, mut items) = writer.trigger(Trigger::continuous("1 hour").unwrap()).start_items::<i64>(100).unwrap();
+    for n in 0..20 {
+        sender.send(&order("a", n)).unwrap();
+        assert_eq!(next(&mut items).unwrap(), n);
+    }
+    sender.send(&order("a", 20)).unwrap();
+    query.process_all_available().unwrap();
+    assert_eq!(next(&mut items).unwrap(), 20);
+    query.stop().unwrap();
+}
+
+#[test]
+fn a_time_to_poll_is_checked() {
+    for (text, told) in [("2s", "'0' to '1s' but is '2s'"), ("often", "Give a time such as '100us'")] {
+        let session = Session::builder().config("thalweg.busyPoll", text).create();
+        let (_sender, orders) = orders(&session, 1);
+        let error = orders.write_stream().format("noop").start().err().unwrap();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
+#[test]
 fn a_full_stream_slows_the_sender_down() {
     let (sender, orders) = orders(&session(), 4);
     assert!((0..4).all(|n| sender.try_send(&order("a", n)).unwrap()));

@@ -1,5 +1,6 @@
 //! Checkpoints of earlier versions: what lies in `tests/checkpoints/VERSION` was written by that version, and this one must go on
-//! from it. A version that changes what it writes adds a folder: `THALWEG_WRITE_CHECKPOINT=1 cargo test --test it upgrades`.
+//! from it, with any number of workers. A version that changes what it writes adds a folder (`0.1.0-xxhash64` is of a build that hashed keys to
+//! key groups by that): `THALWEG_WRITE_CHECKPOINT=1 cargo test --test it upgrades`.
 //!
 //! The query counts in windows what comes twice in files that overlap. All windows are open where the recorded run ended, so state that
 //! is lost or read wrongly shows in the counts. (That a newer version's checkpoint is refused is tested as `c06_...`.)
@@ -40,8 +41,8 @@ fn begin(folder: &Path) {
 }
 
 /// Runs the query until it has read all files; the rows of its windows.
-fn run(folder: &Path) -> Result<Vec<String>> {
-    let session = Session::builder().create();
+fn run(folder: &Path, workers: usize) -> Result<Vec<String>> {
+    let session = Session::builder().config("thalweg.workers", workers).create();
     let reader = session.read_stream().format("json").schema("id BIGINT, time TIMESTAMP, name STRING");
     let frame = reader.option("maxFilesPerTrigger", 1).load_path(&folder.join("in").display().to_string())?;
     let frame = frame.with_watermark("time", "10 seconds")?.drop_duplicates(&["id", "time"])?;
@@ -102,7 +103,7 @@ fn copy(from: &Path, to: &Path, old: &str, new: &str) {
 fn record() {
     let dir = tempfile::tempdir().unwrap();
     begin(dir.path());
-    assert!(run(dir.path()).unwrap().is_empty(), "a window was closed");
+    assert!(run(dir.path(), 2).unwrap().is_empty(), "a window was closed");
     let target = recorded().join(env!("CARGO_PKG_VERSION"));
     copy(&dir.path().join("ck"), &target, dir.path().to_str().unwrap(), FOLDER);
     for entry in fs::read_dir(&target).unwrap().map(|entry| entry.unwrap()) {
@@ -120,13 +121,13 @@ fn p09_a_checkpoint_of_each_version_is_gone_on_from() {
     }
     let versions: Vec<PathBuf> = fs::read_dir(recorded()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!versions.is_empty());
-    for version in versions {
+    for (version, workers) in versions.iter().flat_map(|version| [1, 2, 3].map(|workers| (version, workers))) {
         let dir = tempfile::tempdir().unwrap();
         begin(dir.path());
-        copy(&version, &dir.path().join("ck"), FOLDER, dir.path().to_str().unwrap());
+        copy(version, &dir.path().join("ck"), FOLDER, dir.path().to_str().unwrap());
         add(dir.path(), 3, 12..18);
         add(dir.path(), 4, std::iter::once(3600));
-        let rows = run(dir.path()).unwrap_or_else(|error| panic!("{}: {error}", version.display()));
-        assert_eq!(rows, ["0|10|45|4.5|name 2", "10|8|108|13.5|name 2"], "{}", version.display());
+        let rows = run(dir.path(), workers).unwrap_or_else(|error| panic!("{}: {error}", version.display()));
+        assert_eq!(rows, ["0|10|45|4.5|name 2", "10|8|108|13.5|name 2"], "{}, {workers} workers", version.display());
     }
 }

@@ -139,7 +139,7 @@ impl Arbitrary {
         let fields = self.key_schema.fields();
         let (mut keys, mut states) = (KeyTable::new(fields)?, self.states.emptied());
         let groups = put_back(part, &mut keys, &mut states)?;
-        persist::save(&states, groups.into_iter(), &keys, fields, self.spec.time)
+        persist::save(&states, groups.into_iter(), &keys, fields, self.spec.time, self.hashing)
     }
 
     /// What is not in memory, as a snapshot has it.

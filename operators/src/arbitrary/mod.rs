@@ -29,7 +29,7 @@ use crate::chunk::MAX_ROWS;
 use crate::cold::Cold;
 use crate::driver::{Logic, StateMetrics, Wake};
 use crate::event_time::{EventTime, column, times};
-use crate::keys::KeyTable;
+use crate::keys::{Hashing, KeyTable};
 use crate::marks::{DIRTY, Marks};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result, snapshot};
@@ -114,6 +114,7 @@ pub struct Arbitrary {
     /// Keys that a checkpoint does not have as they are, and those that it may have and are gone.
     marks: Marks,
     gone: Vec<RecordBatch>,
+    hashing: Hashing,
     /// The program deletes variables by name: all that is kept has changed since the checkpoint.
     forgets: bool,
     cold: Option<cold::ColdKeys>,
@@ -136,6 +137,7 @@ impl Arbitrary {
             watermark: NO_WATERMARK,
             marks: Marks::default(),
             gone: Vec::new(),
+            hashing: Hashing::default(),
             forgets: false,
             cold: None,
             metrics: StateMetrics::default(),
@@ -232,7 +234,7 @@ impl Arbitrary {
     /// A checkpoint may have these keys, which have nothing any more.
     fn note_gone(&mut self, groups: &[u32]) -> Result<()> {
         if !groups.is_empty() {
-            self.gone.push(persist::gone(groups, &self.keys, self.key_schema.fields())?);
+            self.gone.push(persist::gone(groups, &self.keys, self.key_schema.fields(), self.hashing)?);
         }
         Ok(())
     }
@@ -355,13 +357,18 @@ impl Logic for Arbitrary {
         self.emit(out)
     }
 
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.hashing = hashing;
+    }
+
     fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
         self.set_cold(cold)
     }
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let all = self.states.live_groups();
-        let mut state = persist::save(&self.states, all, &self.keys, self.key_schema.fields(), self.spec.time)?;
+        let mut state =
+            persist::save(&self.states, all, &self.keys, self.key_schema.fields(), self.spec.time, self.hashing)?;
         state.extend(self.snapshot_cold()?);
         Ok(state)
     }
@@ -380,7 +387,7 @@ impl Logic for Arbitrary {
         let fields = self.key_schema.fields().clone();
         let mut changed = match self.forgets {
             true => self.snapshot()?,
-            false => persist::save(&self.states, dirty.into_iter(), &self.keys, &fields, self.spec.time)?,
+            false => persist::save(&self.states, dirty.into_iter(), &self.keys, &fields, self.spec.time, self.hashing)?,
         };
         // Also in that case: what has changed there has been shown then.
         let cold = self.changes_cold()?;

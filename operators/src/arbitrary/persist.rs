@@ -20,7 +20,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 
 use super::states::{Cell, Kept, Layout, States, Stored, TimeMode, Variable};
-use crate::keys::KeyTable;
+use crate::keys::{Hashing, KeyTable};
 use crate::{Error, Result, snapshot};
 
 /// Prefix of a variable's entry in the schema's metadata.
@@ -145,6 +145,7 @@ pub(super) fn save(
     keys: &KeyTable,
     key_fields: &[FieldRef],
     time: TimeMode,
+    hashing: Hashing,
 ) -> Result<Vec<RecordBatch>> {
     let mut columns = Columns::default();
     for group in live {
@@ -157,15 +158,15 @@ pub(super) fn save(
     let key_columns = keys.keys(&groups)?;
     let mut named: Vec<(FieldRef, ArrayRef)> = key_fields.iter().cloned().zip(key_columns.iter().cloned()).collect();
     named.extend(columns.finish());
-    let batch = snapshot::keyed(&key_columns, groups.len(), named)?;
+    let batch = snapshot::keyed(hashing, &key_columns, groups.len(), named)?;
     let schema = batch.schema().as_ref().clone().with_metadata(metadata(&states.variables, time));
     Ok(vec![batch.with_schema(Arc::new(schema))?])
 }
 
 /// These keys as having no state.
-pub(super) fn gone(groups: &[u32], keys: &KeyTable, key_fields: &[FieldRef]) -> Result<RecordBatch> {
+pub(super) fn gone(groups: &[u32], keys: &KeyTable, key_fields: &[FieldRef], hashing: Hashing) -> Result<RecordBatch> {
     let columns = keys.keys(groups)?;
-    let first = snapshot::group_column(snapshot::groups(&columns, groups.len())?);
+    let first = snapshot::group_column(snapshot::groups(hashing, &columns, groups.len())?);
     let columns = std::iter::once(first).chain(key_fields.iter().cloned().zip(columns)).collect();
     snapshot::gone(columns, &cell(key_fields))
 }

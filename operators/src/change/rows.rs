@@ -15,7 +15,7 @@ use hashbrown::hash_map::EntryRef;
 use super::short::Bytes;
 use super::{INSERT, append, batch, signs, split};
 use crate::driver::StateMetrics;
-use crate::keys::RowCodec;
+use crate::keys::{Hashing, RowCodec};
 use crate::{Error, Result, snapshot};
 
 /// Encodes rows of one schema as bytes.
@@ -126,6 +126,8 @@ fn pick(rows: &RecordBatch, counts: impl Iterator<Item = (u32, i64)>) -> Result<
 /// A table as a multiset of rows, kept by a changelog.
 pub struct Multiset {
     bytes: RowBytes,
+    /// How whole rows are hashed to the key groups that stand in the state.
+    pub hashing: Hashing,
     counts: HashMap<Bytes, i64>,
     held: usize,
     /// By how much counts differ from what a checkpoint has, once changes are remembered.
@@ -138,7 +140,8 @@ impl Multiset {
     /// # Errors
     /// A type that has no equality.
     pub fn new(schema: SchemaRef) -> Result<Self> {
-        Ok(Multiset { bytes: RowBytes::new(schema)?, counts: HashMap::new(), held: 0, changed: None })
+        let (hashing, counts) = <_>::default();
+        Ok(Multiset { bytes: RowBytes::new(schema)?, hashing, counts, held: 0, changed: None })
     }
 
     /// Adds rows with their signs (`None`: all are insertions).
@@ -228,7 +231,7 @@ impl Multiset {
             return Ok(Vec::new());
         }
         let (rows, counts) = self.rows()?;
-        Ok(vec![counted(&rows, counts)?])
+        Ok(vec![self.counted(&rows, counts)?])
     }
 
     /// From now on it is remembered which rows' counts change.
@@ -247,7 +250,14 @@ impl Multiset {
             return Ok(Vec::new());
         }
         let rows = self.bytes.decode(changed.keys().map(|row| &**row))?;
-        Ok(vec![counted(&rows, Int64Array::from_iter_values(changed.values().copied()))?])
+        Ok(vec![self.counted(&rows, Int64Array::from_iter_values(changed.values().copied()))?])
+    }
+
+    /// Rows and their counts as state.
+    fn counted(&self, rows: &RecordBatch, counts: Int64Array) -> Result<RecordBatch> {
+        let first: (FieldRef, ArrayRef) = (Arc::new(Field::new("_count", DataType::Int64, false)), Arc::new(counts));
+        let columns = std::iter::once(first).chain(named(rows)).collect();
+        snapshot::summed(&snapshot::keyed(self.hashing, rows.columns(), rows.num_rows(), columns)?, COUNT)
     }
 
     /// Takes a snapshot back; counts add up.
@@ -271,13 +281,6 @@ impl Multiset {
 
 /// Position of the counts in a snapshot.
 const COUNT: usize = 1;
-
-/// Rows and their counts as state.
-fn counted(rows: &RecordBatch, counts: Int64Array) -> Result<RecordBatch> {
-    let first: (FieldRef, ArrayRef) = (Arc::new(Field::new("_count", DataType::Int64, false)), Arc::new(counts));
-    let columns = std::iter::once(first).chain(named(rows));
-    snapshot::summed(&snapshot::keyed(rows.columns(), rows.num_rows(), columns.collect())?, COUNT)
-}
 
 fn named(rows: &RecordBatch) -> impl Iterator<Item = (FieldRef, ArrayRef)> {
     rows.columns().iter().enumerate().map(|(at, column)| {

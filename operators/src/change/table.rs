@@ -10,6 +10,7 @@ use super::rows::Multiset;
 use super::split;
 use crate::chunk::MAX_ROWS;
 use crate::driver::{Logic, StateMetrics};
+use crate::keys::Hashing;
 use crate::{Chunk, Output, Result};
 
 /// The operator.
@@ -54,6 +55,10 @@ impl Logic for Table {
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         self.rows.snapshot()
+    }
+
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.rows.hashing = hashing;
     }
 
     fn tracks_changes(&mut self) -> bool {

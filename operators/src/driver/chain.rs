@@ -19,6 +19,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::stepper::{Alarm, Front, Stepper, Way};
 use super::{LateShape, Logic, Place};
 use crate::exchange::{Route, pact};
+use crate::keys::Hashing;
 use crate::source::{Fed, Opening, Source};
 use crate::time::{NO_WATERMARK, Time};
 use crate::{Chunk, ChunkStream};
@@ -74,11 +75,11 @@ impl<'scope> Inputs<'scope> {
     }
 
     /// As inputs of an operator.
-    fn open(self, builder: &mut OperatorBuilder<'scope, Time>) -> Intake {
+    fn open(self, builder: &mut OperatorBuilder<'scope, Time>, hashing: Hashing) -> Intake {
         match self {
-            Inputs::Streams(streams) => {
-                Intake::Streams(streams.into_iter().map(|(stream, route)| pull(builder, stream, route)).collect())
-            }
+            Inputs::Streams(streams) => Intake::Streams(
+                streams.into_iter().map(|(stream, route)| pull(builder, stream, route, hashing)).collect(),
+            ),
             Inputs::Source(source) => {
                 let address = builder.operator_info().address;
                 Intake::Source { source: source.open(&address), epoch: Some(0) }
@@ -115,9 +116,7 @@ impl<'scope> Chain<'scope> {
     /// [`Chain::build`], with the stream of the last operator's late rows if there is a shape for them.
     pub fn build_with_late(self, shape: Option<LateShape>) -> (ChunkStream<'scope>, Option<ChunkStream<'scope>>) {
         let Chain { inputs, mut links } = self;
-        if links.is_empty() {
-            return (inputs.stream(), None);
-        }
+        let Some(hashing) = links.first().map(|(place, _)| place.hashing) else { return (inputs.stream(), None) };
         let scope = inputs.scope();
         let mut builder = OperatorBuilder::new(name(&inputs, &links), scope);
         let address = builder.operator_info().address;
@@ -126,7 +125,7 @@ impl<'scope> Chain<'scope> {
             place.observer.listens(&place.name, scope.worker().sync_activator_for(address.to_vec()));
         }
         let ports = inputs.count();
-        let mut intake = inputs.open(&mut builder);
+        let mut intake = inputs.open(&mut builder, hashing);
         let (results, stream) = output(&mut builder);
         let (late, late_stream) = shape.as_ref().map(|_| output(&mut builder)).unzip();
         let alarm = || Alarm::new(scope.worker().activator_for(address.clone()));
@@ -171,9 +170,10 @@ fn pull<'scope>(
     builder: &mut OperatorBuilder<'scope, Time>,
     stream: ChunkStream<'scope>,
     route: Option<Route>,
+    hashing: Hashing,
 ) -> Pull<'static> {
     match route {
-        Some(route) => input(builder, stream, pact(route)),
+        Some(route) => input(builder, stream, pact(route, hashing)),
         None => input(builder, stream, Pipeline),
     }
 }

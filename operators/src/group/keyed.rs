@@ -10,6 +10,7 @@ use crate::cold::Cold;
 use crate::cold::rows::{ColdRows, Cursor, NEVER, Part, in_pieces};
 use crate::driver::{Logic, StateMetrics};
 use crate::expiry::Expiry;
+use crate::keys::Hashing;
 use crate::marks::{DIRTY, TOUCHED};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
@@ -31,6 +32,7 @@ pub struct Keyed {
     groups: Vec<u32>,
     /// What a checkpoint may have and is no longer there.
     gone: Vec<RecordBatch>,
+    hashing: Hashing,
     /// The groups for which there is no memory.
     cold: Option<ColdRows>,
     metrics: StateMetrics,
@@ -59,6 +61,7 @@ impl Keyed {
             global_shown: false,
             groups: Vec::new(),
             gone: Vec::new(),
+            hashing: Hashing::default(),
             cold: None,
             metrics: StateMetrics::default(),
         })
@@ -131,7 +134,7 @@ impl Keyed {
         }
         self.metrics.rows_removed += closed.len() as u64;
         if self.table.tracks() && !closed.is_empty() {
-            self.gone.push(self.table.gone(&closed, self.buckets_of(&closed))?);
+            self.gone.push(self.table.gone(self.hashing, &closed, self.buckets_of(&closed))?);
         }
         closed.iter().for_each(|&group| self.closes[group as usize] = None);
         self.table.remove(&closed);
@@ -147,7 +150,7 @@ impl Keyed {
             self.metrics.rows_removed += part.len() as u64;
             if self.table.tracks() {
                 let (table, groups) = Table::of(&self.spec, &part)?;
-                self.gone.push(table.gone(&groups, times_of(&part))?);
+                self.gone.push(table.gone(self.hashing, &groups, times_of(&part))?);
             }
         }
         Ok(())
@@ -273,6 +276,10 @@ impl Logic for Keyed {
         Ok(())
     }
 
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.hashing = hashing;
+    }
+
     fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
         if !self.spec.keys.is_empty() {
             self.cold = Some(self.table.go_cold(cold, self.time.is_some())?);
@@ -282,11 +289,11 @@ impl Logic for Keyed {
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let groups = self.table.groups();
-        let mut state = vec![self.table.snapshot(&groups, self.buckets_of(&groups))?];
+        let mut state = vec![self.table.snapshot(self.hashing, &groups, self.buckets_of(&groups))?];
         let mut cursor = Cursor::all();
         while let Some(part) = self.cold.as_mut().map_or(Ok(None), |cold| cold.next(&mut cursor))? {
             let (table, groups) = Table::of(&self.spec, &part)?;
-            state.push(table.snapshot(&groups, times_of(&part))?);
+            state.push(table.snapshot(self.hashing, &groups, times_of(&part))?);
         }
         Ok(state)
     }
@@ -304,13 +311,13 @@ impl Logic for Keyed {
         let dirty = self.table.take_dirty();
         if !dirty.is_empty() {
             let buckets = self.buckets_of(&dirty);
-            changes.push(self.table.changes(&dirty, buckets)?);
+            changes.push(self.table.changes(self.hashing, &dirty, buckets)?);
         }
         let Some(cold) = &mut self.cold else { return Ok(changes) };
         let mut cursor = Cursor::all();
         while let Some(part) = cold.next_marked(DIRTY, &mut cursor)? {
             let (mut table, groups) = Table::of(&self.spec, &part)?;
-            changes.push(table.changes(&groups, times_of(&part))?);
+            changes.push(table.changes(self.hashing, &groups, times_of(&part))?);
         }
         cold.end_marked(DIRTY);
         Ok(changes)

@@ -13,7 +13,7 @@ use crate::aggregate::Accumulator;
 use crate::change::{INSERT, RETRACT};
 use crate::cold::Cold;
 use crate::cold::rows::{ColdRows, Part};
-use crate::keys::KeyTable;
+use crate::keys::{Hashing, KeyTable};
 use crate::marks::{DIRTY, Marks, TOUCHED};
 use crate::{Error, Result, snapshot};
 
@@ -357,16 +357,16 @@ impl Table {
     }
 
     /// These groups as changes of a snapshot.
-    pub fn changes(&mut self, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
-        let rows = self.snapshot(groups, buckets)?;
+    pub fn changes(&mut self, hashing: Hashing, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
+        let rows = self.snapshot(hashing, groups, buckets)?;
         self.note_saved(&rows);
         let cell: Vec<usize> = (0..2 + self.keys.types().len()).collect();
         snapshot::changed(&rows, &cell)
     }
 
     /// These live groups as gone.
-    pub fn gone(&self, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
-        let columns = self.identity(groups, buckets)?;
+    pub fn gone(&self, hashing: Hashing, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
+        let columns = self.identity(hashing, groups, buckets)?;
         let cell: Vec<usize> = (0..columns.len()).collect();
         let fields = snapshot_schema(&columns).fields().clone();
         snapshot::gone(fields.iter().cloned().zip(columns).collect(), &cell)
@@ -390,17 +390,17 @@ impl Table {
     }
 
     /// `_group`, `_bucket` and keys of these groups.
-    fn identity(&self, groups: &[u32], buckets: Int64Array) -> Result<Vec<ArrayRef>> {
+    fn identity(&self, hashing: Hashing, groups: &[u32], buckets: Int64Array) -> Result<Vec<ArrayRef>> {
         let keys = self.keys.keys(groups)?;
-        let key_groups = snapshot::groups(&keys, groups.len())?;
+        let key_groups = snapshot::groups(hashing, &keys, groups.len())?;
         let mut columns: Vec<ArrayRef> = vec![Arc::new(key_groups), Arc::new(buckets)];
         columns.extend(keys);
         Ok(columns)
     }
 
     /// `_group`, `_bucket`, keys, states of these groups.
-    pub fn snapshot(&self, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
-        let mut columns = self.identity(groups, buckets)?;
+    pub fn snapshot(&self, hashing: Hashing, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
+        let mut columns = self.identity(hashing, groups, buckets)?;
         for state in &self.states {
             columns.extend(state.state(groups)?);
         }

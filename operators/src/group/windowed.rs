@@ -25,6 +25,7 @@ use super::{GroupSpec, Mode, emit, emit_changes};
 use crate::cold::Cold;
 use crate::cold::rows::{ColdRows, in_pieces};
 use crate::driver::{Logic, StateMetrics};
+use crate::keys::Hashing;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
 
@@ -111,6 +112,7 @@ pub struct Windowed {
     /// Whether changes are remembered, and what a checkpoint may have and is no longer there.
     tracks: bool,
     gone: Vec<RecordBatch>,
+    hashing: Hashing,
     /// The groups for which there is no memory.
     cold: Option<ColdRows>,
     metrics: StateMetrics,
@@ -135,6 +137,7 @@ impl Windowed {
             groups: Vec::new(),
             tracks: false,
             gone: Vec::new(),
+            hashing: Hashing::default(),
             cold: None,
             metrics: StateMetrics::default(),
         }
@@ -556,6 +559,10 @@ impl Logic for Windowed {
         Ok(())
     }
 
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.hashing = hashing;
+    }
+
     fn goes_cold(&mut self, cold: Cold) -> Result<bool> {
         self.set_cold(cold)
     }
@@ -563,7 +570,7 @@ impl Logic for Windowed {
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         let one = |(start, table): (&i64, &Table)| {
             let groups = table.groups();
-            table.snapshot(&groups, Int64Array::from_value(*start, groups.len()))
+            table.snapshot(self.hashing, &groups, Int64Array::from_value(*start, groups.len()))
         };
         let mut state = self.tables.iter().map(one).collect::<Result<Vec<_>>>()?;
         state.extend(self.snapshot_cold()?);
@@ -581,7 +588,7 @@ impl Logic for Windowed {
         for (start, table) in &mut self.tables {
             let dirty = table.take_dirty();
             if !dirty.is_empty() {
-                changes.push(table.changes(&dirty, Int64Array::from_value(*start, dirty.len()))?);
+                changes.push(table.changes(self.hashing, &dirty, Int64Array::from_value(*start, dirty.len()))?);
             }
         }
         changes.extend(self.changes_cold()?);

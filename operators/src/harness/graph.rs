@@ -5,7 +5,7 @@
 //! [`Pace::Epoch`] an epoch starts when the one before has completed, as in the micro-batch driver; under [`Pace::Eager`]
 //! every worker runs ahead as fast as it can.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,12 +19,15 @@ use timely::dataflow::operators::core::UnorderedInput;
 use timely::dataflow::operators::core::unordered_input::UnorderedHandle;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{ActivateCapability, Probe};
+use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 
-use crate::driver::{Observer, Place, State, drive};
+use crate::driver::{Chain, Observer, Place, State, drive};
 use crate::exchange::Route;
 use crate::snapshot::merged;
-use crate::{Chunk, ChunkStream, Error, Logic, Pace, Time};
+use crate::source::{Fed, Feed, Opening};
+use crate::time::NO_WATERMARK;
+use crate::{Chunk, ChunkStream, Error, Logic, Pace, Result, Time};
 
 /// What happens in one epoch.
 #[derive(Clone, Debug, Default)]
@@ -141,6 +144,90 @@ pub fn run_graph(
     gather(receiver)
 }
 
+/// What a feed gives next, in a script.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Rows.
+    Rows(RecordBatch),
+    /// All rows before this epoch have been given.
+    Epoch(u64),
+    /// Nothing for now.
+    Idle,
+    /// An error.
+    Fail,
+}
+
+/// Runs logics, one behind the other, on one worker behind a feed that gives these steps. The feed is the beginning of their chain, or, if it
+/// is `apart`, an operator of its own.
+///
+/// # Panics
+/// If the worker cannot be started.
+pub fn run_fed(steps: Vec<Step>, apart: bool, make: impl Fn() -> Vec<Box<dyn Logic>> + Send + Sync + 'static) -> Ran {
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
+    let guards = timely::execute(timely::Config::thread(), move |worker| {
+        let events = sender.lock().expect("no worker panics while it clones").clone();
+        let listener = Rc::new(Listener { worker: 0, events, failed: Arc::default() });
+        let (steps, dataflow) = (steps.clone(), worker.next_dataflow_index());
+        let probe = worker.dataflow::<Time, _, _>(|scope| {
+            let open = move |again| Box::new(Fixed { steps: steps.into(), again }) as Box<dyn Feed>;
+            let source = Opening::new(scope, "source", listener.clone(), open);
+            let mut chain = if apart { Chain::from(source.build()) } else { Chain::from(source) };
+            for (at, logic) in make().into_iter().enumerate() {
+                chain = chain.then(place(format!("logic-{at}"), &listener), logic);
+            }
+            listen(chain.build(), listener.clone())
+        });
+        // A source whose feed has failed holds its capability until the feed ends.
+        for _ in 0..1000 {
+            worker.step();
+        }
+        if let Some(time) = probe.with_frontier(|frontier| frontier.iter().min().copied()) {
+            listener.send(Event::Frontier(time));
+            worker.drop_dataflow(dataflow);
+        }
+    });
+    for result in guards.expect("threads can be started").join() {
+        result.expect("no worker panics");
+    }
+    gather(receiver)
+}
+
+fn place(name: String, listener: &Rc<Listener>) -> Place {
+    Place {
+        name,
+        pace: Pace::Eager,
+        epoch: 0,
+        watermarks: vec![NO_WATERMARK],
+        hashing: <_>::default(),
+        observer: listener.clone(),
+    }
+}
+
+/// A feed that gives what it was made with.
+struct Fixed {
+    steps: VecDeque<Step>,
+    again: SyncActivator,
+}
+
+impl Feed for Fixed {
+    fn next(&mut self) -> Result<Fed> {
+        match self.steps.pop_front() {
+            Some(Step::Rows(rows)) => Ok(Fed::Rows(Chunk::new(rows, 1, 0))),
+            Some(Step::Epoch(epoch)) => Ok(Fed::Epoch(epoch)),
+            Some(Step::Idle) => {
+                self.again.activate().expect("the worker is there");
+                Ok(Fed::Idle)
+            }
+            Some(Step::Fail) => {
+                self.again.activate().expect("the worker is there");
+                Err(Error::Internal("the feed failed".into()))
+            }
+            None => Ok(Fed::End),
+        }
+    }
+}
+
 fn gather(events: Receiver<Event>) -> Ran {
     let mut ran = Ran::default();
     let mut tracked = BTreeSet::new();
@@ -194,6 +281,7 @@ impl Runner {
             pace: script.pace,
             epoch: 0,
             watermarks: vec![script.watermark; script.routes.len()],
+            hashing: <_>::default(),
             observer: listener.clone(),
         };
         let events = listener.clone();

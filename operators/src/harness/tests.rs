@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::graph::{Ran, Script, ScriptEpoch, run};
+use super::graph::{Ran, Script, ScriptEpoch, Step, run, run_fed};
 use super::*;
 use crate::dedup::{Dedup, Retention};
 use crate::{Error, Time};
@@ -171,5 +171,56 @@ proptest! {
         let last = arrivals.len() as u64 - 1;
         let states = ran.states.get(&("logic".to_owned(), last)).cloned().unwrap_or_default();
         prop_assert_eq!(states.iter().map(RecordBatch::num_rows).sum::<usize>(), known.len());
+    }
+}
+
+/// Chunks and pauses of a feed, with the epochs that begin in between.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let rows = prop::collection::vec(0i64..12, 1..4).prop_map(|values| {
+        let values: Vec<Option<i64>> = values.into_iter().map(Some).collect();
+        Some(Step::Rows(ints(&[("v", &values)])))
+    });
+    // Nothing stands for the beginning of the next epoch.
+    let step = prop_oneof![4 => rows, 1 => Just(Some(Step::Idle)), 2 => Just(None)];
+    prop::collection::vec(step, 0..80).prop_map(|steps| {
+        let mut epoch = 0;
+        let mut next = || {
+            epoch += 1;
+            Step::Epoch(epoch)
+        };
+        steps.into_iter().map(|step| step.unwrap_or_else(&mut next)).collect()
+    })
+}
+
+/// What a run came to: rows by epoch, the state of each operator after each epoch, failures, how far it got.
+type Outcome = (Vec<Vec<Vec<Option<i64>>>>, BTreeMap<(String, u64), Vec<String>>, Vec<String>, Option<Time>);
+
+fn outcome(ran: &Ran, epochs: u64) -> Outcome {
+    let rows = (0..=epochs).map(|epoch| long_rows(&ran.rows_of(epoch))).collect();
+    let states = ran.states.iter().map(|(at, state)| (at.clone(), texts(state))).collect();
+    (rows, states, ran.failures.clone(), ran.frontier)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A source at the beginning of a chain does what it does as an operator of its own, also if it fails.
+    #[test]
+    fn a_chain_that_begins_with_its_source_is_the_source_and_the_chain(steps in steps(), fails in 0usize..160) {
+        let mut steps = steps;
+        if fails < steps.len() {
+            steps.insert(fails, Step::Fail);
+        }
+        // A query ends when its last epoch is complete, not before.
+        steps.push(Step::Idle);
+        let make = || -> Vec<Box<dyn Logic>> {
+            let schema = ints(&[("v", &[])]).schema();
+            let dedup = Dedup::new(&schema, vec![0], Retention::Forever).expect("numbers are keys");
+            vec![Box::new(dedup), Box::new(Ledger::new(0))]
+        };
+        let epochs = steps.iter().filter(|step| matches!(step, Step::Epoch(_))).count() as u64;
+        let [together, apart] = [false, true].map(|apart| outcome(&run_fed(steps.clone(), apart, make), epochs));
+        prop_assert_eq!(&together, &apart);
+        prop_assert_eq!(together.2.len(), usize::from(steps.iter().any(|step| matches!(step, Step::Fail))));
     }
 }

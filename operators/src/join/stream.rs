@@ -14,10 +14,14 @@
 //! Spark's semi join does depend on order, and we follow it: the rows of an epoch are processed when the epoch closes, the
 //! right ones first, and right rows that the new watermark has already passed do not meet left rows of the same epoch.
 
-use arrow::array::{Array, BooleanArray, Int8Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use std::cell::RefCell;
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int8Array, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
 use super::keys::SideKeys;
 use super::spec::{LEFT, RIGHT};
@@ -29,7 +33,7 @@ use crate::cold::Cold;
 use crate::cold::rows::in_pieces;
 use crate::driver::{Logic, StateMetrics};
 use crate::expiry::Expiry;
-use crate::keys::{ABSENT, KeyTable, pick};
+use crate::keys::{ABSENT, Hashing, KeyTable, pick};
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Error, Output, Result};
 
@@ -48,6 +52,7 @@ pub struct Join {
     index: KeyTable,
     sides: [Side; 2],
     watermarks: [i64; 2],
+    hashing: Hashing,
     /// Rows of a semi join's epoch in progress.
     waiting: [Vec<RecordBatch>; 2],
     /// The keys for whose rows there is no memory.
@@ -62,6 +67,8 @@ struct Side {
     keys: SideKeys,
     store: Store,
     expiry: Expiry,
+    /// Rows of this side that are null, as state has them beside those of the other; as many as were asked for so far.
+    absent: RefCell<Option<ArrayRef>>,
 }
 
 impl Join {
@@ -87,6 +94,7 @@ impl Join {
             index,
             sides: [Side::new(left_input, left, LEFT, join.kind), Side::new(right_input, right, RIGHT, join.kind)],
             watermarks: [NO_WATERMARK; 2],
+            hashing: Hashing::default(),
             waiting: [Vec::new(), Vec::new()],
             cold: None,
             metrics: StateMetrics::default(),
@@ -425,7 +433,19 @@ impl Emit<'_> {
 impl Side {
     fn new(input: JoinSide, keys: SideKeys, side: usize, kind: JoinKind) -> Self {
         let keeps_matches = kind.preserves(side) || (kind == JoinKind::LeftSemi && side == LEFT);
-        Side { store: Store::new(input.schema.clone(), side, keeps_matches), input, keys, expiry: Expiry::default() }
+        let store = Store::new(input.schema.clone(), side, keeps_matches);
+        Side { store, input, keys, expiry: Expiry::default(), absent: RefCell::default() }
+    }
+
+    /// So many rows that are null. Those of all batches share their memory.
+    fn absent(&self, rows: usize) -> ArrayRef {
+        let make = |rows| new_null_array(&DataType::Struct(nullable(&self.input.schema).fields().clone()), rows);
+        if rows > MAX_ROWS {
+            return make(rows);
+        }
+        let mut kept = self.absent.borrow_mut();
+        let enough = kept.take().filter(|absent| absent.len() >= rows);
+        kept.insert(enough.unwrap_or_else(|| make(rows.next_power_of_two().min(MAX_ROWS)))).slice(0, rows)
     }
 
     /// Notes of rows just stored, whose numbers in their batch are `rows`, whether they matched and when they expire.
@@ -476,6 +496,10 @@ impl Logic for Join {
     fn output_watermark(&self, watermarks: &[i64]) -> i64 {
         let timed = watermarks.iter().zip(&self.sides).filter(|(_, side)| side.input.event_time.is_some());
         timed.map(|(watermark, _)| behind(*watermark, self.holdback)).min().unwrap_or(NO_WATERMARK)
+    }
+
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.hashing = hashing;
     }
 
     fn goes_cold(&mut self, cold: Cold) -> Result<bool> {

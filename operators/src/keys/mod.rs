@@ -1,15 +1,16 @@
 //! Keys of keyed state: rows of key columns become dense group ids, and stable hashes that say which worker owns a key.
 //!
 //! In: key columns of any Arrow types, a chunk at a time. Out: one `u32` per row, the row's *group id*, by which all
-//! state of an operator is indexed; or one `u64` per row, the same in every process ([`route`]).
+//! state of an operator is indexed; or one `u64` per row, the same in every process ([`Hashing`], [`route()`]).
 //!
 //! What always holds: equal keys have equal ids, where null equals null, NaN equals NaN and -0.0 equals 0.0 (Spark's
 //! grouping). Ids are below [`KeyTable::group_count`] and stay put until the group is removed; a removed id is given out
-//! again. Hashes of the table are seeded at random per process (nobody can craft colliding keys), those of [`route`]
+//! again. Hashes of the table are seeded at random per process (nobody can craft colliding keys), the others
 //! are fixed.
 
 mod arena;
 mod fixed;
+mod groups;
 mod normalize;
 mod route;
 mod rows;
@@ -31,8 +32,9 @@ use rows::RowKeys;
 use slots::Keys as _;
 use words::WordKeys;
 
+pub use groups::{Hashing, KEY_GROUPS, key_group, owner};
 pub use normalize::normalize_floats;
-pub use route::{KEY_GROUPS, SPARK_SEED, key_group, owner, route, xxhash64_bytes, xxhash64_int, xxhash64_long};
+pub use route::{SPARK_SEED, route, xxhash64_bytes, xxhash64_int, xxhash64_long};
 pub use rows::RowCodec;
 
 /// The id that stands for "no such group".

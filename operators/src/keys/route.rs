@@ -1,4 +1,4 @@
-//! Hashes that are the same in every process: Spark's `xxhash64`, and the routing of rows to workers by it.
+//! Hashes that are the same in every process and in Spark: `xxhash64`.
 //!
 //! In: columns, or single values. Out: 64-bit hashes with Spark's results (nulls leave the hash as it was, floats are
 //! normalised), so that they also serve sketches. What always holds: equal keys have equal hashes, in every process and
@@ -16,22 +16,8 @@ use super::normalize::{canonical_f32, canonical_f64, normalize_floats};
 use super::rows::RowCodec;
 use crate::Result;
 
-/// Virtual partitions of keyed state: a key belongs to one of these for ever, a worker owns some of them for a run.
-pub const KEY_GROUPS: usize = 256;
-
 /// The seed of Spark's `xxhash64` and `hash`.
 pub const SPARK_SEED: u64 = 42;
-
-/// The key group of a routing hash.
-pub fn key_group(hash: u64) -> usize {
-    (hash % KEY_GROUPS as u64) as usize
-}
-
-/// Which of so many workers owns a key group.
-#[inline]
-pub fn owner(key_group: usize, workers: usize) -> usize {
-    key_group % workers
-}
 
 /// Sets `out` to a stable hash of each of the `rows` rows of `columns`; no columns give the same hash to all.
 ///
@@ -124,9 +110,9 @@ fn hash_bytes<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, hashes: &mut [
 }
 
 fn hash_struct(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
-    let before = hashes.to_vec();
+    let before = column.nulls().map(|nulls| (nulls, hashes.to_vec()));
     column.as_struct().columns().iter().try_for_each(|child| hash_column(child, hashes))?;
-    if let Some(nulls) = column.nulls() {
+    if let Some((nulls, before)) = before {
         let restore = (0..nulls.len()).filter(|&row| nulls.is_null(row));
         restore.for_each(|row| hashes[row] = before[row]);
     }

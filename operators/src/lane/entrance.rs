@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use crate::change::rows::Multiset;
 use crate::change::{append, inserted, split};
 use crate::driver::{Logic, StateMetrics};
+use crate::keys::Hashing;
 use crate::time::NO_WATERMARK;
 use crate::{Chunk, Output, Result};
 
@@ -69,6 +70,10 @@ impl Logic for Entrance {
 
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         self.rows.snapshot()
+    }
+
+    fn hash_by(&mut self, hashing: Hashing) {
+        self.rows.hashing = hashing;
     }
 
     fn tracks_changes(&mut self) -> bool {

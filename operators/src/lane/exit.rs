@@ -30,7 +30,7 @@ pub(super) fn exit<'scope>(
         return consolidated(stream, Pipeline, place.clone(), arrivals);
     }
     let route = if width == 0 { Route::Single } else { Route::Keys((0..width).collect()) };
-    consolidated(stream, pact(route), place.clone(), arrivals)
+    consolidated(stream, pact(route, place.hashing), place.clone(), arrivals)
 }
 
 fn consolidated<'scope>(

@@ -35,6 +35,7 @@ use std::rc::Rc;
 use timely::dataflow::Stream;
 
 use crate::driver::Observer;
+use crate::keys::Hashing;
 use crate::{Chunk, Error, Pace};
 
 pub use region::{Input, region};
@@ -52,6 +53,8 @@ pub struct Place {
     pub pace: Pace,
     /// The epoch that rows start with.
     pub epoch: u64,
+    /// How keys are hashed, for the exchange and in state.
+    pub hashing: Hashing,
     /// Listens to failures and snapshots.
     pub observer: Rc<dyn Observer>,
     failed: Rc<Cell<bool>>,
@@ -59,8 +62,8 @@ pub struct Place {
 
 impl Place {
     /// A place of this name.
-    pub fn new(name: &str, pace: Pace, epoch: u64, observer: Rc<dyn Observer>) -> Self {
-        Place { name: name.to_owned(), pace, epoch, observer, failed: Rc::default() }
+    pub fn new(name: &str, pace: Pace, epoch: u64, hashing: Hashing, observer: Rc<dyn Observer>) -> Self {
+        Place { name: name.to_owned(), pace, epoch, hashing, observer, failed: Rc::default() }
     }
 
     /// Reports a failure, once for the whole region.

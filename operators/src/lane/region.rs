@@ -54,6 +54,7 @@ pub fn region<'scope, E: From<Error>>(
 /// Puts the entrance before an input; what it holds from before a restart comes with it.
 fn enter<'scope>(place: &Place, input: Input<'scope>) -> Result<(ChunkStream<'scope>, Vec<RecordBatch>)> {
     let mut entrance = Entrance::new(input.schema, input.changelog)?;
+    entrance.hash_by(place.hashing);
     entrance.restore(input.state)?;
     let held = entrance.held()?;
     let at = driver::Place {
@@ -61,6 +62,7 @@ fn enter<'scope>(place: &Place, input: Input<'scope>) -> Result<(ChunkStream<'sc
         pace: place.pace,
         epoch: place.epoch,
         watermarks: Vec::new(),
+        hashing: place.hashing,
         observer: place.observer.clone(),
     };
     Ok((drive(at, vec![(input.stream, None)], entrance), vec![held]))

@@ -110,7 +110,7 @@ fn run(
 ) -> Ran {
     let own = setting.clone();
     run_graph(script(epochs, ports, setting), move |worker, place, inputs| {
-        let place = Place::new("region", place.pace, own.start, place.observer);
+        let place = Place::new("region", place.pace, own.start, place.hashing, place.observer);
         let scope = inputs[0].0.scope();
         let inputs = inputs.into_iter().enumerate().map(|(port, (stream, _))| {
             let name = format!("input-{port}");

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use thalweg_operators::snapshot::coalesced;
 
-use super::{StateChain, StateFile, StateFiles, codec, lost};
+use super::{StateChain, StateFile, StateFiles, lost};
 use crate::Result;
 use crate::threads::{self, JoinHandle};
 
@@ -113,7 +113,7 @@ impl Parts<'_> {
             0 => self.target.clone(),
             number => format!("{}-{number}", self.target),
         };
-        self.done.push(self.files.put(name, &codec::encode(&state)?, true)?);
+        self.done.push(self.files.put(name, state, true)?);
         self.bytes = 0;
         Ok(())
     }

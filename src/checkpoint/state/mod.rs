@@ -26,7 +26,7 @@ use thalweg_operators::keys::KEY_GROUPS;
 use thalweg_operators::snapshot::{Merge, adds_up, merged, of_groups};
 
 use super::record::{StateFile, StateRef};
-use crate::store::{Folder, Put};
+use crate::store::Folder;
 use crate::{Error, Result};
 
 pub(crate) use self::writer::{Rules, StateWriter};
@@ -66,9 +66,11 @@ impl StateFiles {
     }
 
     /// Writes a file durably.
-    fn put(&self, file: String, bytes: &[u8], whole: bool) -> Result<StateFile> {
-        self.folder.put_bare(&file, bytes, Put::Replace)?;
-        Ok(StateFile { file, bytes: bytes.len() as u64, whole })
+    fn put(&self, file: String, state: Vec<RecordBatch>, whole: bool) -> Result<StateFile> {
+        let mut bytes = 0;
+        let count = |piece: &Result<Vec<u8>>| bytes += piece.as_ref().map_or(0, Vec::len) as u64;
+        self.folder.put_pieces(&file, &mut codec::pieces(state).inspect(count))?;
+        Ok(StateFile { file, bytes, whole })
     }
 
     /// Reads a state that was committed; files side by side, as far as there are processors.

@@ -16,6 +16,7 @@ use thalweg_operators::snapshot::{coalesced, merged};
 
 use super::fold::Fold;
 use super::{EpochState, OperatorState, StateFile, StateFiles, StateRef, codec, lost};
+use crate::checkpoint::record::KeyHash;
 use crate::threads::{self, JoinHandle};
 use crate::{Error, Result};
 
@@ -73,7 +74,8 @@ impl StateWriter {
         let (jobs, queue) = bounded::<Job>(1);
         let (sender, results) = bounded(2);
         let chains = from.map(|from| from.chains.clone()).unwrap_or_default();
-        let mut chains = Chains { files, names, rules, chains, fold: None };
+        let keys = KeyHash::of(StateRef::hashing(from));
+        let mut chains = Chains { files, names, rules, keys, chains, fold: None };
         let body = move || {
             while let Ok(Job { epoch, state, done }) = threads::receive(&queue, None) {
                 if sender.send(chains.write(epoch, state)).is_err() {
@@ -124,6 +126,7 @@ struct Chains {
     files: StateFiles,
     names: HashMap<String, String>,
     rules: Rules,
+    keys: Option<KeyHash>,
     chains: BTreeMap<String, Vec<StateFile>>,
     fold: Option<Fold>,
 }
@@ -140,7 +143,7 @@ impl Chains {
         }
         self.chains.retain(|_, chain| !chain.is_empty());
         self.start_fold(&folder)?;
-        Ok(StateRef { folder, chains: self.chains.clone(), ..StateRef::default() })
+        Ok(StateRef { folder, chains: self.chains.clone(), keys: self.keys, ..StateRef::default() })
     }
 
     /// Writes an operator's file, if there is something to say.
@@ -153,19 +156,19 @@ impl Chains {
         if batches.is_empty() {
             return Ok(());
         }
-        let bytes = codec::encode(&batches)?;
         let target = format!("{folder}/{operator}");
-        let total = chain.iter().map(|file| file.bytes).sum::<u64>() + bytes.len() as u64;
+        let size = batches.iter().map(codec::size).sum::<usize>() as u64;
+        let total = chain.iter().map(|file| file.bytes).sum::<u64>() + size;
         if state.changes && total <= self.rules.small && chain.len() >= self.rules.max_changes {
             match folded(&self.files, chain, &batches) {
                 Ok(whole) => {
-                    *chain = vec![self.files.put(target, &whole, true)?];
+                    *chain = vec![self.files.put(target, whole, true)?];
                     return Ok(());
                 }
                 Err(error) => tracing::warn!("the state of {operator} can't be put together: {error}"),
             }
         }
-        chain.push(self.files.put(target, &bytes, !state.changes)?);
+        chain.push(self.files.put(target, batches, !state.changes)?);
         Ok(())
     }
 
@@ -200,9 +203,9 @@ impl Chains {
     }
 }
 
-/// The bytes of a whole state: that of a chain, with changes of it.
-fn folded(files: &StateFiles, chain: &[StateFile], changes: &[RecordBatch]) -> Result<Vec<u8>> {
+/// A whole state: that of a chain, with changes of it.
+fn folded(files: &StateFiles, chain: &[StateFile], changes: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let state = files.read_chain(chain)?;
     let state = merged(vec![state, changes.to_vec()]).map_err(Error::from)?;
-    codec::encode(&coalesced(state)?)
+    Ok(coalesced(state)?)
 }

@@ -1,9 +1,10 @@
 //! `thalweg bench latency`: from the time a line was due to be sent to the result it changed.
 //!
 //! In: rates. Out: a row per rate and engine: a plain TCP echo (the floor of the method), the continuous driver within one process
-//! ([`in_process`]), over TCP without and with a durable checkpoint, the micro-batch driver. Lines `key,val` are sent over TCP at
-//! fixed times, never skipped: a line that is sent late because the engine pushed back counts from the time it was due. The query drops
-//! one line in ten and counts the others by key in update mode; an update with count c answers the lines of its key up to the c-th.
+//! ([`in_process`]; asleep while nothing comes, and polling), over TCP without and with a durable checkpoint, the micro-batch driver. Lines
+//! `key,val` are sent over TCP at fixed times, never skipped: a line that is sent late because the engine pushed back counts from the time it
+//! was due. The query drops one line in ten and counts the others by key in update mode; an update with count c answers the lines of its key
+//! up to the c-th.
 //!
 //! ```text
 //!  sender thread ──TCP──► socket source → filter → count by key ──channel──► this thread: answers
@@ -74,7 +75,8 @@ pub(super) fn run(arguments: &LatencyArguments) -> Result<()> {
     for rate in &arguments.rates {
         let schedule = Schedule::new(*rate, arguments.warm, arguments.seconds);
         rows.push(line(*rate, "tcp echo", &echo(schedule)?));
-        rows.push(line(*rate, "in process", &in_process::run(schedule)?));
+        rows.push(line(*rate, "in process", &in_process::run(schedule, "0")?));
+        rows.push(line(*rate, "in process, polls", &in_process::run(schedule, "1ms")?));
         for driver in Driver::ALL {
             rows.push(line(*rate, driver.name(), &query(schedule, driver, &arguments.interval, None)?));
             if driver == Driver::Continuous {

@@ -5,18 +5,17 @@
 
 use std::collections::VecDeque;
 
-use arrow::array::RecordBatch;
 use thalweg_operators::stateless::{Step, Steps};
 use thalweg_operators::{Chunk, Error as OperatorError, Result};
 
 use crate::Error;
-use crate::formats::{Decoder, Frames};
+use crate::formats::{Decoder, Frames, Part};
 use crate::sources::Read;
 
 /// What has become of something.
 #[derive(Default)]
 pub(super) struct Made {
-    /// Rows before the steps.
+    /// Rows before the steps, also those that the decoder has left out.
     pub(super) rows: usize,
     pub(super) chunks: VecDeque<Chunk>,
 }
@@ -37,22 +36,24 @@ impl Maker {
     /// Puts into `made`, which has no chunks any more, what becomes of something read at this instant.
     pub(super) fn make(&mut self, read: Read, ingest: u64, made: &mut Made) -> Result<()> {
         made.rows = 0;
-        let rows = match read {
+        let Part { rows, reach } = match read {
             Read::Frames(frames) => self.decode(&frames).map_err(OperatorError::outside)?,
-            Read::Rows(rows) => rows,
+            Read::Rows(rows) => Part::of(rows),
+            Read::Part(part) => part,
             Read::Idle | Read::End => return Ok(()),
         };
-        made.rows = rows.num_rows();
-        if made.rows == 0 {
+        made.rows = reach as usize;
+        if rows.num_rows() == 0 {
             return Ok(());
         }
         self.steps.run(Chunk::new(rows, ingest, self.number), |piece| made.chunks.push_back(piece))
     }
 
-    fn decode(&mut self, frames: &Frames) -> crate::Result<RecordBatch> {
-        match &mut self.decoder {
-            Some(decoder) => decoder.decode(frames),
-            None => Err(Error::internal("a source gave frames but no decoder")),
-        }
+    fn decode(&mut self, frames: &Frames) -> crate::Result<Part> {
+        let none = || Error::internal("a source gave frames but no decoder");
+        let decoder = self.decoder.as_mut().ok_or_else(none)?;
+        let rows = decoder.decode(frames)?;
+        let reach = (rows.num_rows() + decoder.left_out()) as u64;
+        Ok(Part { rows, reach })
     }
 }

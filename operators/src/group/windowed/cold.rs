@@ -125,7 +125,7 @@ impl Windowed {
         let (mut cursor, mut state) = (Cursor::all(), Vec::new());
         while let Some(part) = cold.next(&mut cursor)? {
             let (table, groups) = Table::of(&self.spec, &part)?;
-            state.push(table.snapshot(&groups, Int64Array::from_value(part.bucket, groups.len()))?);
+            state.push(table.snapshot(self.hashing, &groups, Int64Array::from_value(part.bucket, groups.len()))?);
         }
         Ok(state)
     }
@@ -136,7 +136,7 @@ impl Windowed {
         let (mut cursor, mut changes) = (Cursor::all(), Vec::new());
         while let Some(part) = cold.next_marked(DIRTY, &mut cursor)? {
             let (mut table, groups) = Table::of(&self.spec, &part)?;
-            let rows = table.changes(&groups, Int64Array::from_value(part.bucket, groups.len()))?;
+            let rows = table.changes(self.hashing, &groups, Int64Array::from_value(part.bucket, groups.len()))?;
             if let Some(table) = self.tables.get_mut(&part.bucket) {
                 table.note_saved(&rows);
             }

@@ -95,7 +95,7 @@ impl Join {
         let ids = ids.as_primitive_opt::<UInt64Type>().ok_or_else(foreign)?;
         let matched = matched.as_boolean_opt().ok_or_else(foreign)?;
         let rows = sides.get(port).and_then(|side| side.as_struct_opt()).ok_or_else(foreign)?;
-        let saved = snapshot::groups(keys, part.len())?;
+        let saved = snapshot::groups(self.hashing, keys, part.len())?;
         let kept = (0..part.len()).map(|row| Kept {
             id: ids.value(row),
             matched: matched.value(row),

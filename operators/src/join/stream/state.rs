@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt8Array, UInt64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt8Array, UInt64Array};
 use arrow::compute::{filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, FieldRef, UInt8Type, UInt64Type};
 
@@ -93,14 +93,10 @@ impl Join {
 
     /// Rows of one side as a left and a right column, of which the other is null.
     pub(super) fn structs(&self, port: usize, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let one = |side: usize| -> Result<ArrayRef> {
-            let fields = nullable(&self.sides[side].input.schema).fields().clone();
-            Ok(match side == port {
-                true => Arc::new(StructArray::try_new(fields, rows.columns().to_vec(), None)?),
-                false => new_null_array(&DataType::Struct(fields), rows.num_rows()),
-            })
-        };
-        Ok(vec![one(LEFT)?, one(RIGHT)?])
+        let fields = nullable(&self.sides[port].input.schema).fields().clone();
+        let own: ArrayRef = Arc::new(StructArray::try_new(fields, rows.columns().to_vec(), None)?);
+        let other = self.sides[1 - port].absent(rows.num_rows());
+        Ok(if port == LEFT { vec![own, other] } else { vec![other, own] })
     }
 
     /// State of rows with these keys.
@@ -116,7 +112,7 @@ impl Join {
             vec![(id_field(), ids), (Arc::new(Field::new("_matched", DataType::Boolean, false)), matched)];
         let named = ["left", "right"].into_iter().zip(sides);
         columns.extend(named.map(|(name, side)| (Arc::new(Field::new(name, side.data_type().clone(), true)), side)));
-        snapshot::keyed(keys, rows, columns)
+        snapshot::keyed(self.hashing, keys, rows, columns)
     }
 }
 

@@ -25,9 +25,9 @@ struct Record {
     val: u64,
 }
 
-/// Structs through a query.
-pub(super) fn run(schedule: Schedule) -> Result<Answers> {
-    let session = Session::builder().create();
+/// Structs through a query whose worker looks for them again and again for so long before it sleeps.
+pub(super) fn run(schedule: Schedule, busy_poll: &str) -> Result<Answers> {
+    let session = Session::builder().config("thalweg.busyPoll", busy_poll).create();
     // What was pushed is kept until its epoch is committed, a second later.
     let (sender, records) = session.read_stream().items::<Record>(schedule.due_by(5 * SECOND))?;
     let counts = records.filter("val % 10 <> 0")?.group_by(["key"]).count()?;
