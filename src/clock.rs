@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Tells the time. [`SystemClock`] in production, [`ManualClock`] in tests.
 pub trait Clock: Send + Sync + 'static {
@@ -40,8 +40,13 @@ impl Clock for SystemClock {
     }
 
     fn nanos(&self) -> u64 {
-        1 + u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
+        nanos_of(self.start.elapsed()).saturating_add(1)
     }
+}
+
+/// A time in nanoseconds; what is too long for 64 bits is as long as they tell.
+pub(crate) fn nanos_of(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A clock that stands still until it is moved.

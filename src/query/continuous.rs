@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::execution::{Batch, Execution};
 use super::ingest::{Pump, Report, Running, Signals, Waiting};
 use super::micro_batch;
+use crate::clock::nanos_of;
 use crate::sources::Offset;
 use crate::{Error, Result, threads};
 
@@ -113,7 +114,7 @@ impl Continuous {
     /// Sleeps until the interval is over, the query stops, someone waits for all available data, or something failed.
     fn pause(&self, execution: &mut Execution, interval: Duration, mut wakes: u64) -> Result<()> {
         let start = execution.setup.clock.nanos();
-        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let interval = nanos_of(interval);
         loop {
             self.check(execution)?;
             tell_status(execution);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::graph::Graph;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, nanos_of};
 use crate::render::{LaneSender, Message};
 use crate::sources::{Offset, Reach, Read, Reader, Wake};
 use crate::threads::{self, JoinHandle, Place};
@@ -127,10 +127,6 @@ pub(crate) struct Running {
     looks: Arc<AtomicU64>,
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Turns of a loop that does nothing between two looks of a reader that polls, about a tenth of a microsecond.
 const BETWEEN_POLLS: usize = 8;
 
@@ -232,7 +228,7 @@ struct Activity {
 
 impl Activity {
     fn new(timeout: Option<Duration>) -> Self {
-        let timeout = timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(4));
+        let timeout = timeout.map(|timeout| nanos_of(timeout).max(4));
         Activity { timeout, rested: 0, open: 0, told: false }
     }
 
@@ -342,8 +338,8 @@ impl Pump {
         if self.busy_poll.is_zero() {
             return self.reader.next(wait);
         }
-        let (begun, wait) = (self.clock.nanos(), nanos(wait));
-        let until = begun.saturating_add(wait).min(self.found.saturating_add(nanos(self.busy_poll)));
+        let (begun, wait) = (self.clock.nanos(), nanos_of(wait));
+        let until = begun.saturating_add(wait).min(self.found.saturating_add(nanos_of(self.busy_poll)));
         let mut now = begun;
         while now < until {
             match self.reader.next(Duration::ZERO)? {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::execution::{Batch, Execution, Setup};
 use super::ingest::pump_all;
 use super::trigger::Trigger;
+use crate::clock::nanos_of;
 use crate::render::Message;
 use crate::sources::{Limit, Offset, Reader};
 use crate::{Error, Result};
@@ -84,7 +85,7 @@ fn tell_idle(execution: &mut Execution) -> Result<()> {
 /// Under a processing-time trigger, waits for the next interval.
 fn wait_for_trigger(execution: &Execution, deadline: &mut u64) {
     let Trigger::ProcessingTime(interval) = execution.setup.trigger else { return };
-    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let interval = nanos_of(interval).max(1);
     let now = execution.setup.clock.nanos();
     // Intervals that were missed are skipped, as in Spark.
     *deadline += (now.saturating_sub(*deadline) / interval + 1).saturating_mul(interval);

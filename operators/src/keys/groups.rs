@@ -5,14 +5,12 @@
 //!
 //! Numbers and short texts are folded by a product of 128 bits (as in wyhash, Wang Yi 2019), a step or two each; the rest by `xxhash64`.
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericByteArray};
-use arrow::datatypes::{
-    ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
-};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{BinaryType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type};
 
 use super::fixed::{self, Bits};
 use super::normalize::normalize_floats;
-use super::route::{hash_column, route, xxhash64_bytes};
+use super::route::{hash_column, hash_values, route, xxhash64_bytes};
 use crate::Result;
 
 const FIRST: u64 = 0xa076_1d64_78bd_642f;
@@ -62,10 +60,10 @@ impl Hashing {
 
 fn add(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
     match column.data_type() {
-        DataType::Utf8 => add_bytes(column.as_bytes::<Utf8Type>(), hashes),
-        DataType::LargeUtf8 => add_bytes(column.as_bytes::<LargeUtf8Type>(), hashes),
-        DataType::Binary => add_bytes(column.as_bytes::<BinaryType>(), hashes),
-        DataType::LargeBinary => add_bytes(column.as_bytes::<LargeBinaryType>(), hashes),
+        DataType::Utf8 => hash_values(column.as_bytes::<Utf8Type>(), hashes, within),
+        DataType::LargeUtf8 => hash_values(column.as_bytes::<LargeUtf8Type>(), hashes, within),
+        DataType::Binary => hash_values(column.as_bytes::<BinaryType>(), hashes, within),
+        DataType::LargeBinary => hash_values(column.as_bytes::<LargeBinaryType>(), hashes, within),
         other => match fixed::width(other) {
             Some(width) => return add_fixed(column, width, hashes),
             None => return hash_column(column, hashes),
@@ -94,17 +92,6 @@ fn add_words<T: Bits>(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
         }),
     }
     Ok(())
-}
-
-fn add_bytes<T: ByteArrayType>(column: &GenericByteArray<T>, hashes: &mut [u64]) {
-    let (values, offsets) = (column.value_data(), column.value_offsets());
-    let add = |row: usize, hash: &mut u64| {
-        *hash = within(values, offsets[row].as_usize(), offsets[row + 1].as_usize(), *hash);
-    };
-    match column.nulls() {
-        None => hashes.iter_mut().enumerate().for_each(|(row, hash)| add(row, hash)),
-        Some(nulls) => nulls.valid_indices().for_each(|row| add(row, &mut hashes[row])),
-    }
 }
 
 /// The hash of what lies here in a column's bytes. Up to 16 bytes are cut out of the block that begins with them, whatever their length.

@@ -55,11 +55,11 @@ pub(crate) fn hash_column(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
             hash_primitive::<Decimal128Type>(column, hashes, |v, h| xxhash64_long(v as i64, h));
         }
         DataType::Decimal128(_, _) => hash_primitive::<Decimal128Type>(column, hashes, hash_wide_decimal),
-        DataType::Utf8 => hash_values(column.as_bytes::<Utf8Type>(), hashes),
-        DataType::LargeUtf8 => hash_values(column.as_bytes::<LargeUtf8Type>(), hashes),
+        DataType::Utf8 => hash_values(column.as_bytes::<Utf8Type>(), hashes, xxhash64_within),
+        DataType::LargeUtf8 => hash_values(column.as_bytes::<LargeUtf8Type>(), hashes, xxhash64_within),
         DataType::Utf8View => hash_bytes(column.as_string_view().iter().map(|v| v.map(str::as_bytes)), hashes),
-        DataType::Binary => hash_values(column.as_bytes::<BinaryType>(), hashes),
-        DataType::LargeBinary => hash_values(column.as_bytes::<LargeBinaryType>(), hashes),
+        DataType::Binary => hash_values(column.as_bytes::<BinaryType>(), hashes, xxhash64_within),
+        DataType::LargeBinary => hash_values(column.as_bytes::<LargeBinaryType>(), hashes, xxhash64_within),
         DataType::BinaryView => hash_bytes(column.as_binary_view().iter(), hashes),
         DataType::Dictionary(_, values) => hash_column(&cast(column, values)?, hashes)?,
         DataType::Struct(_) => hash_struct(column, hashes)?,
@@ -90,10 +90,15 @@ fn hash_booleans(column: &ArrayRef, hashes: &mut [u64]) {
     }
 }
 
-fn hash_values<T: ByteArrayType>(column: &GenericByteArray<T>, hashes: &mut [u64]) {
+/// Folds bytes into the hashes by a function of all of them, where a value begins and ends, and the hash so far.
+pub(super) fn hash_values<T: ByteArrayType>(
+    column: &GenericByteArray<T>,
+    hashes: &mut [u64],
+    within: impl Fn(&[u8], usize, usize, u64) -> u64,
+) {
     let (values, offsets) = (column.value_data(), column.value_offsets());
     let fold = |row: usize, hash: &mut u64| {
-        *hash = xxhash64_within(values, offsets[row].as_usize(), offsets[row + 1].as_usize(), *hash);
+        *hash = within(values, offsets[row].as_usize(), offsets[row + 1].as_usize(), *hash);
     };
     match column.nulls() {
         None => hashes.iter_mut().enumerate().for_each(|(row, hash)| fold(row, hash)),

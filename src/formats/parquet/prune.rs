@@ -41,7 +41,7 @@ pub(super) fn rows_of(group: &RowGroupMetaData) -> u64 {
 
 /// Those of the `rows` of a file that the query may want.
 pub(super) fn wanted(file: &ArrowReaderMetadata, context: &DecodeContext, rows: &Rows) -> Vec<Rows> {
-    let all = overlap(rows, rows).into_iter().collect();
+    let all = Some(rows.clone()).filter(|rows| !rows.is_empty()).into_iter().collect();
     let conditions = context.filters.iter().filter_map(|filter| Condition::new(filter, &context.schema, file));
     conditions.fold(all, |rows, condition| {
         let groups = condition.groups().map_or(rows.clone(), |groups| both(&rows, &groups));
