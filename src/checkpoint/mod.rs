@@ -65,6 +65,15 @@ pub(crate) struct Checkpoint {
     lease: Lease,
 }
 
+/// The kinds of the operators with state in the checkpoint that lies here, in order; nothing if there is none.
+///
+/// # Errors
+/// A location or a file that cannot be read.
+pub(crate) fn kinds_of_operators(location: &str) -> Result<Option<Vec<String>>> {
+    let operators = operators::read(&Folder::open(location)?)?;
+    Ok(operators.map(|operators| operators.into_iter().map(|operator| operator.kind).collect()))
+}
+
 impl Checkpoint {
     /// Opens the folder, making it if it is not there, and takes its lease.
     ///

@@ -98,7 +98,7 @@ pub fn default_name(expr: &Expr) -> Option<&'static str> {
 }
 
 /// The generator whose rows are the structs of `list`, their `fields` as columns.
-pub(super) fn inline(fields: &Fields, list: Expr, outer: bool) -> Expr {
+pub(crate) fn inline(fields: &Fields, list: Expr, outer: bool) -> Expr {
     let columns = fields.iter().map(|field| field.as_ref().clone()).collect();
     marker(name_of(Kind::Inline, outer), columns, vec![list])
 }

@@ -24,7 +24,7 @@ fn streaming(plan: &LogicalPlan, conf: &Conf) -> Result<String> {
         check::check(plan, OutputMode::Append, rules)?;
         return Ok(String::new());
     };
-    let optimized = optimize::optimize(plan.clone())?;
+    let optimized = optimize::optimize(plan.clone(), mode, rules.into())?;
     let dataflow = lower::lower(&optimized, mode)?;
     Ok(format!(
         "== Optimized Plan ==\n{}\n\n== Dataflow Plan ({mode:?} mode) ==\n{dataflow}",

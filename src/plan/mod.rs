@@ -4,6 +4,7 @@
 //! but for [`batch`], which hands a static plan to DataFusion.
 
 pub mod batch;
+mod best_rows;
 pub mod check;
 pub mod dataflow;
 pub mod explain;

@@ -28,21 +28,42 @@ use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerCon
 
 use crate::Result;
 use crate::functions::{access, conditional};
-use crate::plan::inferred;
 use crate::plan::scan::is_streaming;
 use crate::plan::subqueries::MarkJoins;
+use crate::plan::{best_rows, check, inferred};
+use crate::sinks::OutputMode;
 
 type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
-/// Optimizes a streaming plan.
+/// Whether a join may be run as something else than a join, which keeps other state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joins {
+    /// As the query says.
+    AsWritten,
+    /// As is cheapest.
+    Cheapest,
+}
+
+impl From<check::Rules> for Joins {
+    /// By Spark's rules no other operators run than Spark's.
+    fn from(rules: check::Rules) -> Self {
+        if rules == check::Rules::Spark { Joins::AsWritten } else { Joins::Cheapest }
+    }
+}
+
+/// Optimizes a streaming plan whose results are put out in `mode`.
 ///
 /// # Errors
 /// What a constant expression fails with (e.g. `CAST_INVALID_INPUT`), or a bug.
-pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn optimize(plan: LogicalPlan, mode: OutputMode, joins: Joins) -> Result<LogicalPlan> {
     // `grouping(k)` becomes a bit of the grouping set's number.
     let plan = ResolveGroupingFunction::new().analyze(plan, &ConfigOptions::default())?;
     let context = OptimizerContext::new().with_max_passes(3);
     let plan = Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})?;
+    let plan = match (mode, joins) {
+        (OutputMode::Append, Joins::Cheapest) => best_rows::aggregated(plan)?,
+        _ => plan,
+    };
     let plan = inferred::with_filters(plan)?;
     let last: [Arc<dyn OptimizerRule + Send + Sync>; 2] =
         [Arc::new(PushDownFilterInOrder::new()), Arc::new(OptimizeProjections::new())];

@@ -14,7 +14,8 @@ use super::writer::DataStreamWriter;
 use crate::frame::DataFrame;
 use crate::functions::datetime::now::{self, BatchTime};
 use crate::plan::dataflow::DataflowPlan;
-use crate::plan::{check, late, lower, optimize};
+use crate::plan::optimize::{self, Joins};
+use crate::plan::{check, late, lower};
 use crate::sinks;
 use crate::{Error, Result};
 
@@ -64,7 +65,7 @@ impl LateBranch {
     /// # Errors
     /// As [`lower::lower`].
     pub fn lower(&self, optimized: &LogicalPlan, wanted: lower::Wanted, time: &BatchTime) -> Result<DataflowPlan> {
-        let branch = now::fix(optimize::optimize(self.branch.clone())?, time)?;
+        let branch = now::fix(optimize::optimize(self.branch.clone(), self.outlet.plan.mode, Joins::AsWritten)?, time)?;
         lower::lower_with_late(optimized, wanted, self.schema.clone(), &branch, self.outlet.plan.mode)
     }
 }

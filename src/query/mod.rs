@@ -25,6 +25,7 @@ mod listener;
 mod live;
 mod manager;
 mod micro_batch;
+mod planning;
 pub mod progress;
 mod recorded;
 mod report;

@@ -11,6 +11,7 @@ use super::execution::{Execution, OutletPlan, Setup};
 use super::handle::{Parts, StreamingQuery};
 use super::late::{LateBranch, LateWriter};
 use super::manager::StreamingQueryManager;
+use super::planning::{Planned, Planner};
 use super::state::QueryState;
 use super::state_operators::StateOperators;
 use super::statics::Statics;
@@ -20,11 +21,10 @@ use crate::checkpoint::{Applicant, Checkpoint};
 use crate::clock::{SharedClock, SystemClock};
 use crate::cold::StateStore;
 use crate::conf::Conf;
-use crate::functions::datetime::now::{self, BatchTime, QueryTime};
+use crate::functions::datetime::now::{BatchTime, QueryTime};
 use crate::options::parse_time;
 use crate::plan::dataflow::DataflowPlan;
-use crate::plan::subqueries::settle_blocking;
-use crate::plan::{check, lower, optimize};
+use crate::plan::{check, lower};
 use crate::session::Session;
 use crate::sinks::{self, OutputMode, Pace, Sink, SinkContext, SinkProvider, SinkSpec};
 use crate::{Error, Result, threads};
@@ -71,18 +71,10 @@ pub(crate) fn start(request: StartRequest) -> Result<StreamingQuery> {
     check_checkpoint(provider, &request)?;
     let mut outlets = vec![Outlet::of(&request, provider)];
     let late = request.late.as_ref().map(|late| LateBranch::plan(&request, late)).transpose()?;
-    let whole = late.as_ref().map_or(&request.plan, |late| &late.plan).clone();
-    let optimized = optimize::optimize(settle_blocking(whole, &request.conf)?)?;
-    check::check_optimized(&optimized, request.mode, rules)?;
     let clock = request.clock.clone().unwrap_or_else(SystemClock::shared);
     let batch_time = BatchTime::new(QueryTime::following(clock.clone()));
-    let fixed = now::fix(optimized.clone(), &batch_time)?;
-    let wanted =
-        lower::Wanted { mode: request.mode, changelog: request.changelog, as_spark: rules == check::Rules::Spark };
-    let plan = match &late {
-        Some(late) => late.lower(&fixed, wanted, &batch_time)?,
-        None => lower::lower(&fixed, wanted)?,
-    };
+    let planner = Planner { request: &request, late: late.as_ref(), rules, time: &batch_time };
+    let Planned { optimized, plan } = planner.plan(checkpoint_location(&request).as_deref())?;
     outlets.extend(late.map(|late| late.outlet));
     let state_store = StateStore::of(&request.conf)?;
     let explained = explained(&request.plan, &optimized, &plan, &state_store);

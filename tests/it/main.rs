@@ -7,6 +7,7 @@
 mod arbitrary;
 mod bank;
 mod batch;
+mod best_rows;
 mod case;
 #[cfg(feature = "cassandra")]
 mod cassandra;

@@ -91,3 +91,64 @@ fn an_element_of_a_split_text_is_made_without_the_list() {
     assert_eq!(pieces.matches("split(").count(), 1, "{pieces}");
     assert!(whole.contains(" split(") || whole.contains("[split("), "{whole}");
 }
+
+/// The rest of a plan as text behind the line that begins the dataflow.
+fn dataflow(sql: &str) -> String {
+    let ticks = ticks();
+    // Each has a watermark of its own.
+    for name in ["bid", "other"] {
+        ticks.with_watermark("ts", "1 minute").unwrap().create_or_replace_temp_view(name).unwrap();
+    }
+    let text = ticks.session().sql(sql).unwrap().explain_string();
+    text.split_once("== Dataflow Plan (Append").unwrap_or_else(|| panic!("{text}")).1.to_string()
+}
+
+const BIDS: &str = "(SELECT v, upper(CAST(v AS STRING)) AS k, ts, window(ts, '1 minute') AS own FROM bid)";
+
+#[test]
+fn rows_joined_with_the_best_value_of_their_group_are_one_aggregation() {
+    for sql in [
+        "SELECT r.k, most FROM {bids} r JOIN (SELECT window, max(v) AS most FROM bid GROUP BY window(ts, '1 minute')) ON own = window AND v = most",
+        "SELECT own, k FROM (SELECT window AS w, min(v) AS least FROM bid GROUP BY window(ts, '1 minute')) JOIN {bids} ON least = v AND w = own",
+        "SELECT r.k, r.v, t.w FROM {bids} r, (SELECT window w, upper(CAST(v AS STRING)) k, max(v) m FROM bid GROUP BY window(ts, '1 minute'), upper(CAST(v AS STRING))) t WHERE r.own = t.w AND r.k = t.k AND r.v = t.m",
+    ] {
+        let text = dataflow(&sql.replace("{bids}", BIDS));
+        assert!(!text.contains("join") && text.contains("rows_with_m"), "{text}");
+        assert!(text.contains("window=60000000us"), "the windows are the aggregation's: {text}");
+    }
+}
+
+#[test]
+fn other_joins_with_an_extreme_stay_joins() {
+    let join = |rows: &str, tops: &str, on: &str| format!("SELECT r.v FROM {rows} r JOIN ({tops}) t ON {on}");
+    let tops = "SELECT window, max(v) AS most FROM bid GROUP BY window(ts, '1 minute')";
+    for sql in [
+        join(BIDS, &tops.replace("bid", "other"), "own = window AND v = most"),
+        join(BIDS, &tops.replace("max", "sum"), "own = window AND v = most"),
+        join(BIDS, &tops.replace("max(v)", "max(-v)"), "own = window AND v = most"),
+        join(BIDS, tops, "own = window AND v = most + 1"),
+        join(BIDS, tops, "own = window AND v >= most"),
+        join(BIDS, tops, "own = window AND k = most"),
+        join(BIDS, &tops.replace("1 minute", "2 minutes"), "own = window AND v = most"),
+        join(BIDS, &tops.replace("bid", "bid WHERE v > 3"), "own = window AND v = most"),
+        join(&BIDS.replace("bid", "bid WHERE v > 3"), tops, "own = window AND v = most"),
+        join(BIDS, tops, "own = window AND v = most AND k < '3'"),
+        join(&BIDS.replace("v,", "v, rand() AS x,"), tops, "own = window AND v = most").replace("r.v", "r.v, x"),
+        join(
+            &BIDS.replace("upper(CAST(v AS STRING))", "v + rand()"),
+            &tops.replace("max(v)", "max(v + rand())"),
+            "own = window AND k = most",
+        ),
+        join(BIDS, tops, "own = window AND v = most").replace("r.v", "r.v, r.ts"),
+        // Rows without a value are not computed in the join.
+        join(&BIDS.replace("v,", "v, 10 / v AS x,"), tops, "own = window AND v = most").replace("r.v", "r.v, x"),
+        join(
+            &BIDS.replace("v,", "CAST(v AS DOUBLE) AS v,"),
+            &tops.replace("v", "CAST(v AS DOUBLE)"),
+            "own = window AND v = most",
+        ),
+    ] {
+        let text = dataflow(&sql);
+        assert!(text.contains("join"), "{sql}\n{text}");
+    }
+}

@@ -13,6 +13,7 @@
 
 mod approximate;
 mod avg;
+mod best;
 mod bitmap;
 mod bits;
 mod by;
@@ -41,6 +42,7 @@ use arrow::datatypes::DataType;
 
 use crate::Result;
 
+pub use best::best_rows;
 pub use fold::{Fold, Folded};
 pub use function::{AggregateFunction, Constant, Mismatch, Options, Signature, UserAggregate};
 

@@ -80,6 +80,12 @@ impl RowList {
         self.ends.push(self.bytes.len());
     }
 
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }

@@ -211,6 +211,37 @@ proptest! {
     }
 
     #[test]
+    fn the_best_rows_are_all_that_hold_the_extreme(rows in rows(), cut in 0usize..60, largest in any::<bool>()) {
+        let ids: Vec<u32> = (0..GROUPS as u32).collect();
+        let (head, tail) = rows.split_at(cut.min(rows.len()));
+        let function = AggregateFunction::user(best_rows(largest), &[DataType::Float64, DataType::Float64], Options::default()).unwrap();
+        let [mut one, mut left, mut right] = [0, 1, 2].map(|_| function.accumulator().unwrap());
+        for part in [head, tail] {
+            update(one.as_mut(), &function, part);
+        }
+        update(left.as_mut(), &function, head);
+        update(right.as_mut(), &function, tail);
+        // In two parts of one list.
+        let state = right.state(&ids).unwrap();
+        for (at, length) in [(0, 2), (2, GROUPS - 2)] {
+            let part = [state[0].slice(at, length)];
+            left.merge(&ids[at..at + length], GROUPS, &part).unwrap();
+        }
+        for found in [one.evaluate(&ids).unwrap(), left.evaluate(&ids).unwrap()] {
+            prop_assert_eq!(found.data_type(), function.return_type());
+            for &group in &ids {
+                prop_assert_eq!(rows_of(&found, group as usize), best_of(&rows, group, largest));
+            }
+        }
+        one.clear(&ids);
+        update(one.as_mut(), &function, tail);
+        let found = one.evaluate(&ids).unwrap();
+        for &group in &ids {
+            prop_assert_eq!(rows_of(&found, group as usize), best_of(tail, group, largest));
+        }
+    }
+
+    #[test]
     fn lists_and_texts_keep_order(words in proptest::collection::vec((0u32..3, proptest::option::of("[a-c]{0,2}")), 0..40), cut in 0usize..40) {
         let cut = cut.min(words.len());
         let column: ArrayRef = Arc::new(StringArray::from_iter(words.iter().map(|word| word.1.clone())));
@@ -243,6 +274,42 @@ proptest! {
             }
         }
     }
+}
+
+/// The rows of a group whose first number is its extreme one, in an order.
+fn best_of(rows: &[(u32, Row, bool)], group: u32, largest: bool) -> Vec<String> {
+    let mine: Vec<Row> = rows.iter().filter(|row| row.0 == group && row.2).map(|row| row.1).collect();
+    let values = mine.iter().filter_map(|row| row.0);
+    let best = if largest { values.reduce(f64::max) } else { values.reduce(f64::min) };
+    let mut best: Vec<String> =
+        mine.iter().filter(|row| row.0.is_some() && row.0 == best).map(|row| format!("{:?}", (row.0, row.1))).collect();
+    best.sort();
+    best
+}
+
+/// The structs of a list of pairs of numbers, in an order.
+fn rows_of(lists: &ArrayRef, group: usize) -> Vec<String> {
+    let rows = lists.as_list::<i32>().value(group);
+    let columns: Vec<Vec<Option<f64>>> =
+        rows.as_struct().columns().iter().map(|column| column.as_primitive::<Float64Type>().iter().collect()).collect();
+    let mut rows: Vec<String> =
+        (0..rows.len()).map(|row| format!("{:?}", (columns[0][row], columns[1][row]))).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn the_best_rows_of_floats_keep_their_bits() {
+    let function =
+        AggregateFunction::user(best_rows(true), &[DataType::Float64, DataType::Float64], Options::default()).unwrap();
+    let find = |values: &[f64]| {
+        let values = doubles(&values.iter().copied().map(Some).collect::<Vec<_>>());
+        let mut accumulator = function.accumulator().unwrap();
+        accumulator.update(&vec![0; values.len()], 1, &[values.clone(), values], None).unwrap();
+        rows_of(&accumulator.evaluate(&[0]).unwrap(), 0)
+    };
+    assert_eq!(find(&[0.0, -1.0, -0.0]), ["(Some(-0.0), Some(-0.0))", "(Some(0.0), Some(0.0))"]);
+    assert_eq!(find(&[1.0, f64::NAN, -f64::NAN]), ["(Some(NaN), Some(NaN))"; 2]);
 }
 
 fn text(column: &ArrayRef, row: usize) -> String {

@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, Timest
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::TimestampMicrosecondType;
 
-use super::table::{Table, buckets};
+use super::table::{PART_OF_CHANGES, Table, buckets};
 use super::{GroupSpec, Mode, emit_all, emit_changes, keep_rows};
 use crate::cold::Cold;
 use crate::cold::rows::{ColdRows, Cursor, NEVER, Part, in_pieces};
@@ -308,10 +308,9 @@ impl Logic for Keyed {
 
     fn changes(&mut self) -> Result<Vec<RecordBatch>> {
         let mut changes = std::mem::take(&mut self.gone);
-        let dirty = self.table.take_dirty();
-        if !dirty.is_empty() {
-            let buckets = self.buckets_of(&dirty);
-            changes.push(self.table.changes(self.hashing, &dirty, buckets)?);
+        for part in self.table.take_dirty().chunks(PART_OF_CHANGES) {
+            let buckets = self.buckets_of(part);
+            changes.push(self.table.changes(self.hashing, part, buckets)?);
         }
         let Some(cold) = &mut self.cold else { return Ok(changes) };
         let mut cursor = Cursor::all();

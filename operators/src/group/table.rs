@@ -432,6 +432,9 @@ impl Table {
     }
 }
 
+/// How many rows of changes are one batch, at most: each is let go as soon as it is written.
+pub(super) const PART_OF_CHANGES: usize = 1 << 14;
+
 /// Columns one below the other.
 fn stack(parts: &[Vec<ArrayRef>]) -> Result<Vec<ArrayRef>> {
     let width = parts.first().map_or(0, Vec::len);

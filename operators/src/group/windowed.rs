@@ -20,7 +20,7 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Fields, TimeUnit, TimestampMicrosecondType};
 use hashbrown::HashMap;
 
-use super::table::{Table, buckets};
+use super::table::{PART_OF_CHANGES, Table, buckets};
 use super::{GroupSpec, Mode, emit, emit_changes};
 use crate::cold::Cold;
 use crate::cold::rows::{ColdRows, in_pieces};
@@ -587,8 +587,10 @@ impl Logic for Windowed {
         let mut changes = std::mem::take(&mut self.gone);
         for (start, table) in &mut self.tables {
             let dirty = table.take_dirty();
-            if !dirty.is_empty() {
-                changes.push(table.changes(self.hashing, &dirty, Int64Array::from_value(*start, dirty.len()))?);
+            // All rows of a table are of one bucket: the column is made once, for the rows of a part.
+            let buckets = Int64Array::from_value(*start, dirty.len().min(PART_OF_CHANGES));
+            for part in dirty.chunks(PART_OF_CHANGES) {
+                changes.push(table.changes(self.hashing, part, buckets.slice(0, part.len()))?);
             }
         }
         changes.extend(self.changes_cold()?);

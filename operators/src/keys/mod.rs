@@ -33,7 +33,7 @@ use slots::Keys as _;
 use words::WordKeys;
 
 pub use groups::{Hashing, KEY_GROUPS, key_group, owner};
-pub use normalize::normalize_floats;
+pub use normalize::{contains_floats, normalize_floats};
 pub use route::{SPARK_SEED, route, xxhash64_bytes, xxhash64_int, xxhash64_long};
 pub use rows::RowCodec;
 

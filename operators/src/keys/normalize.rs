@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use crate::Result;
 
 /// Whether a value of this type holds a float somewhere.
-pub(super) fn contains_floats(data_type: &DataType) -> bool {
+pub fn contains_floats(data_type: &DataType) -> bool {
     match data_type {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {

@@ -106,6 +106,17 @@ pub fn bind_user(function: Arc<dyn UserAggregate>, call: Call<'_>) -> Result<Exp
     finish(function, call)
 }
 
+/// A call that a rule of the optimizer makes; the arguments are of the types that the function takes.
+///
+/// # Errors
+/// Those of the function's signature.
+pub(crate) fn internal_call(function: Arc<dyn UserAggregate>, args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> {
+    let types = args.iter().map(|arg| Ok(arg.get_type(schema)?)).collect::<Result<Vec<_>>>()?;
+    let function = AggregateFunction::user(function, &types, Options::default());
+    let function = function.map_err(|mismatch| Error::internal(mismatch.to_string()))?;
+    Ok(called(function, args, None))
+}
+
 /// `grouping(k)` is a bit, `grouping_id(k, ...)` a number of such bits; DataFusion answers both when it expands grouping sets.
 fn grouping(call: Call<'_>, name: &str) -> Result<Expr> {
     let result = match (name, call.args.len()) {
@@ -183,8 +194,12 @@ fn finish(function: AggregateFunction, call: Call<'_>) -> Result<Expr> {
         // DataFusion tells accumulators how many rows there are only by their arguments.
         args.push(lit(1i64));
     }
+    Ok(called(function, args, filter))
+}
+
+fn called(function: AggregateFunction, args: Vec<Expr>, filter: Option<Expr>) -> Expr {
     let udaf = Arc::new(AggregateUDF::from(StreamableUdaf::new(function)));
-    Ok(Expr::AggregateFunction(Aggregate::new_udf(udaf, args, false, filter.map(Box::new), Vec::new(), None)))
+    Expr::AggregateFunction(Aggregate::new_udf(udaf, args, false, filter.map(Box::new), Vec::new(), None))
 }
 
 fn condition(filter: Expr, schema: &DFSchema) -> Result<Expr> {

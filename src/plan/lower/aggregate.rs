@@ -196,7 +196,7 @@ fn fusible_window(aggregate: &Aggregate) -> Option<(usize, &LogicalPlan, &TimeWi
     let windowed = below_columns(&aggregate.input);
     let LogicalPlan::Extension(extension) = windowed else { return None };
     let window = extension.node.as_any().downcast_ref::<TimeWindow>()?;
-    let column = datafusion::common::Column::new(window.qualifier.clone(), window.field.name());
+    let column = window.column();
     let is_window = |expr: &Expr| *expr == Expr::Column(column.clone());
     let position = aggregate.group_expr.iter().position(is_window)?;
     let others = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, expr)| expr);

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
-use datafusion::common::{DFSchemaRef, Result, TableReference, internal_err};
+use datafusion::common::{Column, DFSchemaRef, Result, TableReference, internal_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::{extended, passing, single, without_order};
@@ -60,6 +60,11 @@ impl TimeWindow {
         let schema = extended(&input, vec![(qualifier.clone(), Arc::clone(&field))])?;
         let Windows { length, slide, start } = windows;
         Ok(Self { input, time, length, slide, start, qualifier, field, schema })
+    }
+
+    /// The new column.
+    pub fn column(&self) -> Column {
+        Column::new(self.qualifier.clone(), self.field.name())
     }
 
     /// Length, slide and offset.
