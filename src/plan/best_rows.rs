@@ -1,10 +1,10 @@
 //! Rows joined with the greatest or least value of their own group: `rows JOIN (SELECT k, max(v) FROM rows GROUP BY k) ON ... k AND ... v`.
 //!
-//! In: a plan whose results are final (append mode), before filters are inferred. Out: the same plan, but such a join of a stream with an aggregation of itself is one
-//! aggregation that keeps the best rows of each group and no others. The stream is read once, and what would wait in the join for its group's
-//! value is never kept. What always holds: the rows, and the epoch that gives them, are those of the join: a group closes when its
-//! aggregation would, a row whose key or value is null matches nothing, and rows that are equally good are all given. Only stateless steps stand
-//! above, which no watermark has to reach.
+//! In: a plan whose results are final (append mode), before filters are inferred. Out: the same plan, but such a join of a stream with an
+//! aggregation of itself is one aggregation that keeps the best rows of each group and no others. The stream is read once, and what would wait
+//! in the join for its group's value is never kept. What always holds: the rows, and the epoch that gives them, are those of the join: a group
+//! closes when its aggregation would, a row whose key or value is null matches nothing, and rows that are equally good are all given. Only
+//! stateless steps stand above, which no watermark has to reach.
 
 use std::sync::Arc;
 

@@ -57,7 +57,7 @@ fn batch(folder: &Path, sql: &str) -> Vec<Value> {
 /// The rows of a run until all is read, and what ran.
 fn stream(folder: &Path, sql: &str, settings: &[(&str, &str)], checkpoint: Option<&Path>) -> (Vec<Value>, String) {
     let session =
-        settings.iter().fold(Session::builder(), |builder, (key, value)| builder.config(*key, *value)).create();
+        settings.iter().fold(Session::builder(), |builder, (key, value)| builder.config(key, *value)).create();
     let reader = session.read_stream().schema(SCHEMA).option("maxFilesPerTrigger", 1);
     let rows = reader.json(folder.to_str().unwrap()).unwrap().with_watermark("ts", "1 second").unwrap();
     rows.create_or_replace_temp_view("bid").unwrap();
