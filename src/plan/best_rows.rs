@@ -19,6 +19,7 @@ use thalweg_operators::keys::contains_floats;
 use super::nodes::{Generate, MapItems, TimeWindow, Watermark, Windows, extension, watermark_delay_millis};
 use super::scan::scanned;
 use crate::Result;
+use crate::formats::mode::Mode;
 use crate::functions::aggregate::{as_stream_aggregate, internal_call};
 use crate::functions::generator;
 use crate::functions::kernel::Kernel;
@@ -235,21 +236,14 @@ impl<'a> Tops<'a> {
     }
 }
 
-/// The aggregation that a plan only picks columns of.
+/// The aggregation that a plan only picks columns of, and which of them.
 fn aggregate_below(plan: &LogicalPlan) -> Option<(&Aggregate, Vec<usize>)> {
-    match plan {
-        LogicalPlan::Aggregate(aggregate) => Some((aggregate, (0..aggregate.schema.fields().len()).collect())),
-        LogicalPlan::SubqueryAlias(alias) => aggregate_below(&alias.input),
-        LogicalPlan::Projection(projection) => {
-            let (aggregate, below) = aggregate_below(&projection.input)?;
-            let pick = |expr: &Expr| match expr.clone().unalias_nested().data {
-                Expr::Column(column) => Some(below[projection.input.schema().index_of_column(&column).ok()?]),
-                _ => None,
-            };
-            Some((aggregate, projection.expr.iter().map(pick).collect::<Option<_>>()?))
-        }
+    let (LogicalPlan::Aggregate(aggregate), outputs) = uncovered(plan)? else { return None };
+    let pick = |output: &Expr| match output {
+        Expr::Column(column) => aggregate.schema.index_of_column(column).ok(),
         _ => None,
-    }
+    };
+    Some((aggregate, outputs.iter().map(pick).collect::<Option<_>>()?))
 }
 
 /// Whether an expression has a value for all rows of a plan. In the join it is computed of fewer.
@@ -311,8 +305,7 @@ fn same_rows(rows: &LogicalPlan, tops: &Tops<'_>, pairs: &[(&Expr, &Expr)]) -> O
 
 /// Whether the columns that are read decide which rows there are.
 fn drops_malformed(scan: &TableScan) -> bool {
-    let mode = scanned(scan).and_then(|table| table.source.options.get("mode").map(str::to_ascii_uppercase));
-    mode.is_some_and(|mode| mode == "DROPMALFORMED")
+    scanned(scan).is_some_and(|table| Mode::of(&table.source.options) == Mode::DropMalformed)
 }
 
 /// Where the rows of a plan come from: a scan, what leaves rows out or tells times on the way, and the plan's columns over those of the scan.

@@ -48,11 +48,9 @@ impl Planner<'_> {
         let whole = settle_blocking(whole, &self.request.conf)?;
         let planned = self.with(&whole, self.rules.into())?;
         let before = checkpoint.map(checkpoint::kinds_of_operators).transpose()?.flatten();
-        if self.rules == Rules::Spark || before.as_ref().is_none_or(|before| *before == planned.kinds()) {
-            return Ok(planned);
-        }
+        let Some(before) = before.filter(|before| *before != planned.kinds()) else { return Ok(planned) };
         let as_written = self.with(&whole, Joins::AsWritten)?;
-        Ok(if before == Some(as_written.kinds()) { as_written } else { planned })
+        Ok(if before == as_written.kinds() { as_written } else { planned })
     }
 
     fn with(&self, whole: &LogicalPlan, joins: Joins) -> Result<Planned> {
