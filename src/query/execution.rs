@@ -14,11 +14,12 @@ use thalweg_operators::time::NO_WATERMARK;
 use thalweg_operators::watermark::{EventTimes, watermark_for};
 
 use super::event_time::{self, EventTimeRules, Standing};
-use super::graph::{EpochResult, Graph, Outlet};
+use super::graph::{Graph, Outlet};
 use super::listener::Listeners;
 use super::progress::Progress;
 use super::report;
 use super::restart::Start;
+use super::results::EpochResult;
 use super::state::QueryState;
 use super::state_limit::StateLimit;
 use super::state_operators::StateOperators;
@@ -98,7 +99,7 @@ impl Setup {
 
     /// Whether all rows of a partition go through one lane: their order matters, or watermarks move with the data.
     pub fn keeps_partitions(&self) -> bool {
-        self.plan.depends_on_order() || (self.pace() == Pace::Eager && !self.plan.watermarks.is_empty())
+        self.plan.depends_on_order(self.pace()) || (self.pace() == Pace::Eager && !self.plan.watermarks.is_empty())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Workers run until every lane has ended (graceful) or until they are told to abort. A worker that panics becomes a failed
 //! event; the others are aborted by the driver.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use hdrhistogram::Histogram;
-use thalweg_operators::driver::StateMetrics;
 use thalweg_operators::{Pace, Time};
 use timely::communication::WorkerGuards;
 use timely::scheduling::SyncActivator;
@@ -21,11 +19,11 @@ use timely::worker::Worker as TimelyWorker;
 
 use super::ingest::Guest;
 use super::live::Live;
-use crate::checkpoint::EpochState;
+use super::results::{EpochResult, EpochResults};
 use crate::render::{
     Event, EventObserver, Gauge, Hand, Helper, Lane, LaneSender, Message, Shared, SinkLogic, Worker, lane,
 };
-use crate::sinks::{Prepared, Writer};
+use crate::sinks::Writer;
 use crate::sources::Source;
 use crate::threads::{self, Place};
 use crate::{Error, Result};
@@ -38,9 +36,7 @@ pub(crate) struct Graph {
     pub gauges: Vec<Arc<Gauge>>,
     shared: Arc<Shared>,
     events: Receiver<Event>,
-    pending: BTreeMap<u64, EpochResult>,
-    /// Writers: one a worker and sink.
-    writers: usize,
+    results: EpochResults,
     abort: Arc<AtomicBool>,
     wakers: Arc<Mutex<Vec<SyncActivator>>>,
     gangway: Sender<Guest>,
@@ -48,23 +44,6 @@ pub(crate) struct Graph {
     guards: Option<WorkerGuards<()>>,
     /// The workers' among the query's threads.
     places: Vec<Place>,
-}
-
-/// Everything that came back for one epoch.
-#[derive(Default)]
-pub(crate) struct EpochResult {
-    /// What the writers have ready, by the number of their sink.
-    pub prepared: Vec<(usize, Prepared)>,
-    /// State per operator or what changed of it, all workers'.
-    pub state: EpochState,
-    /// Per operator, the watermark that each input had when the epoch was complete.
-    pub watermarks: BTreeMap<String, Vec<i64>>,
-    /// Metrics per operator, summed over workers, in the order of their names.
-    pub metrics: BTreeMap<String, StateMetrics>,
-    /// Rows written, by sink.
-    pub rows: BTreeMap<usize, u64>,
-    /// Ingest to sink, in nanoseconds.
-    pub latency: Option<Histogram<u64>>,
 }
 
 /// What a worker thread takes with it.
@@ -106,6 +85,7 @@ impl Graph {
         if shared.pace == Pace::Eager {
             shared.clocks.iter().for_each(|clock| clock.hold_after(shared.epoch));
         }
+        let results = EpochResults::new(shared.epoch, writers);
         let shared = Arc::new(shared);
         let (sender, events) = unbounded();
         let (gangway, guests) = unbounded();
@@ -128,20 +108,7 @@ impl Graph {
         };
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
         let guards = timely::execute(config, move |worker| crew.run(worker)).map_err(Error::internal)?;
-        Ok(Graph {
-            lanes,
-            gauges,
-            shared,
-            events,
-            pending: BTreeMap::new(),
-            writers,
-            abort,
-            wakers,
-            gangway,
-            live,
-            guards: Some(guards),
-            places,
-        })
+        Ok(Graph { lanes, gauges, shared, events, results, abort, wakers, gangway, live, guards: Some(guards), places })
     }
 
     /// Hands the only worker a reader to pump beside its work. Without a worker, or with several, the guest is gone at once.
@@ -170,17 +137,20 @@ impl Graph {
 
     /// Waits until every worker's sink has all rows of `epoch`; `give_up` is asked now and then.
     pub fn wait(&mut self, epoch: u64, give_up: &mut dyn FnMut() -> Option<Error>) -> Result<EpochResult> {
-        while self.pending.get(&epoch).is_none_or(|result| result.prepared.len() < self.writers) {
+        let result = loop {
+            if let Some(result) = self.results.take(epoch) {
+                break result;
+            }
             match threads::receive(&self.events, Some(Duration::from_millis(50))) {
                 Ok(event) => self.accept(event)?,
                 Err(RecvTimeoutError::Timeout) => give_up().map_or(Ok(()), Err)?,
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the workers are gone")),
             }
-        }
+        };
         // Every worker has built its graph by now, and is through with the epoch.
         self.shared.clocks.iter().for_each(|clock| clock.open(epoch + 1));
         self.shared.forget_restored();
-        self.pending.remove(&epoch).ok_or_else(|| Error::internal("an epoch's result is gone"))
+        Ok(result)
     }
 
     /// The error of a worker that has failed, if one has.
@@ -198,26 +168,10 @@ impl Graph {
             Event::Failed(error) => Err(error),
             Event::Ended => Ok(()),
             Event::State { operator, epoch, state } => {
-                let result = self.pending.entry(epoch).or_default();
-                *result.metrics.entry(operator.clone()).or_default() += state.metrics;
-                keep_least(result.watermarks.entry(operator.clone()).or_default(), &state.watermarks);
-                let all = result.state.entry(operator).or_default();
-                all.batches.extend(state.batches);
-                all.changes = state.changes;
+                self.results.add_state(operator, epoch, state);
                 Ok(())
             }
-            Event::Prepared(outcome) => {
-                let result = self.pending.entry(outcome.epoch).or_default();
-                *result.rows.entry(outcome.sink).or_default() += outcome.rows;
-                result.prepared.push((outcome.sink, outcome.prepared));
-                match &mut result.latency {
-                    Some(latency) => latency.add(&outcome.latency).map_err(|e| Error::internal(e.to_string())),
-                    none => {
-                        *none = Some(outcome.latency);
-                        Ok(())
-                    }
-                }
-            }
+            Event::Prepared(outcome) => self.results.add_outcome(outcome),
         }
     }
 
@@ -250,14 +204,6 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         self.shut_down(false);
-    }
-}
-
-/// The least watermarks of all workers, should they ever differ: after a restart nothing may be late that was not.
-fn keep_least(all: &mut Vec<i64>, more: &[i64]) {
-    match all.is_empty() {
-        true => *all = more.to_vec(),
-        false => all.iter_mut().zip(more).for_each(|(all, more)| *all = *more.min(all)),
     }
 }
 

@@ -30,6 +30,7 @@ pub mod progress;
 mod recorded;
 mod report;
 mod restart;
+mod results;
 #[cfg(test)]
 pub(crate) mod simulation;
 mod start;

@@ -5,8 +5,8 @@ use thalweg_operators::time::NO_WATERMARK;
 use thalweg_operators::watermark::EventTimes;
 
 use super::execution::{Batch, Closed, Execution};
-use super::graph::EpochResult;
 use super::progress::{Latency, Progress, SinkProgress, SourceProgress, iso_millis};
+use super::results::EpochResult;
 use crate::clock::SharedClock;
 
 /// When the phases of an epoch ended.
