@@ -111,7 +111,15 @@ fn the_latency_bench_reports_all_engines() {
     let engines: Vec<_> = rows.iter().map(|row| row["engine"].as_str().unwrap()).collect();
     assert_eq!(
         engines,
-        ["tcp echo", "in process", "in process, polls", "continuous", "with checkpoint", "micro-batch"]
+        [
+            "tcp echo",
+            "in process",
+            "in process, polls",
+            "continuous",
+            "with checkpoint",
+            "micro-batch",
+            "with checkpoint"
+        ]
     );
     for row in rows {
         assert_eq!(row["due"], row["answered"], "{row}");

@@ -1,7 +1,7 @@
 //! `thalweg bench latency`: from the time a line was due to be sent to the result it changed.
 //!
 //! In: rates. Out: a row per rate and engine: a plain TCP echo (the floor of the method), the continuous driver within one process
-//! ([`in_process`]; asleep while nothing comes, and polling), over TCP without and with a durable checkpoint, the micro-batch driver. Lines
+//! ([`in_process`]; asleep while nothing comes, and polling), and both drivers over TCP, without and with a durable checkpoint. Lines
 //! `key,val` are sent over TCP at fixed times, never skipped: a line that is sent late because the engine pushed back counts from the time it
 //! was due. The query drops one line in ten and counts the others by key in update mode; an update with count c answers the lines of its key
 //! up to the c-th.
@@ -79,9 +79,7 @@ pub(super) fn run(arguments: &LatencyArguments) -> Result<()> {
         rows.push(line(*rate, "in process, polls", &in_process::run(schedule, "1ms")?));
         for driver in Driver::ALL {
             rows.push(line(*rate, driver.name(), &query(schedule, driver, &arguments.interval, None)?));
-            if driver == Driver::Continuous {
-                rows.push(line(*rate, "with checkpoint", &checkpointed(schedule, driver, arguments)?));
-            }
+            rows.push(line(*rate, "with checkpoint", &checkpointed(schedule, driver, arguments)?));
         }
     }
     report::show("latency", &rows, arguments.json)
