@@ -64,7 +64,7 @@ fn counted(keys: Vec<usize>, mode: Mode, window: bool) -> GroupSpec {
             .zip(&aggregates)
             .map(|(name, call)| Field::new(*name, call.function.return_type().clone(), true)),
     );
-    GroupSpec { keys, aggregates, mode, input: data::schema(), output: Arc::new(Schema::new(fields)) }
+    GroupSpec { keys, aggregates, mode, input: data::schema(), output: Arc::new(Schema::new(fields)), merges: false }
 }
 
 /// Hash aggregation by an integer and by a string, few keys and many.

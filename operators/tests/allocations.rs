@@ -81,7 +81,7 @@ fn spec(keys: &[usize], window: bool) -> GroupSpec {
     let made = ["count", "sum", "max"].map(|name| Field::new(name, DataType::Int64, true));
     let output = Arc::new(Schema::new(window.into_iter().chain(kept).chain(made).collect::<Vec<_>>()));
     let aggregates = vec![call("count", &[]), call("sum", &[3]), call("max", &[3])];
-    GroupSpec { keys: keys.to_vec(), aggregates, mode: Mode::Update, input, output }
+    GroupSpec { keys: keys.to_vec(), aggregates, mode: Mode::Update, input, output, merges: false }
 }
 
 fn windows(length: i64, slide: i64) -> WindowSpec {

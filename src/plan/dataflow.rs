@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
+use thalweg_operators::Pace;
 use thalweg_operators::arbitrary::TimeMode;
 use thalweg_operators::change::net::View;
 use thalweg_operators::group::{AggregateCall, Mode, WindowSpec};
@@ -305,6 +306,16 @@ pub struct Eviction {
     pub delay: i64,
 }
 
+impl Group {
+    /// Whether each worker may first aggregate the rows that it has, before the exchange: nothing leaves before the epoch is over, no group
+    /// closes, and results do not depend on the order of rows.
+    pub fn has_halves(&self, pace: Pace) -> bool {
+        let waits = pace == Pace::Epoch || self.mode == Mode::Complete;
+        let is_timed = self.time.is_some() || self.window.is_some();
+        waits && !is_timed && self.aggregates.iter().all(|call| call.function.commutes())
+    }
+}
+
 impl DataflowPlan {
     /// All nodes, inputs before the nodes that read them.
     pub fn nodes(&self) -> Vec<&Node> {
@@ -335,13 +346,12 @@ impl DataflowPlan {
         self.nodes().iter().any(|node| in_time(&node.kind))
     }
 
-    /// True if results depend on the order of rows, so that a source must not be read by several workers at once.
-    pub fn depends_on_order(&self) -> bool {
-        self.nodes().iter().any(|node| {
-            matches!(
-                node.kind,
-                Kind::Dedup(_) | Kind::Limit(_) | Kind::Group(_) | Kind::Session(_) | Kind::Arbitrary(_)
-            )
+    /// True if results that leave at this pace depend on the order of rows, so that a source must not be read by several workers at once.
+    pub fn depends_on_order(&self, pace: Pace) -> bool {
+        self.nodes().iter().any(|node| match &node.kind {
+            Kind::Group(group) => !group.has_halves(pace),
+            Kind::Dedup(_) | Kind::Limit(_) | Kind::Session(_) | Kind::Arbitrary(_) => true,
+            _ => false,
         })
     }
 }

@@ -37,7 +37,7 @@ use crate::{Error, Result};
 use late::LateStreams;
 
 pub(crate) use lane::{Gauge, Hand, Helper, Lane, LaneSender, Message, lane};
-pub(crate) use observer::{Event, EventObserver};
+pub(crate) use observer::{Event, EventObserver, Outcome};
 pub(crate) use region::entrance;
 pub(crate) use sink::SinkLogic;
 pub(crate) use steps::conform;
@@ -258,6 +258,10 @@ impl Worker {
             chain.each(own, |state| Ok(logic.restore(state)?))?;
         }
         let stays = self.peers == 1 || (matches!(node.kind, Kind::Net(_)) && !stateful::is_scattered(node));
+        let inputs = match stateful::before_exchange(node, &context)? {
+            Some(half) => vec![first(inputs)?.then(self.place(&format!("{}-partial", node.id), 1), half)],
+            None => inputs,
+        };
         let routes = routes.into_iter().map(|route| (!stays).then_some(route));
         let rows = Chain::behind(inputs.into_iter().zip(routes).collect(), place, logic);
         let Some(shape) = self.shared.plan.late.as_ref().and_then(|late| late::shape(late, &node.id)) else {

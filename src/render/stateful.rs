@@ -7,7 +7,7 @@ use thalweg_operators::change::table::Table;
 use thalweg_operators::change::without_change;
 use thalweg_operators::dedup::{self, Retention};
 use thalweg_operators::exchange::Route;
-use thalweg_operators::group::{GroupSpec, Keyed, Windowed};
+use thalweg_operators::group::{GroupSpec, Keyed, Partial, Windowed};
 use thalweg_operators::keys::owner;
 use thalweg_operators::limit::Limit;
 use thalweg_operators::session::{SessionSpec, Sessions};
@@ -48,19 +48,39 @@ pub(super) fn logic(node: &Node, context: &Context<'_>) -> Result<Made> {
     }
 }
 
+/// What a worker does with the rows it has before they go to the workers that own their keys, if that can be the first half of an aggregation.
+pub(super) fn before_exchange(node: &Node, context: &Context<'_>) -> Result<Option<Box<dyn Logic>>> {
+    match &node.kind {
+        Kind::Group(group) if has_halves(group, context) => Ok(Some(Box::new(Partial::new(spec(node, group)?)?))),
+        _ => Ok(None),
+    }
+}
+
+/// One worker has nothing to exchange.
+fn has_halves(group: &Group, context: &Context<'_>) -> bool {
+    context.peers > 1 && group.has_halves(context.shared.pace)
+}
+
 fn group(node: &Node, group: &Group, context: &Context<'_>) -> Result<Made> {
-    let spec = GroupSpec {
+    let whole = spec(node, group)?;
+    let spec = if has_halves(group, context) { whole.merging()? } else { whole };
+    let route = route(&spec.keys);
+    let logic: Box<dyn Logic> = match group.window {
+        Some(window) => Box::new(Windowed::new(spec, window)),
+        None => Box::new(Keyed::new(spec, group.time, context.index == 0)?),
+    };
+    Ok((logic, vec![route]))
+}
+
+fn spec(node: &Node, group: &Group) -> Result<GroupSpec> {
+    Ok(GroupSpec {
         keys: group.keys.clone(),
         aggregates: group.aggregates.clone(),
         mode: group.mode,
         input: input(node)?,
         output: node.schema.clone(),
-    };
-    let logic: Box<dyn Logic> = match group.window {
-        Some(window) => Box::new(Windowed::new(spec, window)),
-        None => Box::new(Keyed::new(spec, group.time, context.index == 0)?),
-    };
-    Ok((logic, vec![route(&group.keys)]))
+        merges: false,
+    })
 }
 
 fn net(node: &Node, view: View, context: &Context<'_>) -> Result<Made> {

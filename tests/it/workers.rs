@@ -58,13 +58,13 @@ impl Run<'_> {
     }
 
     /// The rows in the order in which the sink got them.
-    fn stream(&self, trigger: Trigger, workers: usize) -> Vec<Vec<Value>> {
+    fn stream(&self, mode: &str, trigger: Trigger, workers: usize) -> Vec<Vec<Value>> {
         let session = Session::builder().config("thalweg.workers", workers).create();
         let rows = session.read_stream().schema(Self::SCHEMA).json(self.folder()).unwrap();
         rows.with_watermark("ts", "10 seconds").unwrap().create_or_replace_temp_view("events").unwrap();
         let pieces = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&pieces);
-        let writer = session.sql(self.sql).unwrap().write_stream().output_mode("update").trigger(trigger);
+        let writer = session.sql(self.sql).unwrap().write_stream().output_mode(mode).trigger(trigger);
         let query = writer.foreach_rows(move |rows, _, _| {
             into.lock().unwrap().push(json_rows(&rows)?);
             Ok(())
@@ -79,7 +79,7 @@ impl Run<'_> {
     }
 }
 
-/// Both drivers with several numbers of workers against batch; `keys`: how many columns of the result name a row.
+/// Both drivers with several numbers of workers against batch, in both modes that show changes; `keys`: how many columns of the result name a row.
 fn check(sql: &str, keys: usize) {
     let folder = tempfile::tempdir().unwrap();
     write_rows(folder.path());
@@ -87,10 +87,11 @@ fn check(sql: &str, keys: usize) {
     let names: Vec<usize> = (0..keys).collect();
     let wanted = run.batch();
     assert!(!wanted.is_empty());
+    let (batches, flow) = (Trigger::AvailableNow, Trigger::Continuous(Duration::from_millis(20)));
     for workers in [1, 2, 4] {
-        for trigger in [Trigger::AvailableNow, Trigger::Continuous(Duration::from_millis(20))] {
-            let last = last_of_each_key(run.stream(trigger, workers), Some(&names));
-            assert_eq!(sorted(last), wanted, "{workers} workers, {trigger:?}: {sql}");
+        for (mode, trigger) in [("update", batches), ("complete", batches), ("update", flow), ("complete", flow)] {
+            let last = last_of_each_key(run.stream(mode, trigger, workers), Some(&names));
+            assert_eq!(sorted(last), wanted, "{workers} workers, {mode}, {trigger:?}: {sql}");
         }
     }
 }
@@ -100,6 +101,15 @@ fn aggregates_of_all_kinds_are_those_of_batch() {
     check(
         "SELECT k, count(*), count(v), sum(v), sum(v) FILTER (WHERE v % 3 = 0), min(v), max(k), bit_or(v), \
          avg(CAST(v AS DECIMAL(10,2))), sum(CAST(v AS DECIMAL(10,2))), count_if(v > 0) FROM events GROUP BY k",
+        1,
+    );
+}
+
+#[test]
+fn aggregates_in_two_halves_are_those_of_batch() {
+    check(
+        "SELECT v % 7, count(*), count(CASE WHEN v > 0 THEN v END), sum(v) FILTER (WHERE v % 3 = 0), min(id), max(ts), \
+         avg(CAST(v AS DECIMAL(10,2))), bit_xor(v), bool_or(v > 490), count_if(v > 0) FROM events GROUP BY v % 7",
         1,
     );
 }

@@ -208,6 +208,19 @@ impl AggregateFunction {
         by_order && self.options.order.is_empty() && !self.is_user()
     }
 
+    /// Whether the result is the same to the last bit in whatever order rows come and parts are merged, of which each needs little memory
+    /// (only whether a sum overflows on its way may depend on the order, as in Spark).
+    pub fn commutes(&self) -> bool {
+        // Sums of doubles are rounded on their way, and which of two equal ones is the least depends on who came first.
+        let exact = |of: &DataType| of.is_primitive() && !of.is_floating();
+        let by_type = || match self.name.as_str() {
+            "count" | "count_if" | "bit_and" | "bit_or" | "bit_xor" | "bool_and" | "bool_or" => true,
+            "sum" | "try_sum" | "avg" | "try_avg" | "min" | "max" => self.signature.args.iter().all(exact),
+            _ => false,
+        };
+        !self.is_user() && !self.options.distinct && by_type()
+    }
+
     /// What was said besides the arguments.
     pub fn options(&self) -> &Options {
         &self.options

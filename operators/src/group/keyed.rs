@@ -48,7 +48,7 @@ impl Keyed {
         let mut table = Table::new(&spec)?;
         let owns_global = owns_global && spec.keys.is_empty();
         if owns_global {
-            table.ensure_global(&spec)?;
+            table.ensure_global()?;
         }
         Ok(Keyed {
             spec,

@@ -12,20 +12,27 @@
 //! [`Windowed`] computes the windows itself and keeps one table per window (closing a window drops a table) or, in append
 //! mode, one per *slice* of overlapping windows, so that cost does not grow with length/slide.
 //!
+//! Where results leave only when an epoch closes, [`Partial`] can stand before the exchange: each worker then sums up what it has, and one row
+//! a group and worker travels, however many rows a group has (Spark's partial aggregation).
+//!
 //! Rules (Spark's): a group is closed when `time <= watermark` (for windows `end <= watermark`), and a row is late by the same
 //! test against the watermark last delivered; complete mode ignores watermarks; a group without event time is never closed.
 
 mod keyed;
+mod partial;
 mod table;
 #[cfg(test)]
 mod tests;
 mod windowed;
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
 pub use keyed::Keyed;
+pub use partial::Partial;
 pub use windowed::{WindowSpec, Windowed};
 
 use self::table::Table;
@@ -92,9 +99,35 @@ pub struct GroupSpec {
     pub input: SchemaRef,
     /// Schema of the output: keys (and window), then aggregates (and the sign, for a changelog).
     pub output: SchemaRef,
+    /// Whether the input is what [`Partial`] gives: then an aggregate's arguments are the columns of its state.
+    pub merges: bool,
 }
 
 impl GroupSpec {
+    /// The second half of this aggregation, for [`Keyed`]: its input are the keys and states that [`Partial`] gives.
+    ///
+    /// # Errors
+    /// What a user's aggregate fails with when it is made.
+    pub fn merging(&self) -> Result<GroupSpec> {
+        let mut fields: Vec<FieldRef> = self.keys.iter().map(|&key| self.input.fields()[key].clone()).collect();
+        let mut aggregates = Vec::new();
+        for call in &self.aggregates {
+            let first = fields.len();
+            let types = call.function.accumulator()?.state_types();
+            fields.extend(types.into_iter().map(|of| Arc::new(Field::new("state", of, true))));
+            let args = (first..fields.len()).collect();
+            aggregates.push(AggregateCall { function: call.function.clone(), args, filter: None });
+        }
+        Ok(GroupSpec {
+            keys: (0..self.keys.len()).collect(),
+            aggregates,
+            mode: self.mode,
+            input: Arc::new(Schema::new(fields)),
+            output: self.output.clone(),
+            merges: true,
+        })
+    }
+
     fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         self.keys.iter().map(|&key| rows.column(key).clone()).collect()
     }

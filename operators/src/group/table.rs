@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt8Type};
 
-use super::GroupSpec;
+use super::{AggregateCall, GroupSpec};
 use crate::aggregate::Accumulator;
 use crate::change::{INSERT, RETRACT};
 use crate::cold::Cold;
@@ -34,6 +34,36 @@ impl Picked<'_> {
         self.taken.push((at, column.clone()));
         Ok(column)
     }
+
+    /// Adds to the groups what the call wants of their rows; `merges`: those are states.
+    fn add(
+        &mut self,
+        call: &AggregateCall,
+        merges: bool,
+        groups: &[u32],
+        count: usize,
+        state: &mut dyn Accumulator,
+    ) -> Result<()> {
+        let args = call.args.iter().map(|&arg| self.column(arg)).collect::<Result<Vec<_>>>()?;
+        if merges {
+            return state.merge(groups, count, &args);
+        }
+        let filter = call.filter.map(|filter| self.column(filter)).transpose()?;
+        state.update(groups, count, &args, filter.as_ref().map(boolean).transpose()?)
+    }
+}
+
+/// Keys and states of rows of which each is a group of its own.
+pub(super) fn each_alone(spec: &GroupSpec, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let groups: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    let mut columns = Picked { rows, picks: None, taken: Vec::new() };
+    let mut all = spec.key_columns(rows);
+    for call in &spec.aggregates {
+        let mut state = call.function.accumulator()?;
+        columns.add(call, spec.merges, &groups, groups.len(), state.as_mut())?;
+        all.extend(state.state(&groups)?);
+    }
+    Ok(all)
 }
 
 /// Groups with their aggregate states.
@@ -133,12 +163,8 @@ impl Table {
     ) -> Result<()> {
         let count = self.keys.group_count();
         let mut columns = Picked { rows, picks, taken: Vec::new() };
-        for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
-            let args = call.args.iter().map(|&arg| columns.column(arg)).collect::<Result<Vec<_>>>()?;
-            let filter = call.filter.map(|filter| columns.column(filter)).transpose()?;
-            state.update(groups, count, &args, filter.as_ref().map(boolean).transpose()?)?;
-        }
-        Ok(())
+        let mut calls = self.states.iter_mut().zip(&spec.aggregates);
+        calls.try_for_each(|(state, call)| columns.add(call, spec.merges, groups, count, state.as_mut()))
     }
 
     /// The one group of a global aggregate counts as touched.
@@ -183,15 +209,13 @@ impl Table {
     }
 
     /// The one group of a global aggregate exists also without rows.
-    pub fn ensure_global(&mut self, spec: &GroupSpec) -> Result<()> {
+    pub fn ensure_global(&mut self) -> Result<()> {
         let mut groups = Vec::new();
         self.keys.lookup_or_insert(&[], 1, &mut groups)?;
-        for (state, call) in self.states.iter_mut().zip(&spec.aggregates) {
-            let types = call.args.iter().map(|&arg| spec.input.field(arg).data_type());
-            let empty: Vec<ArrayRef> = types.map(arrow::array::new_empty_array).collect();
-            state.update(&[], 1, &empty, None)?;
-        }
-        Ok(())
+        self.states.iter_mut().try_for_each(|state| {
+            let empty: Vec<ArrayRef> = state.state_types().iter().map(arrow::array::new_empty_array).collect();
+            state.merge(&[], 1, &empty)
+        })
     }
 
     /// All groups.
@@ -204,6 +228,22 @@ impl Table {
         let mut columns = self.keys.keys(groups)?;
         for state in &self.states {
             columns.push(state.evaluate(groups)?);
+        }
+        Ok(columns)
+    }
+
+    /// Keys and states of these groups.
+    pub fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.keys.keys(groups)?;
+        columns.extend(self.values(groups)?);
+        Ok(columns)
+    }
+
+    /// States of these groups.
+    fn values(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for state in &self.states {
+            columns.extend(state.state(groups)?);
         }
         Ok(columns)
     }
@@ -277,14 +317,10 @@ impl Table {
 
     /// These groups as they may lie elsewhere.
     fn part(&self, groups: &[u32], bucket: i64, due: &dyn Fn(u32) -> i64) -> Result<Part> {
-        let mut values = Vec::new();
-        for state in &self.states {
-            values.extend(state.state(groups)?);
-        }
         Ok(Part {
             bucket,
             keys: self.keys.keys(groups)?,
-            values,
+            values: self.values(groups)?,
             marks: groups.iter().map(|group| self.marks.of(*group)).collect(),
             dues: groups.iter().map(|group| due(*group)).collect(),
         })
@@ -401,9 +437,7 @@ impl Table {
     /// `_group`, `_bucket`, keys, states of these groups.
     pub fn snapshot(&self, hashing: Hashing, groups: &[u32], buckets: Int64Array) -> Result<RecordBatch> {
         let mut columns = self.identity(hashing, groups, buckets)?;
-        for state in &self.states {
-            columns.extend(state.state(groups)?);
-        }
+        columns.extend(self.values(groups)?);
         Ok(RecordBatch::try_new(snapshot_schema(&columns), columns)?)
     }
 

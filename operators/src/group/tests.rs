@@ -7,11 +7,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use proptest::prelude::*;
 
-use super::{AggregateCall, GroupSpec, Keyed, Mode, WindowSpec, Windowed};
+use super::{AggregateCall, GroupSpec, Keyed, Mode, Partial, WindowSpec, Windowed};
 use crate::aggregate::{AggregateFunction, Options};
 use crate::cold::Cold;
 use crate::exchange::Route;
-use crate::harness::{Harness, ints, long_rows, with_times};
+use crate::harness::{Changes, Harness, ints, long_multiset, long_rows, with_times};
 use crate::{Logic, Pace};
 
 /// Key, time in seconds, value.
@@ -42,7 +42,7 @@ fn spec(mode: Mode, keys: Vec<usize>, windowed: bool) -> GroupSpec {
         AggregateCall { function, args, filter: None }
     };
     let aggregates = vec![call("sum", vec![2]), call("count", vec![])];
-    GroupSpec { keys, aggregates, mode, input: batch(&[]).schema(), output: output(windowed) }
+    GroupSpec { keys, aggregates, mode, input: batch(&[]).schema(), output: output(windowed), merges: false }
 }
 
 /// The latest value emitted for each window and key, and how often one was emitted.
@@ -343,7 +343,7 @@ proptest! {
             cold.close().unwrap();
             let (expected, metrics) = (hot.metrics(), cold.metrics());
             went_cold |= metrics.cold_rows > 0;
-            prop_assert_eq!(crate::harness::long_multiset(&cold.take()), crate::harness::long_multiset(&hot.take()));
+            prop_assert_eq!(long_multiset(&cold.take()), long_multiset(&hot.take()));
             prop_assert_eq!((metrics.rows_total, metrics.rows_updated), (expected.rows_total, expected.rows_updated));
             if number == restart {
                 hot.restart(later).unwrap();
@@ -353,4 +353,146 @@ proptest! {
         let keys: std::collections::BTreeSet<i64> = epochs.iter().flatten().map(|row| row.0).collect();
         prop_assert!(went_cold || budget > 0 || keys.is_empty(), "nothing went cold");
     }
+}
+
+/// An aggregation in two halves, with the first on two workers, as one operator.
+struct Halves {
+    first: [Partial; 2],
+    turn: usize,
+    between: crate::Output,
+    second: Keyed,
+}
+
+impl Halves {
+    fn new(spec: &GroupSpec, pace: Pace, owns_global: bool, most: usize) -> crate::Result<Self> {
+        let first = || Ok::<_, crate::Error>(Partial::new(spec.clone())?.with_room_for(most));
+        let second = Keyed::new(spec.merging()?, None, owns_global)?;
+        Ok(Halves { first: [first()?, first()?], turn: 0, between: crate::Output::new(pace), second })
+    }
+
+    fn hand_on(&mut self, out: &mut crate::Output) -> crate::Result<()> {
+        self.between.take().into_iter().try_for_each(|states| self.second.on_rows(0, states, out))
+    }
+}
+
+impl Logic for Halves {
+    fn on_rows(&mut self, port: usize, chunk: crate::Chunk, out: &mut crate::Output) -> crate::Result<()> {
+        self.turn += 1;
+        self.first[self.turn % 2].on_rows(port, chunk, &mut self.between)?;
+        self.hand_on(out)
+    }
+
+    fn on_watermark(&mut self, _: &[i64], _: &mut crate::Output) -> crate::Result<()> {
+        Ok(())
+    }
+
+    fn on_complete(&mut self, epoch: u64, out: &mut crate::Output) -> crate::Result<()> {
+        self.first.iter_mut().try_for_each(|half| half.on_complete(epoch, &mut self.between))?;
+        self.hand_on(out)?;
+        self.second.on_complete(epoch, out)
+    }
+
+    fn snapshot(&mut self) -> crate::Result<Vec<RecordBatch>> {
+        self.second.snapshot()
+    }
+
+    fn hash_by(&mut self, hashing: crate::keys::Hashing) {
+        self.second.hash_by(hashing);
+    }
+
+    fn tracks_changes(&mut self) -> bool {
+        self.second.tracks_changes() && self.first.iter_mut().all(Logic::tracks_changes)
+    }
+
+    fn changes(&mut self) -> crate::Result<Vec<RecordBatch>> {
+        let first = self.first.iter_mut().map(Logic::changes).collect::<crate::Result<Vec<_>>>()?;
+        assert!(first.concat().is_empty(), "the first half keeps nothing");
+        self.second.changes()
+    }
+
+    fn goes_cold(&mut self, cold: Cold) -> crate::Result<bool> {
+        self.second.goes_cold(cold)
+    }
+
+    fn restore(&mut self, state: Vec<RecordBatch>) -> crate::Result<()> {
+        self.second.restore(state)
+    }
+
+    fn metrics(&mut self) -> crate::driver::StateMetrics {
+        self.second.metrics()
+    }
+}
+
+proptest! {
+    /// Whatever room the first half has: none, so that all rows pass, some, or enough.
+    #[test]
+    fn halves_give_what_the_whole_gives(
+        epochs in prop::collection::vec(prop::collection::vec((0i64..20, Just(0i64), -5i64..6), 0..30), 1..6),
+        mode in prop_oneof![Just(Mode::Complete), Just(Mode::Update), Just(Mode::Changelog { closes: false })],
+        eager: bool,
+        global: bool,
+        chunk in 1usize..9,
+        most in prop_oneof![Just(1), Just(4), Just(1000)],
+        (instances, restart, later) in (1usize..4, 0usize..6, 1usize..4),
+        cold in budget(),
+    ) {
+        // Only in complete mode nothing leaves before the epoch is over.
+        let pace = if eager && mode == Mode::Complete { Pace::Eager } else { Pace::Epoch };
+        let bare = ints(&[("k", &[]), ("s", &[]), ("n", &[])]).schema();
+        let bare = if global { Arc::new(bare.project(&[1, 2]).unwrap()) } else { bare };
+        let output = if mode.is_changelog() { crate::change::with_change(&bare) } else { bare };
+        let keys = if global { vec![] } else { vec![0] };
+        let spec = GroupSpec { output, ..spec(mode, keys, false) };
+        let (instances, later) = if global { (1, 1) } else { (instances, later) };
+        let route = if global { Route::Single } else { Route::Keys(vec![0]) };
+        let (whole, halves) = (spec.clone(), spec);
+        let cold = cold.filter(|_| !global);
+        let mut whole = Harness::new(pace, vec![Some(route.clone())], instances, move || {
+            chilled(Keyed::new(whole.clone(), None, global)?, cold)
+        });
+        let mut halves = Harness::new(pace, vec![Some(route)], instances, move || {
+            chilled(Halves::new(&halves, pace, global, most)?, cold)
+        });
+        let mut tables = [Changes::default(), Changes::default()];
+        for (number, rows) in epochs.iter().enumerate() {
+            for rows in rows.chunks(chunk) {
+                whole.push(0, batch(rows)).unwrap();
+                halves.push(0, batch(rows)).unwrap();
+            }
+            whole.close().unwrap();
+            halves.close().unwrap();
+            let (halves_gave, whole_gave) = (halves.take(), whole.take());
+            if mode.is_changelog() {
+                // What leaves memory is shown before that, as it is then.
+                prop_assert!(tables[0].apply(&halves_gave) && tables[1].apply(&whole_gave));
+                prop_assert_eq!(tables[0].rows(), tables[1].rows());
+            } else {
+                prop_assert_eq!(long_multiset(&halves_gave), long_multiset(&whole_gave));
+            }
+            let (metrics, expected) = (halves.metrics(), whole.metrics());
+            prop_assert_eq!(metrics.rows_total, expected.rows_total);
+            if number == restart {
+                whole.restart(later).unwrap();
+                halves.restart(later).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_share_no_group_pass_until_the_epoch_is_over() {
+    let mut half = Partial::new(spec(Mode::Complete, vec![0], false)).unwrap().with_room_for(4);
+    let mut out = crate::Output::new(Pace::Epoch);
+    let mut given = |half: &mut Partial, keys: std::ops::Range<i64>| {
+        let rows: Vec<Row> = keys.map(|key| (key % 10, 0, key)).collect();
+        half.on_rows(0, crate::Chunk::new(batch(&rows), 1, 0), &mut out).unwrap();
+        out.take().iter().map(crate::Chunk::len).sum::<usize>()
+    };
+    assert_eq!(given(&mut half, 0..3), 0, "they wait for more of their groups");
+    assert_eq!(given(&mut half, 3..6), 6, "there is no room for more");
+    assert_eq!(given(&mut half, 0..20), 20, "and they do not wait any more");
+    half.on_complete(0, &mut crate::Output::new(Pace::Epoch)).unwrap();
+    assert_eq!(given(&mut half, 0..2), 0);
+    assert_eq!(given(&mut half, 0..20), 10, "twenty-two rows in ten groups");
+    assert_eq!(given(&mut half, 0..20), 10, "are worth the table");
 }
