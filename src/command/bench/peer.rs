@@ -92,8 +92,8 @@ fn format_of(workload: Workload, name: &str) -> &str {
 fn target(writer: DataStreamWriter, arguments: &PeerArguments, workload: Workload) -> DataStreamWriter {
     let out = arguments.out.clone();
     match (arguments.sink, workload) {
-        (Target::None, _) => writer.format("noop").output_mode(workload.mode()),
-        (Target::File, _) if is_replaced(workload) => {
+        (Target::None, _) => writer.format("noop").output_mode(mode(workload)),
+        (Target::File, _) if mode(workload) == OutputMode::Complete => {
             writer.output_mode(OutputMode::Complete).foreach_batch(move |rows, _| replace(&rows, &out))
         }
         (Target::File, Workload::Filter) => writer.format("json").option("path", out.display()),
@@ -101,9 +101,9 @@ fn target(writer: DataStreamWriter, arguments: &PeerArguments, workload: Workloa
     }
 }
 
-/// Whether each epoch gives the whole result.
-fn is_replaced(workload: Workload) -> bool {
-    workload == Workload::Words || workload.mode() == OutputMode::Complete
+/// Which rows are written: of words the whole result, as the comparison has it of the other engines.
+fn mode(workload: Workload) -> OutputMode {
+    if workload == Workload::Words { OutputMode::Complete } else { workload.mode() }
 }
 
 /// The whole result, in place of the one before.
