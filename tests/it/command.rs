@@ -116,9 +116,9 @@ fn the_latency_bench_reports_all_engines() {
             "in process",
             "in process, polls",
             "continuous",
-            "with checkpoint",
+            "continuous, checkpoint",
             "micro-batch",
-            "with checkpoint"
+            "micro-batch, checkpoint"
         ]
     );
     for row in rows {

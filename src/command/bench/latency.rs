@@ -79,7 +79,8 @@ pub(super) fn run(arguments: &LatencyArguments) -> Result<()> {
         rows.push(line(*rate, "in process, polls", &in_process::run(schedule, "1ms")?));
         for driver in Driver::ALL {
             rows.push(line(*rate, driver.name(), &query(schedule, driver, &arguments.interval, None)?));
-            rows.push(line(*rate, "with checkpoint", &checkpointed(schedule, driver, arguments)?));
+            let name = format!("{}, checkpoint", driver.name());
+            rows.push(line(*rate, &name, &checkpointed(schedule, driver, arguments)?));
         }
     }
     report::show("latency", &rows, arguments.json)
