@@ -208,8 +208,9 @@ impl AggregateFunction {
         by_order && self.options.order.is_empty() && !self.is_user()
     }
 
-    /// Whether the result is the same to the last bit in whatever order rows come and parts are merged, of which each needs little memory
-    /// (only whether a sum overflows on its way may depend on the order, as in Spark).
+    /// Whether the result is the same to the last bit in whatever order rows come and parts are merged, of which each has a fixed size. Sums
+    /// that go beyond their type on the way and come back are the exception, as in Spark: whether they are an error, or null, depends on which
+    /// rows meet first.
     pub fn commutes(&self) -> bool {
         // Sums of doubles are rounded on their way, and which of two equal ones is the least depends on who came first.
         let exact = |of: &DataType| of.is_primitive() && !of.is_floating();

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::{AggregateCall, GroupSpec, Keyed, Mode, Partial, WindowSpec, Windowed};
 use crate::aggregate::{AggregateFunction, Options};
 use crate::cold::Cold;
+use crate::driver::{Chain, Place};
 use crate::exchange::Route;
+use crate::harness::graph::{Script, ScriptEpoch, run_graph};
 use crate::harness::{Changes, Harness, ints, long_multiset, long_rows, with_times};
 use crate::{Logic, Pace};
 
@@ -423,11 +425,55 @@ impl Logic for Halves {
     }
 }
 
+/// Key, value, whether it passes the filter.
+type Part = (Option<i64>, Option<i64>, Option<bool>);
+
+fn parts(rows: &[Part]) -> RecordBatch {
+    let (keys, values): (Vec<_>, Vec<_>) = rows.iter().map(|(key, value, _)| (*key, *value)).unzip();
+    let passes: arrow::array::BooleanArray = rows.iter().map(|(_, _, passes)| *passes).collect();
+    let passes: arrow::array::ArrayRef = Arc::new(passes);
+    let columns = ints(&[("v", &values), ("k", &keys)]).columns().to_vec();
+    let named = ["v", "k", "f"].into_iter().zip(columns.into_iter().chain([passes]));
+    RecordBatch::try_from_iter_with_nullable(named.map(|(name, column)| (name, column, true))).expect("one length")
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    (
+        prop::option::weighted(0.9, 0i64..20),
+        prop::option::weighted(0.8, -5i64..6),
+        prop_oneof![Just(None), Just(Some(true)), Just(Some(false))],
+    )
+}
+
+/// Sums, some of them of rows that pass a filter, by the second column or of all rows.
+fn sums(mode: Mode, global: bool) -> GroupSpec {
+    let call = |name: &str, args: Vec<usize>, filter: Option<usize>| {
+        let types = vec![DataType::Int64; args.len()];
+        let function = AggregateFunction::new(name, &types, Options::default()).expect("a known aggregate");
+        assert!(function.commutes());
+        AggregateCall { function, args, filter }
+    };
+    let aggregates = vec![
+        call("sum", vec![0], Some(2)),
+        call("count", vec![], None),
+        call("count", vec![0], Some(2)),
+        call("min", vec![0], None),
+        call("max", vec![0], Some(2)),
+        call("bit_xor", vec![0], None),
+    ];
+    let names = ["k", "s", "n", "c", "least", "most", "x"];
+    let output = ints(&names.map(|name| (name, &[][..]))).schema();
+    let output = if global { Arc::new(output.project(&[1, 2, 3, 4, 5, 6]).expect("six columns")) } else { output };
+    let output = if mode.is_changelog() { crate::change::with_change(&output) } else { output };
+    let keys = if global { vec![] } else { vec![1] };
+    GroupSpec { keys, aggregates, mode, input: parts(&[]).schema(), output, merges: false }
+}
+
 proptest! {
     /// Whatever room the first half has: none, so that all rows pass, some, or enough.
     #[test]
     fn halves_give_what_the_whole_gives(
-        epochs in prop::collection::vec(prop::collection::vec((0i64..20, Just(0i64), -5i64..6), 0..30), 1..6),
+        epochs in prop::collection::vec(prop::collection::vec(part(), 0..30), 1..6),
         mode in prop_oneof![Just(Mode::Complete), Just(Mode::Update), Just(Mode::Changelog { closes: false })],
         eager: bool,
         global: bool,
@@ -438,26 +484,20 @@ proptest! {
     ) {
         // Only in complete mode nothing leaves before the epoch is over.
         let pace = if eager && mode == Mode::Complete { Pace::Eager } else { Pace::Epoch };
-        let bare = ints(&[("k", &[]), ("s", &[]), ("n", &[])]).schema();
-        let bare = if global { Arc::new(bare.project(&[1, 2]).unwrap()) } else { bare };
-        let output = if mode.is_changelog() { crate::change::with_change(&bare) } else { bare };
-        let keys = if global { vec![] } else { vec![0] };
-        let spec = GroupSpec { output, ..spec(mode, keys, false) };
         let (instances, later) = if global { (1, 1) } else { (instances, later) };
-        let route = if global { Route::Single } else { Route::Keys(vec![0]) };
-        let (whole, halves) = (spec.clone(), spec);
+        let route = if global { Route::Single } else { Route::Keys(vec![1]) };
         let cold = cold.filter(|_| !global);
         let mut whole = Harness::new(pace, vec![Some(route.clone())], instances, move || {
-            chilled(Keyed::new(whole.clone(), None, global)?, cold)
+            chilled(Keyed::new(sums(mode, global), None, global)?, cold)
         });
         let mut halves = Harness::new(pace, vec![Some(route)], instances, move || {
-            chilled(Halves::new(&halves, pace, global, most)?, cold)
+            chilled(Halves::new(&sums(mode, global), pace, global, most)?, cold)
         });
         let mut tables = [Changes::default(), Changes::default()];
         for (number, rows) in epochs.iter().enumerate() {
             for rows in rows.chunks(chunk) {
-                whole.push(0, batch(rows)).unwrap();
-                halves.push(0, batch(rows)).unwrap();
+                whole.push(0, parts(rows)).unwrap();
+                halves.push(0, parts(rows)).unwrap();
             }
             whole.close().unwrap();
             halves.close().unwrap();
@@ -479,8 +519,56 @@ proptest! {
     }
 }
 
+/// On several workers, with the exchange between the halves.
 #[test]
-fn rows_that_share_no_group_pass_until_the_epoch_is_over() {
+fn halves_on_several_workers_are_one_aggregation() {
+    let spec = sums(Mode::Complete, false);
+    let rows = |worker: usize, epoch: i64| -> Vec<Part> {
+        let key = |n: i64| (n % 11 != 0).then_some(n % 11);
+        (0..200).map(|n| (key(n), Some(n * epoch - worker as i64), Some(n % 3 == 0))).collect()
+    };
+    let ran = |workers: usize| {
+        let epoch = |epoch: i64| {
+            let rows = (0..4).map(|source| (source % workers, 0, parts(&rows(source, epoch)))).collect();
+            ScriptEpoch { watermarks: vec![0], rows }
+        };
+        let script = Script {
+            workers,
+            pace: Pace::Epoch,
+            routes: vec![None],
+            watermark: 0,
+            epochs: (1..4).map(epoch).collect(),
+        };
+        let spec = spec.clone();
+        let mut ran = run_graph(script, move |_, place, inputs| {
+            let merging = spec.merging().expect("states have types");
+            let route = Route::Keys(merging.keys.clone());
+            let first =
+                Place { name: "first".to_owned(), observer: place.observer.clone(), watermarks: vec![0], ..place };
+            let second =
+                Place { name: "second".to_owned(), observer: place.observer.clone(), watermarks: vec![0], ..place };
+            let (stream, _) = inputs.into_iter().next().expect("one input");
+            let half = Chain::from(stream).then(first, Box::new(Partial::new(spec.clone()).expect("known aggregates")));
+            let keyed = Keyed::new(merging, None, false).expect("known aggregates");
+            Chain::behind(vec![(half, Some(route))], second, Box::new(keyed)).build()
+        });
+        assert!(ran.failures.is_empty(), "{:?}", ran.failures);
+        assert!(
+            ran.states
+                .iter()
+                .all(|((name, _), state)| name == "second" || state.iter().all(|rows| rows.num_rows() == 0))
+        );
+        ran.rows.sort_by_key(|(time, _)| time.epoch);
+        (0..3).map(|epoch| long_multiset(&ran.rows_of(epoch))).collect::<Vec<_>>()
+    };
+    let expected = ran(1);
+    assert_eq!(expected.iter().map(Vec::len).collect::<Vec<_>>(), [11, 11, 11]);
+    assert_eq!(ran(2), expected);
+    assert_eq!(ran(3), expected);
+}
+
+#[test]
+fn rows_that_share_no_group_pass() {
     let mut half = Partial::new(spec(Mode::Complete, vec![0], false)).unwrap().with_room_for(4);
     let mut out = crate::Output::new(Pace::Epoch);
     let mut given = |half: &mut Partial, keys: std::ops::Range<i64>| {
@@ -490,7 +578,10 @@ fn rows_that_share_no_group_pass_until_the_epoch_is_over() {
     };
     assert_eq!(given(&mut half, 0..3), 0, "they wait for more of their groups");
     assert_eq!(given(&mut half, 3..6), 6, "there is no room for more");
-    assert_eq!(given(&mut half, 0..20), 20, "and they do not wait any more");
+    assert_eq!(given(&mut half, 0..64), 64, "and they do not wait any more");
+    assert_eq!(given(&mut half, 0..3), 0, "until it is tried again");
+    assert_eq!(given(&mut half, 3..9), 9);
+    assert_eq!(given(&mut half, 0..20), 20);
     half.on_complete(0, &mut crate::Output::new(Pace::Epoch)).unwrap();
     assert_eq!(given(&mut half, 0..2), 0);
     assert_eq!(given(&mut half, 0..20), 10, "twenty-two rows in ten groups");
