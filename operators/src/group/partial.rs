@@ -8,6 +8,7 @@
 //! bound. Where it does not pay, because hardly any rows share a group, the next rows pass as states, each alone, without a table.
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
 
 use super::GroupSpec;
 use super::table::{Table, each_alone};
@@ -30,8 +31,8 @@ const PASSING: usize = 16;
 /// See the module.
 pub struct Partial {
     spec: GroupSpec,
-    /// What it gives.
-    merging: GroupSpec,
+    /// Schema of what it gives.
+    states: SchemaRef,
     table: Table,
     most: usize,
     groups: Vec<u32>,
@@ -47,8 +48,8 @@ impl Partial {
     /// # Errors
     /// What a user's aggregate fails with when it is made.
     pub fn new(spec: GroupSpec) -> Result<Self> {
-        let (merging, table) = (spec.merging()?, Table::new(&spec)?);
-        Ok(Partial { spec, merging, table, most: MOST_GROUPS, groups: Vec::new(), rows: 0, passing: 0 })
+        let (states, table) = (spec.merging()?.input, Table::new(&spec)?);
+        Ok(Partial { spec, states, table, most: MOST_GROUPS, groups: Vec::new(), rows: 0, passing: 0 })
     }
 
     /// The same with room for so many groups.
@@ -80,7 +81,7 @@ impl Partial {
     }
 
     fn give(&self, states: Vec<ArrayRef>, out: &mut Output) -> Result<()> {
-        out.rows(RecordBatch::try_new(self.merging.input.clone(), states)?);
+        out.rows(RecordBatch::try_new(self.states.clone(), states)?);
         Ok(())
     }
 }

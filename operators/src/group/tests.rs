@@ -110,6 +110,12 @@ fn chilled<L: Logic>(mut logic: L, budget: Option<usize>) -> crate::Result<L> {
     Ok(logic)
 }
 
+/// An epoch of these chunks.
+fn play<L: Logic>(harness: &mut Harness<L>, chunks: &[RecordBatch]) {
+    chunks.iter().for_each(|rows| harness.push(0, rows.clone()).unwrap());
+    harness.close().unwrap();
+}
+
 fn budget() -> impl Strategy<Value = Option<usize>> {
     prop_oneof![Just(None), Just(Some(0)), Just(Some(3000))]
 }
@@ -290,10 +296,7 @@ proptest! {
         let mut group = Harness::new(pace, vec![Some(route)], if global { 1 } else { instances }, make);
         let (mut table, mut expected) = (BTreeMap::new(), BTreeMap::<i64, (i64, i64)>::new());
         for (step, rows) in epochs.iter().enumerate() {
-            for part in rows.chunks(chunk) {
-                group.push(0, batch(part)).unwrap();
-            }
-            group.close().unwrap();
+            play(&mut group, &rows.chunks(chunk).map(batch).collect::<Vec<_>>());
             for (key, _, value) in rows {
                 let sum = expected.entry(if global { 0 } else { *key }).or_default();
                 *sum = (sum.0 + value, sum.1 + 1);
@@ -337,12 +340,9 @@ proptest! {
         let (mut hot, mut cold) = (make(None), make(Some(budget)));
         let mut went_cold = false;
         for (number, rows) in epochs.iter().enumerate() {
-            for rows in rows.chunks(chunk) {
-                hot.push(0, batch(rows)).unwrap();
-                cold.push(0, batch(rows)).unwrap();
-            }
-            hot.close().unwrap();
-            cold.close().unwrap();
+            let chunks: Vec<RecordBatch> = rows.chunks(chunk).map(batch).collect();
+            play(&mut hot, &chunks);
+            play(&mut cold, &chunks);
             let (expected, metrics) = (hot.metrics(), cold.metrics());
             went_cold |= metrics.cold_rows > 0;
             prop_assert_eq!(long_multiset(&cold.take()), long_multiset(&hot.take()));
@@ -495,12 +495,9 @@ proptest! {
         });
         let mut tables = [Changes::default(), Changes::default()];
         for (number, rows) in epochs.iter().enumerate() {
-            for rows in rows.chunks(chunk) {
-                whole.push(0, parts(rows)).unwrap();
-                halves.push(0, parts(rows)).unwrap();
-            }
-            whole.close().unwrap();
-            halves.close().unwrap();
+            let chunks: Vec<RecordBatch> = rows.chunks(chunk).map(parts).collect();
+            play(&mut whole, &chunks);
+            play(&mut halves, &chunks);
             let (halves_gave, whole_gave) = (halves.take(), whole.take());
             if mode.is_changelog() {
                 // What leaves memory is shown before that, as it is then.
