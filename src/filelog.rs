@@ -96,7 +96,7 @@ pub(crate) struct CompactLog<E> {
 impl<E: Serialize + DeserializeOwned> CompactLog<E> {
     /// The log in this folder, to be written to; it need not exist yet.
     pub(crate) fn open_to_write(folder: Folder, upkeep: Upkeep) -> Result<Self> {
-        folder.settle()?;
+        folder.settle(&[])?;
         CompactLog::open(folder, upkeep)
     }
 

@@ -89,9 +89,7 @@ impl Checkpoint {
         }
         let lease = Lease::acquire(root.folder("leases"), applicant)?;
         root.tidy()?;
-        for folder in ["offsets", "commits", "sources"] {
-            root.folder(folder).settle()?;
-        }
+        root.settle(&["offsets", "commits", "sources"])?;
         Ok(Checkpoint {
             id: known.map_or_else(|| make_id(&root), Ok)?,
             offsets,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  each interval: signals.epoch = e+1 ─► readers send Epoch(e+1) into their lanes and report their places
-//!                 ─► all workers' sinks have e ─► offsets/e, state, commits/e          (while e+1 already flows)
+//!                 ─► all workers' sinks have e ─► state beside offsets/e, then commits/e (while e+1 already flows)
 //!
 //! State is written by a thread of its own; this one commits e as soon as that is done, at the latest before it closes e+1.
 //! ```
@@ -177,9 +177,10 @@ impl Continuous {
         let result = execution.wait(epoch)?;
         let timestamp = execution.batch_timestamp();
         let batch = Batch { epoch, ends, watermark: execution.watermark, timestamp, recorded: false };
-        execution.record(&batch)?;
         execution.times.mark("runContinuous", &execution.setup.clock);
-        execution.close(batch, result)
+        execution.close(batch.clone(), result)?;
+        // While its state is being written; both must be durable before it is committed.
+        execution.record(&batch)
     }
 
     /// The places that all readers have reached, joined per source.

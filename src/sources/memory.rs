@@ -328,10 +328,12 @@ impl Rows {
 
     /// Rows from number `from` to before `to`, of one batch.
     fn piece(&self, from: u64, to: u64) -> Option<RecordBatch> {
+        let begins_before = |(first, _): &(u64, RecordBatch)| *first <= from;
         // Who keeps up reads the newest batch.
-        let is_newest = self.batches.back().is_some_and(|(first, _)| *first <= from);
-        let after =
-            if is_newest { self.batches.len() } else { self.batches.partition_point(|(first, _)| *first <= from) };
+        let after = match self.batches.back().is_some_and(begins_before) {
+            true => self.batches.len(),
+            false => self.batches.partition_point(begins_before),
+        };
         let (first, batch) = self.batches.get(after.checked_sub(1)?)?;
         let start = (from - first) as usize;
         let rows = batch.num_rows().saturating_sub(start).min(to.saturating_sub(from) as usize);

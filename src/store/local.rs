@@ -1,8 +1,9 @@
-//! A local folder as a store: temporary file, fsync, rename, fsync of the folder.
+//! A local folder as a store: temporary file, fsync, rename, fsync of the folder, and of those above it that are new.
 //!
 //! Temporary files lie in `.temporary` below the root, so that what a crash left can be found without listing the rest. A
 //! failed fsync is never tried again: the system may have forgotten what it could not write.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use super::{Entry, Pieces, Put, Store};
 use crate::{Error, Result, kill};
 
 const TEMPORARY: &str = ".temporary";
+
+/// Folders in which names have changed.
+type Changed = BTreeSet<PathBuf>;
 
 /// A folder of a disk.
 pub(super) struct LocalStore {
@@ -36,18 +40,21 @@ impl LocalStore {
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }
 
-    /// Makes a folder and those above it, and makes the names of all that are new durable.
-    fn make_folder(&self, path: &Path) -> io::Result<()> {
+    /// Makes a folder and those above it. `changed`: where names are new, which is to be synced.
+    fn make_folder(&self, path: &Path, changed: &mut Changed) -> io::Result<()> {
         let mode = if self.private { 0o700 } else { 0o777 };
-        match self.disk.make_folder(path, mode) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound && path.parent().is_some() => {
-                path.parent().map_or(Ok(()), |above| self.make_folder(above))?;
-                return self.make_folder(path);
+        match (self.disk.make_folder(path, mode), path.parent()) {
+            (Err(error), _) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound => {
+                self.make_folder(above, changed)?;
+                self.make_folder(path, changed)
             }
-            made => made?,
+            (made, above) => {
+                made?;
+                changed.extend(above.map(Path::to_owned));
+                Ok(())
+            }
         }
-        path.parent().map_or(Ok(()), |above| self.disk.sync_folder(above))
     }
 
     fn new_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -55,11 +62,18 @@ impl LocalStore {
     }
 
     /// Writes the temporary file; makes its folder the first time.
-    fn write(&self, temporary: &Path, path: &str, pieces: Pieces<'_>, how: Put) -> io::Result<()> {
+    fn write(
+        &self,
+        temporary: &Path,
+        path: &str,
+        pieces: Pieces<'_>,
+        how: Put,
+        changed: &mut Changed,
+    ) -> io::Result<()> {
         kill::point(&self.root, path, "begin")?;
         let mut file = match self.new_file(temporary) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make_folder(&self.root.join(TEMPORARY))?;
+                self.make_folder(&self.root.join(TEMPORARY), changed)?;
                 self.new_file(temporary)?
             }
             opened => opened?,
@@ -75,20 +89,32 @@ impl LocalStore {
     }
 
     /// Gives the temporary file its name; false if the name is taken and may not be.
-    fn publish(&self, temporary: &Path, path: &str, how: Put) -> io::Result<bool> {
+    fn publish(&self, temporary: &Path, path: &str, how: Put, changed: &mut Changed) -> io::Result<bool> {
         let target = self.full(path);
         let folder = target.parent().unwrap_or(&self.root);
         let moved = match self.rename(temporary, &target, how) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make_folder(folder)?;
+                self.make_folder(folder, changed)?;
                 self.rename(temporary, &target, how)?
             }
             moved => moved?,
         };
         kill::point(&self.root, path, "renamed")?;
         if moved && how != Put::Hint {
-            self.disk.sync_folder(folder)?;
+            changed.insert(folder.to_owned());
         }
+        Ok(moved)
+    }
+
+    /// Writes the file and gives it its name, then syncs all folders in which names have changed, together: a file system with a journal
+    /// writes it once for them. Folders that were made are synced also if the file fails: the next file takes them for granted.
+    fn write_and_publish(&self, temporary: &Path, path: &str, pieces: Pieces<'_>, how: Put) -> io::Result<bool> {
+        let mut changed = Changed::new();
+        let written = self.write(temporary, path, pieces, how, &mut changed);
+        let moved = written.and_then(|()| self.publish(temporary, path, how, &mut changed));
+        let synced = changed.iter().try_for_each(|folder| self.disk.sync_folder(folder));
+        let moved = moved?;
+        synced?;
         kill::point(&self.root, path, "durable")?;
         Ok(moved)
     }
@@ -144,8 +170,7 @@ impl Store for LocalStore {
 
     fn put(&self, path: &str, pieces: Pieces<'_>, how: Put) -> Result<bool> {
         let temporary = self.root.join(TEMPORARY).join(temporary_name(path));
-        let done = self.write(&temporary, path, pieces, how).and_then(|()| self.publish(&temporary, path, how));
-        done.map_err(|error| {
+        self.write_and_publish(&temporary, path, pieces, how).map_err(|error| {
             if kill::alive(&self.root) {
                 // If it can't be removed, the next start does.
                 drop(self.disk.remove(&temporary));
@@ -172,17 +197,17 @@ impl Store for LocalStore {
         if_there(deleted).map_err(|error| self.failed("remove", path, error))
     }
 
-    fn settle(&self, folder: &str) -> Result<()> {
-        let full = self.full(folder);
+    fn settle(&self, folders: &[String]) -> Result<()> {
+        let full: Vec<PathBuf> = folders.iter().map(|folder| self.full(folder)).collect();
         let within = |path: &&Path| path.starts_with(&self.root);
-        let settled = full.ancestors().take_while(within).chain(self.root.parent()).try_for_each(|path| {
-            match self.disk.sync_folder(path) {
-                // A folder above the root may be somebody else's.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied && !path.starts_with(&self.root) => Ok(()),
-                synced => if_there(synced),
-            }
+        let below = full.iter().flat_map(|folder| folder.ancestors().take_while(within));
+        let all: BTreeSet<&Path> = below.chain(self.root.parent()).collect();
+        let settled = all.into_iter().try_for_each(|path| match self.disk.sync_folder(path) {
+            // A folder above the root may be somebody else's.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && !path.starts_with(&self.root) => Ok(()),
+            synced => if_there(synced),
         });
-        settled.map_err(|error| self.failed("make durable", folder, error))
+        settled.map_err(|error| self.failed("make durable", &folders.join("', '"), error))
     }
 
     fn tidy(&self) -> Result<()> {

@@ -69,8 +69,9 @@ pub(crate) trait Store: Send + Sync {
     fn delete_folder(&self, path: &str) -> Result<()>;
     /// Removes what writers that died left behind. Only for who owns the store.
     fn tidy(&self) -> Result<()>;
-    /// Makes the names in a folder durable, and its own: a writer that was killed may have left some that can be seen and are not.
-    fn settle(&self, folder: &str) -> Result<()>;
+    /// Makes the names in these folders durable, and their own: a writer that was killed may have left some that can be seen and are
+    /// not. A folder that is not there is fine.
+    fn settle(&self, folders: &[String]) -> Result<()>;
     /// Where a path is, for messages.
     fn place(&self, path: &str) -> String;
 }
@@ -197,9 +198,11 @@ impl Folder {
         self.store.delete_folder(&self.path_of(name))
     }
 
-    /// Makes the names of all that lies here durable. Before anything is built on what a writer that was killed left.
-    pub(crate) fn settle(&self) -> Result<()> {
-        self.store.settle(&self.path)
+    /// Makes the names of all that lies here and in these folders of it durable. Before anything is built on what a writer that was
+    /// killed left.
+    pub(crate) fn settle(&self, within: &[&str]) -> Result<()> {
+        let within = within.iter().map(|name| self.path_of(name));
+        self.store.settle(&within.chain([self.path.clone()]).collect::<Vec<_>>())
     }
 
     /// Removes what writers that died left behind in the whole store. Only for who owns it.

@@ -155,7 +155,7 @@ impl Store for Objects {
         Ok(())
     }
 
-    fn settle(&self, _folder: &str) -> Result<()> {
+    fn settle(&self, _folders: &[String]) -> Result<()> {
         Ok(())
     }
 

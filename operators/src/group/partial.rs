@@ -111,14 +111,6 @@ impl Logic for Partial {
         self.flush(out)
     }
 
-    fn tracks_changes(&mut self) -> bool {
-        true
-    }
-
-    fn changes(&mut self) -> Result<Vec<RecordBatch>> {
-        Ok(Vec::new())
-    }
-
     fn snapshot(&mut self) -> Result<Vec<RecordBatch>> {
         Ok(Vec::new())
     }

@@ -375,6 +375,12 @@ impl Halves {
     fn hand_on(&mut self, out: &mut crate::Output) -> crate::Result<()> {
         self.between.take().into_iter().try_for_each(|states| self.second.on_rows(0, states, out))
     }
+
+    fn kept_nothing(&mut self) -> crate::Result<()> {
+        let first = self.first.iter_mut().map(Logic::snapshot).collect::<crate::Result<Vec<_>>>()?;
+        assert!(first.concat().is_empty(), "the first half keeps nothing");
+        Ok(())
+    }
 }
 
 impl Logic for Halves {
@@ -395,6 +401,7 @@ impl Logic for Halves {
     }
 
     fn snapshot(&mut self) -> crate::Result<Vec<RecordBatch>> {
+        self.kept_nothing()?;
         self.second.snapshot()
     }
 
@@ -403,12 +410,11 @@ impl Logic for Halves {
     }
 
     fn tracks_changes(&mut self) -> bool {
-        self.second.tracks_changes() && self.first.iter_mut().all(Logic::tracks_changes)
+        self.second.tracks_changes()
     }
 
     fn changes(&mut self) -> crate::Result<Vec<RecordBatch>> {
-        let first = self.first.iter_mut().map(Logic::changes).collect::<crate::Result<Vec<_>>>()?;
-        assert!(first.concat().is_empty(), "the first half keeps nothing");
+        self.kept_nothing()?;
         self.second.changes()
     }
 

@@ -62,7 +62,7 @@ impl SinkProvider for Simulated {
 
     fn connect(&self, spec: &SinkSpec, context: SinkContext) -> Result<Box<dyn Sink>> {
         let folder = Folder::open(spec.options.require("folder", "the simulation's sink")?)?;
-        folder.folder("log").settle()?;
+        folder.folder("log").settle(&[])?;
         Ok(Box::new(Parts { log: log(&folder)?, folder, eager: context.pace == Pace::Eager }))
     }
 }
