@@ -16,6 +16,8 @@
 //! Times cannot be seen in a Rust type: give the columns by hand (`.schema("ts TIMESTAMP, k STRING")`). The field is then an
 //! `i64` of microseconds since 1970 or anything that serde writes as an ISO 8601 text.
 
+mod alone;
+
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -181,6 +183,15 @@ impl<T: Serialize> Encoder<T> {
     }
 
     fn columns(&self, items: &[T]) -> serde_arrow::Result<Vec<ArrayRef>> {
+        let alone = |item| alone::columns(item, self.schema.fields(), self.single);
+        match items {
+            [item] => alone(item).map_or_else(|| self.built(items), Ok),
+            _ => self.built(items),
+        }
+    }
+
+    /// As serde_arrow has it; for one row that costs ten times as much as the row.
+    fn built(&self, items: &[T]) -> serde_arrow::Result<Vec<ArrayRef>> {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().take();
         let mut builder = kept.map_or_else(|| ArrayBuilder::from_arrow(self.schema.fields()), Ok)?;
@@ -292,6 +303,8 @@ fn no_column(name: &str, schema: &Schema) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -328,6 +341,90 @@ mod tests {
         assert_eq!(shown, ["bigint", "string", "double", "string", "array<string>"]);
         let rows = encoder.rows(&orders()).unwrap();
         assert_eq!(Decoder::<Order>::new(rows.schema_ref()).unwrap().items(&rows).unwrap(), orders());
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    struct Metres(f32);
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    struct Flat {
+        id: u64,
+        small: i8,
+        wide: u32,
+        side: Side,
+        on: bool,
+        length: Metres,
+        name: Option<String>,
+        price: Option<f64>,
+        at: i64,
+    }
+
+    fn flat() -> impl Strategy<Value = Flat> {
+        let side = prop_oneof![Just(Side::Buy), Just(Side::Sell)];
+        let numbers = (any::<u64>(), any::<i8>(), any::<u32>(), any::<f32>().prop_map(Metres), any::<i64>());
+        (numbers, side, any::<bool>(), any::<Option<String>>(), any::<Option<f64>>()).prop_map(
+            |((id, small, wide, length, at), side, on, name, price)| Flat {
+                id,
+                small,
+                wide,
+                side,
+                on,
+                length,
+                name,
+                price,
+                at,
+            },
+        )
+    }
+
+    /// A value that is sent alone, and the same among others.
+    fn alone_and_built<T: Serialize + DeserializeOwned + Clone>(
+        schema: Option<&SchemaRef>,
+        item: &T,
+    ) -> [Result<RecordBatch>; 2] {
+        let encoder = Encoder::<T>::new(schema.cloned()).unwrap();
+        let two = encoder.rows(&[item.clone(), item.clone()]);
+        [encoder.rows(std::slice::from_ref(item)), two.map(|rows| rows.slice(0, 1))]
+    }
+
+    proptest! {
+        /// NaNs and zeros have bits, so rows are compared as they print.
+        #[test]
+        fn a_value_alone_is_the_row_that_it_is_among_others(item in flat()) {
+            let given = types::parse_ddl(
+                "id BIGINT, small INT, wide BIGINT, side STRING, on BOOLEAN, length FLOAT, name STRING, price DOUBLE, at TIMESTAMP",
+            )
+            .unwrap();
+            for schema in [None, Some(&given)] {
+                match alone_and_built(schema, &item) {
+                    [Ok(alone), Ok(built)] => prop_assert_eq!(format!("{alone:?}"), format!("{built:?}")),
+                    [Err(alone), Err(built)] => prop_assert_eq!(alone.to_string(), built.to_string()),
+                    [alone, built] => prop_assert!(false, "{alone:?} {built:?}"),
+                }
+            }
+            prop_assert_eq!(Encoder::<Flat>::new(None).unwrap().rows(&[item.clone()]).is_ok(), i64::try_from(item.id).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_not_flat_or_lies_elsewhere_comes_to_the_same_alone() {
+        let [alone, built] = alone_and_built(None, &orders()[0]);
+        assert_eq!(alone.unwrap(), built.unwrap(), "a list");
+        let turned = types::parse_ddl("val STRING, key BIGINT").unwrap();
+        #[derive(Clone, Serialize, Deserialize)]
+        struct Pair {
+            key: i64,
+            val: String,
+        }
+        let [alone, built] = alone_and_built(Some(&turned), &Pair { key: 1, val: "x".into() });
+        assert_eq!(alone.unwrap(), built.unwrap(), "another order");
+        let days = types::parse_ddl("value DATE").unwrap();
+        let [alone, built] = alone_and_built(Some(&days), &"2026-01-02".to_owned());
+        assert_eq!(alone.unwrap(), built.unwrap(), "a date as a text");
+        let narrow = types::parse_ddl("value TINYINT").unwrap();
+        let [alone, built] = alone_and_built(Some(&narrow), &300_i64);
+        assert_eq!(alone.unwrap_err().to_string(), built.unwrap_err().to_string(), "too large");
+        assert_eq!(alone::columns(&7_i64, narrow.fields(), true).unwrap()[0].data_type(), &DataType::Int8);
     }
 
     #[test]

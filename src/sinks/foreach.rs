@@ -163,9 +163,21 @@ struct Caller {
     rows: u64,
 }
 
+/// Where a user's function is called; it has words only if they are needed.
+struct Place {
+    epoch: u64,
+    worker: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "foreach, batch {}, partition {}", self.epoch, self.worker)
+    }
+}
+
 impl Caller {
-    fn place(&self, epoch: u64) -> String {
-        format!("foreach, batch {epoch}, partition {}", self.worker)
+    fn place(&self, epoch: u64) -> Place {
+        Place { epoch, worker: self.worker }
     }
 
     /// Opens the epoch if it is not open.
@@ -174,7 +186,7 @@ impl Caller {
             return Ok(wanted);
         }
         let place = self.place(epoch);
-        let wanted = super::guarded(CONDITION, &place, || self.user.open(self.worker, epoch))?;
+        let wanted = super::guarded(CONDITION, place, || self.user.open(self.worker, epoch))?;
         self.open = Some(wanted);
         Ok(wanted)
     }
@@ -185,7 +197,7 @@ impl Caller {
         }
         let place = self.place(epoch);
         let user = &mut self.user;
-        let processed = super::guarded(CONDITION, &place, || {
+        let processed = super::guarded(CONDITION, place, || {
             row::each(rows, |row| user.process(row))?;
             user.flush()
         });
@@ -198,7 +210,7 @@ impl Caller {
     fn close(&mut self, epoch: u64, error: Option<&Error>) -> Result<()> {
         self.open = None;
         let place = self.place(epoch);
-        super::guarded(CONDITION, &place, || self.user.close(error))
+        super::guarded(CONDITION, place, || self.user.close(error))
     }
 }
 

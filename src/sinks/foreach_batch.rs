@@ -89,7 +89,7 @@ impl Sink for ForeachBatchSink {
             return Ok(());
         }
         let call = || (self.function)(collected(prepared), Arc::clone(&self.schema), epoch);
-        super::guarded("FOREACH_BATCH_USER_FUNCTION_ERROR", &format!("foreach_batch, batch {epoch}"), call)
+        super::guarded("FOREACH_BATCH_USER_FUNCTION_ERROR", format_args!("foreach_batch, batch {epoch}"), call)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod memory;
 pub mod noop;
 
 use std::any::Any;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -253,17 +254,17 @@ pub(crate) fn function<T: Any + Send + Sync>(spec: &SinkSpec, name: &str) -> Res
     })
 }
 
-/// Runs a user's function; a panic becomes an error that says where.
-pub(crate) fn guarded<T>(condition: &str, place: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Runs a user's function; a panic becomes an error that says where, which is put into words only then.
+pub(crate) fn guarded<T>(condition: &str, place: impl Display, call: impl FnOnce() -> Result<T>) -> Result<T> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| match error.condition() {
-            Some(_) => error.at(place.to_owned()),
-            None => error.with_condition(condition).at(place.to_owned()),
+            Some(_) => error.at(place.to_string()),
+            None => error.with_condition(condition).at(place.to_string()),
         }),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(Error::data(condition, format!("the user's function panicked: {text}")).at(place.to_owned()))
+            Err(Error::data(condition, format!("the user's function panicked: {text}")).at(place.to_string()))
         }
     }
 }

@@ -236,6 +236,9 @@ impl MemoryStream {
     /// The rows in pieces of at most [`MAX_ROWS`], under the stream's own schema.
     fn pieces(&self, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
         let rows = self.fitting(rows)?;
+        if (1..=MAX_ROWS).contains(&rows.num_rows()) {
+            return Ok(vec![rows]);
+        }
         let starts = (0..rows.num_rows()).step_by(MAX_ROWS);
         Ok(starts.map(|start| cut(&rows, start, MAX_ROWS.min(rows.num_rows() - start))).collect())
     }
