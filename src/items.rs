@@ -34,7 +34,10 @@ use crate::{Error, Result, types};
 /// How many times serde_arrow may look at a type while it finds out what it consists of.
 const BUDGET: usize = 1000;
 
-/// A value that is no struct, as a row; the field's name is the column's.
+/// The column of a value that is no struct, as serde finds it.
+const SINGLE: &str = "value";
+
+/// A value that is no struct, as a row; the field's name is [`SINGLE`].
 #[derive(Serialize, Deserialize)]
 struct Single<T> {
     value: T,
@@ -190,11 +193,19 @@ impl<T: Serialize> Encoder<T> {
         }
     }
 
+    /// The columns under the names by which serde finds them: the only one takes a value that is no struct, whatever it is called.
+    fn layout(&self) -> Fields {
+        match (self.single, self.schema.fields().as_ref()) {
+            (true, [only]) => [only.as_ref().clone().with_name(SINGLE)].into_iter().collect(),
+            _ => self.schema.fields().clone(),
+        }
+    }
+
     /// As serde_arrow has it; for one row that costs ten times as much as the row.
     fn built(&self, items: &[T]) -> serde_arrow::Result<Vec<ArrayRef>> {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = spare().take();
-        let mut builder = kept.map_or_else(|| ArrayBuilder::from_arrow(self.schema.fields()), Ok)?;
+        let mut builder = kept.map_or_else(|| ArrayBuilder::from_arrow(&self.layout()), Ok)?;
         match self.single {
             true => builder.extend(Singles(items))?,
             false => builder.extend(items)?,
@@ -421,6 +432,14 @@ mod tests {
         let days = types::parse_ddl("value DATE").unwrap();
         let [alone, built] = alone_and_built(Some(&days), &"2026-01-02".to_owned());
         assert_eq!(alone.unwrap(), built.unwrap(), "a date as a text");
+        for (ddl, at) in [("ts TIMESTAMP", 7_i64), ("VALUE BIGINT", 8)] {
+            let [alone, built] = alone_and_built(Some(&types::parse_ddl(ddl).unwrap()), &at);
+            assert_eq!(alone.as_ref().unwrap(), built.as_ref().unwrap(), "{ddl}");
+            assert_eq!(alone.unwrap().column(0).null_count(), 0, "{ddl}");
+        }
+        let months = types::parse_ddl("value INTERVAL YEAR TO MONTH").unwrap();
+        let [alone, built] = alone_and_built(Some(&months), &None::<i32>);
+        assert_eq!(alone.map_err(|error| error.to_string()), built.map_err(|error| error.to_string()), "an interval");
         let narrow = types::parse_ddl("value TINYINT").unwrap();
         let [alone, built] = alone_and_built(Some(&narrow), &300_i64);
         assert_eq!(alone.unwrap_err().to_string(), built.unwrap_err().to_string(), "too large");

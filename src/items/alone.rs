@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, PrimitiveArray, StringArray, TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    ArrowPrimitiveType, DataType, Field, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimeUnit,
 };
 use serde::Serialize;
 use serde::ser::{Error, Impossible, SerializeStruct, Serializer};
@@ -17,7 +18,7 @@ use serde::ser::{Error, Impossible, SerializeStruct, Serializer};
 /// The columns of one value, if they are certain. `single`: the value is no struct, but the only column.
 pub(super) fn columns<T: Serialize>(item: &T, fields: &Fields, single: bool) -> Option<Vec<ArrayRef>> {
     match (single, fields.as_ref()) {
-        (true, [only]) => Some(vec![item.serialize(Cell(only.data_type())).ok()?]),
+        (true, [only]) => Some(vec![item.serialize(Cell(only)).ok()?]),
         (true, _) => None,
         (false, _) => item.serialize(Row { fields, columns: Vec::with_capacity(fields.len()) }).ok(),
     }
@@ -55,7 +56,7 @@ impl SerializeStruct for Row<'_> {
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Sure<()> {
         let field = self.fields.get(self.columns.len()).filter(|field| field.name() == name).ok_or(Unsure)?;
-        self.columns.push(value.serialize(Cell(field.data_type()))?);
+        self.columns.push(value.serialize(Cell(field))?);
         Ok(())
     }
 
@@ -64,12 +65,12 @@ impl SerializeStruct for Row<'_> {
     }
 }
 
-/// A value on its way into a column of this type.
-struct Cell<'a>(&'a DataType);
+/// A value on its way into a column.
+struct Cell<'a>(&'a Field);
 
 impl Cell<'_> {
     fn whole(self, value: i64) -> Sure<ArrayRef> {
-        match self.0 {
+        match self.0.data_type() {
             DataType::Int8 => number::<Int8Type>(value.try_into()),
             DataType::Int16 => number::<Int16Type>(value.try_into()),
             DataType::Int32 => number::<Int32Type>(value.try_into()),
@@ -79,15 +80,27 @@ impl Cell<'_> {
     }
 
     fn text(self, value: &str) -> Sure<ArrayRef> {
-        match self.0 {
+        match self.0.data_type() {
             DataType::Utf8 => Ok(Arc::new(StringArray::from_iter_values([value]))),
             _ => Err(Unsure),
         }
     }
 
-    fn is_flat(&self) -> bool {
-        self.0.is_primitive() || matches!(self.0, DataType::Utf8 | DataType::Boolean)
+    /// Whether a null is certain.
+    fn may_be_null(&self) -> bool {
+        use DataType as D;
+        let known = match self.0.data_type() {
+            D::Boolean | D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::Float32 | D::Float64 | D::Utf8 => true,
+            D::Timestamp(TimeUnit::Microsecond, zone) => is_known(zone.as_deref()),
+            _ => false,
+        };
+        known && self.0.is_nullable()
     }
+}
+
+/// The zones that serde_arrow knows, written as Spark's types have them.
+fn is_known(zone: Option<&str>) -> bool {
+    zone.is_none_or(|zone| zone == "UTC")
 }
 
 fn number<T: ArrowPrimitiveType>(value: Result<T::Native, impl Sized>) -> Sure<ArrayRef> {
@@ -194,7 +207,7 @@ impl Serializer for Cell<'_> {
     unsure! { serialize_struct(&'static str, usize) -> Self::SerializeStruct; }
 
     fn serialize_none(self) -> Sure<ArrayRef> {
-        if self.is_flat() { Ok(new_null_array(self.0, 1)) } else { Err(Unsure) }
+        if self.may_be_null() { Ok(new_null_array(self.0.data_type(), 1)) } else { Err(Unsure) }
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Sure<ArrayRef> {
@@ -202,7 +215,11 @@ impl Serializer for Cell<'_> {
     }
 
     fn serialize_bool(self, value: bool) -> Sure<ArrayRef> {
-        if *self.0 == DataType::Boolean { Ok(Arc::new(BooleanArray::from(vec![value]))) } else { Err(Unsure) }
+        if *self.0.data_type() == DataType::Boolean {
+            Ok(Arc::new(BooleanArray::from(vec![value])))
+        } else {
+            Err(Unsure)
+        }
     }
 
     fn serialize_i8(self, value: i8) -> Sure<ArrayRef> {
@@ -218,8 +235,8 @@ impl Serializer for Cell<'_> {
     }
 
     fn serialize_i64(self, value: i64) -> Sure<ArrayRef> {
-        match self.0 {
-            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+        match self.0.data_type() {
+            DataType::Timestamp(TimeUnit::Microsecond, zone) if is_known(zone.as_deref()) => {
                 Ok(Arc::new(TimestampMicrosecondArray::from_value(value, 1).with_timezone_opt(zone.clone())))
             }
             _ => self.whole(value),
@@ -243,11 +260,19 @@ impl Serializer for Cell<'_> {
     }
 
     fn serialize_f32(self, value: f32) -> Sure<ArrayRef> {
-        if *self.0 == DataType::Float32 { number::<Float32Type>(Ok::<_, Unsure>(value)) } else { Err(Unsure) }
+        if *self.0.data_type() == DataType::Float32 {
+            number::<Float32Type>(Ok::<_, Unsure>(value))
+        } else {
+            Err(Unsure)
+        }
     }
 
     fn serialize_f64(self, value: f64) -> Sure<ArrayRef> {
-        if *self.0 == DataType::Float64 { number::<Float64Type>(Ok::<_, Unsure>(value)) } else { Err(Unsure) }
+        if *self.0.data_type() == DataType::Float64 {
+            number::<Float64Type>(Ok::<_, Unsure>(value))
+        } else {
+            Err(Unsure)
+        }
     }
 
     fn serialize_str(self, value: &str) -> Sure<ArrayRef> {

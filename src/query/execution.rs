@@ -237,6 +237,8 @@ impl Execution {
         // Whoever read the rows has gone: that is an end, not a failure.
         let error = ran.err().filter(|error| error.condition() != Some(crate::sinks::CLOSED));
         self.sinks.iter_mut().for_each(|sink| sink.close(error.as_ref()));
+        // Nothing is written any more when the lease is given back.
+        self.writer = None;
         error
     }
 

@@ -43,14 +43,24 @@ impl LocalStore {
     /// Makes a folder and those above it. `changed`: where names are new, which is to be synced.
     fn make_folder(&self, path: &Path, changed: &mut Changed) -> io::Result<()> {
         let mode = if self.private { 0o700 } else { 0o777 };
-        match (self.disk.make_folder(path, mode), path.parent()) {
-            (Err(error), _) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        let made = match (self.disk.make_folder(path, mode), path.parent()) {
             (Err(error), Some(above)) if error.kind() == ErrorKind::NotFound => {
                 self.make_folder(above, changed)?;
-                self.make_folder(path, changed)
+                self.disk.make_folder(path, mode)
             }
-            (made, above) => {
-                made?;
+            (made, _) => made,
+        };
+        match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made.and_then(|()| self.has_new(path, changed)),
+        }
+    }
+
+    /// A folder is new. The names of the root and of those above it are made durable at once: a run that finds them takes them for granted.
+    fn has_new(&self, folder: &Path, changed: &mut Changed) -> io::Result<()> {
+        match folder.parent() {
+            Some(above) if self.root.starts_with(folder) => self.disk.sync_folder(above),
+            above => {
                 changed.extend(above.map(Path::to_owned));
                 Ok(())
             }
@@ -112,7 +122,7 @@ impl LocalStore {
         let mut changed = Changed::new();
         let written = self.write(temporary, path, pieces, how, &mut changed);
         let moved = written.and_then(|()| self.publish(temporary, path, how, &mut changed));
-        let synced = changed.iter().try_for_each(|folder| self.disk.sync_folder(folder));
+        let synced = changed.iter().map(|folder| self.disk.sync_folder(folder)).fold(Ok(()), Result::and);
         let moved = moved?;
         synced?;
         kill::point(&self.root, path, "durable")?;

@@ -496,6 +496,22 @@ mod tests {
     }
 
     #[test]
+    fn names_above_a_store_that_a_killed_run_made_survive_a_loss_of_power() {
+        for (step, seed) in STEPS[..4].iter().flat_map(|step| (0..10).map(move |seed| (*step, seed))) {
+            let name = format!("above-{step:?}-{seed}");
+            let (disk, folder) = (SimulatedDisk::new(&name, seed), open(&format!("//{name}/a/b/ck")).unwrap());
+            disk.arm(fault("b", step, Trouble::Kill));
+            assert!(folder.create("0", b"one").is_err());
+            disk.restart();
+            folder.settle(&[]).unwrap();
+            assert!(folder.create("1", b"two").unwrap());
+            disk.lock().happened = Some(Trouble::PowerLoss);
+            disk.restart();
+            assert_eq!(folder.read("1").unwrap().unwrap(), b"two", "{step:?} {seed}");
+        }
+    }
+
+    #[test]
     fn k02_k04_a_file_is_there_whole_or_not_at_all() {
         for (step, seed) in STEPS.into_iter().flat_map(|step| (0..10).map(move |seed| (step, seed))) {
             let name = format!("whole-{step:?}-{seed}");
