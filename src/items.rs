@@ -413,7 +413,7 @@ mod tests {
                     [alone, built] => prop_assert!(false, "{alone:?} {built:?}"),
                 }
             }
-            prop_assert_eq!(Encoder::<Flat>::new(None).unwrap().rows(&[item.clone()]).is_ok(), i64::try_from(item.id).is_ok());
+            prop_assert_eq!(Encoder::<Flat>::new(None).unwrap().rows(std::slice::from_ref(&item)).is_ok(), i64::try_from(item.id).is_ok());
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn make<P: StatefulProcessor>(
 ) -> Result<StateProgram> {
     let mut processor = template.clone();
     let mut handle = StateHandle::new(time);
-    guarded(label.condition, &format!("{}, init", label.name), || processor.init(&mut handle))?;
+    guarded(label.condition, format_args!("{}, init", label.name), || processor.init(&mut handle))?;
     let initial = match (initial, &request.initial) {
         (Some(make), Some(schema)) => Some(make(schema)?),
         _ => None,
